@@ -1,0 +1,47 @@
+# The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test check format lock clean
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+WITH_BROKER := $(BIN)/python deploy/local/broker.py --
+
+help: ## this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with the command zenoti-ingest in it
+
+$(STAMP): pyproject.toml requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zenoti-ingest wants Python 3.11 or newer; name one: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Installing into .venv …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(STAMP) ## everything on real parts, with a live table, until Ctrl-C
+	@$(WITH_BROKER) $(BIN)/python deploy/local/journey.py run
+
+demo: $(STAMP) ## the same journey, checked; ends by itself
+	@$(WITH_BROKER) $(BIN)/python deploy/local/journey.py demo
+
+test: $(STAMP) ## all tests, on a real RabbitMQ
+	@$(WITH_BROKER) $(BIN)/pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types, imports, unit tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/unit
+
+format: $(STAMP) ## put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(STAMP) ## write the locks anew from pyproject.toml (wants uv)
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.txt
+
+clean: ## remove .venv, var and caches
+	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,34 @@
+"""What stands in the headers of a dead letter; its body is the webhook's as it stood."""
+
+import msgspec
+
+
+class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an event could not go on, and what is known of it. All are text, `attempts` is an int.
+
+    Attributes:
+        reason: a stable word: `malformed`, `invoice-not-found`, `access-denied`, `refused`, `attempts-exhausted`,
+            `defect`, `delivery-limit`.
+        detail: a sentence; names places, never values.
+        stage: `translate` or `enrich`.
+        source: the source's name.
+        event_type: as in the routing key; empty where it could not be read.
+        event_id: the outgoing event's id; empty where it could not be read.
+        invoice_id: the invoice that it concerns; empty where there is none.
+        attempts: how many were made.
+        received_at: when the door took it (RFC 3339, UTC).
+        dead_at: when it was laid here (RFC 3339, UTC).
+        receipt_id: the door's answer to Zenoti.
+    """
+
+    reason: str = ""
+    detail: str = ""
+    stage: str = ""
+    source: str = ""
+    event_type: str = ""
+    event_id: str = ""
+    invoice_id: str = ""
+    attempts: int = 1
+    received_at: str = ""
+    dead_at: str = ""
+    receipt_id: str = ""

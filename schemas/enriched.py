@@ -1,0 +1,81 @@
+"""What downstream services receive: a CloudEvents 1.0 message in the structured mode. A strict writer.
+
+Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md and
+https://github.com/knative-extensions/eventing-rabbitmq/blob/main/cloudevents-protocol-spec/spec.md
+"""
+
+from typing import Literal
+
+import msgspec
+
+DATASCHEMA = "urn:zenoti-ingest:enriched-event:v1"
+CONTENT_TYPE = "application/cloudevents+json"
+
+Status = Literal["enriched", "not_applicable", "skipped", "failed"]
+
+
+class Enrichment(msgspec.Struct, frozen=True, kw_only=True):
+    """How the invoice came about.
+
+    Attributes:
+        status: `enriched`: `invoice` holds what the API answered; `not_applicable`: the event names no invoice;
+            `skipped`: the configuration asks for no call; `failed`: see `reason`.
+        expand: the parts asked for.
+        missing: the parts asked for that the API did not give.
+        fetched_at: when the call that brought the invoice began (RFC 3339, UTC); of two events keep the newer.
+        reason: why it failed, a stable word.
+    """
+
+    status: Status
+    expand: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    fetched_at: str | None = None
+    reason: str | None = None
+
+
+class EnrichedData(msgspec.Struct, frozen=True, kw_only=True):
+    """The event and what is known of it.
+
+    Attributes:
+        event: the webhook body as received, byte for byte.
+        invoice: the API's invoice object as received, byte for byte, or null.
+        enrichment: how the invoice came about.
+    """
+
+    event: msgspec.Raw
+    invoice: msgspec.Raw | None
+    enrichment: Enrichment
+
+
+class EnrichedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A CloudEvent. `id` is stable: the same Zenoti event always bears the same; `source` and `id` name it world-wide.
+
+    Attributes:
+        specversion: the CloudEvents version.
+        id: the envelope's `event_id`, else `sha256:` and the digest of the body.
+        source: `/zenoti/<source>`.
+        type: `com.zenoti.` and the event's type in lower case.
+        subject: the invoice's id, else the id of what the event is about.
+        time: when it happened, by Zenoti, where that is RFC 3339.
+        datacontenttype: of `data`.
+        dataschema: of `data`.
+        centerid: Zenoti's `center_id`.
+        receivedat: when the door received it (RFC 3339, UTC).
+        receiptid: the door's answer to Zenoti; one per delivery of the webhook.
+        replay: set on events that were replayed from the archive.
+        data: the event, its invoice, and how that came about.
+    """
+
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    type: str
+    subject: str | None = None
+    time: str | None = None
+    datacontenttype: Literal["application/json"]
+    dataschema: str
+    centerid: str | None = None
+    receivedat: str | None = None
+    receiptid: str | None = None
+    replay: str | None = None
+    data: EnrichedData

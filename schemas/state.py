@@ -1,0 +1,51 @@
+"""What a daemon says of itself every few seconds, on the stream `<prefix>.state`; `status` reads it there."""
+
+import msgspec
+
+
+class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One source as one daemon sees it.
+
+    Attributes:
+        last_event_at: when the door took its last event (RFC 3339, UTC).
+        events_held: unacknowledged events in the lane's window.
+        invoices_waiting: distinct invoices that wait for a call.
+        calls_in_flight: API calls under way.
+        calls_saved: calls that could go at once.
+        circuit: `closed` or `open`.
+        failures: failed calls in a row.
+    """
+
+    last_event_at: str | None = None
+    events_held: int = 0
+    invoices_waiting: int = 0
+    calls_in_flight: int = 0
+    calls_saved: float | None = None
+    circuit: str | None = None
+    failures: int = 0
+
+
+class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
+    """One process.
+
+    Attributes:
+        daemon: `intake` or `consume`.
+        instance: host and process id.
+        version: of the program.
+        started_at: RFC 3339, UTC.
+        at: when this was said.
+        ready: what its `/readyz` says.
+        detail: what stands against it.
+        admin_port: of its health and metrics.
+        sources: by name.
+    """
+
+    daemon: str
+    instance: str
+    version: str
+    started_at: str
+    at: str
+    ready: bool
+    detail: str = ""
+    admin_port: int = 0
+    sources: dict[str, SourceState] = {}

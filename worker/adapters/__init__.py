@@ -1,0 +1,1 @@
+"""Effects: one outside thing per file, strangers to each other. They wait and do not decide."""

@@ -1,0 +1,373 @@
+"""RabbitMQ: one supervised connection that publishes with confirms or consumes by hand-settled deliveries.
+
+aio-pika opens connections; publish, consume and ack go over its lower-level channel, which costs a third less CPU and
+hides nothing. Its robust connection is not used: it restores consumers only in some cases and lets publishes wait for
+a reconnect without end. Here a lost connection fails everything on it at once, and whoever consumed subscribes anew.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import aio_pika
+import aiormq.abc
+import aiormq.exceptions
+import msgspec
+from aio_pika.abc import AbstractConnection
+from pamqp import commands as spec
+from yarl import URL
+
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unroutable
+from worker.core.messages import Outgoing
+from worker.telemetry import log
+
+CONNECT_SECONDS = 5.0
+PREPARE_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
+OPEN_CHANNEL_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10
+MAX_BACKOFF_SECONDS = 15.0
+ACKS_REACH_SECONDS = 0.1  # acks written just before a close can be lost, and their deliveries come again
+_PERSISTENT = 2
+# All that aiormq raises when the world fails; ChannelInvalidStateError is a RuntimeError, time-outs are OSErrors.
+LOST = (aiormq.exceptions.AMQPError, aiormq.exceptions.ChannelInvalidStateError, OSError, RuntimeError)
+
+Prepare = Callable[[AbstractConnection], Awaitable[None]]
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """What a connection says of itself: whether it is usable, since when (Unix seconds), what stands against it."""
+
+    ready: bool
+    since: float
+    detail: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One message in our hands until it is acknowledged or its channel closes."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    message_id: str
+    content_type: str | None
+    content_encoding: str | None
+    tag: int
+    channel: aiormq.abc.AbstractChannel
+
+    async def ack(self) -> bool:
+        """Settle it; False where its channel is gone and it will come again."""
+        try:
+            await self.channel.basic_ack(self.tag, wait=False)
+        except LOST:
+            return False
+        return True
+
+
+class Link:
+    """One connection, kept up for ever: backs off with jitter, tries each node in turn.
+
+    Args:
+        urls: the nodes, asked for anew at each attempt, since a file may change.
+        name: how the broker's operator sees it.
+        prepare: run on each new connection before it counts as ready.
+        refuse_mismatch: a TopologyMismatch before the first success ends `run`.
+    """
+
+    def __init__(
+        self,
+        urls: Callable[[], Sequence[str]],
+        *,
+        name: str,
+        prepare: Prepare | None = None,
+        refuse_mismatch: bool = False,
+    ) -> None:
+        self._urls = urls
+        self._name = name
+        self._prepare = prepare
+        self._refuse_mismatch = refuse_mismatch
+        self._connection: AbstractConnection | None = None
+        self._ready = asyncio.Event()
+        self._channels: dict[str, aiormq.abc.AbstractChannel] = {}
+        self._opening = asyncio.Lock()
+        self.state = LinkState(ready=False, since=time.time(), detail="not connected yet")
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled.
+
+        Raises:
+            TopologyMismatch: with `refuse_mismatch`, when the first preparation finds one.
+        """
+        failures = 0
+        while True:
+            lost = asyncio.Event()
+            try:
+                await self._connect(self._node(failures), lost)
+                failures = 0
+                self._become(ready=True, detail="")
+                log.info("broker_connected", connection=self._name)
+                await lost.wait()
+                self._become(ready=False, detail="the connection was lost")
+            except TopologyMismatch as error:
+                if self._refuse_mismatch:
+                    raise
+                self._become(ready=False, detail=str(error))
+            except (*LOST, BrokerUnavailable) as error:
+                self._become(ready=False, detail=_what(error))
+            except asyncio.CancelledError:
+                if _cancelled_by_us():
+                    raise
+                self._become(ready=False, detail="the connection hangs")
+            finally:
+                await self._drop()
+            failures += 1
+            delay = min(MAX_BACKOFF_SECONDS, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+            log.warning("broker_away", connection=self._name, detail=self.state.detail, retry_seconds=round(delay, 1))
+            await asyncio.sleep(delay)
+
+    async def wait_ready(self) -> None:
+        """Return once the connection can be used; callers set the deadline."""
+        await self._ready.wait()
+
+    async def use(self, action: Prepare, *, within: float) -> None:
+        """Run something on the connection.
+
+        Raises:
+            BrokerUnavailable: there is none, or it did not answer within so many seconds.
+        """
+        try:
+            async with asyncio.timeout(within):
+                await action(self.connection())
+        except LOST as error:
+            raise BrokerUnavailable(_what(error)) from error
+        except asyncio.CancelledError as error:
+            if _cancelled_by_us():
+                raise
+            raise BrokerUnavailable("the connection hangs") from error
+
+    def connection(self) -> AbstractConnection:
+        """The connection as it stands.
+
+        Raises:
+            BrokerUnavailable: there is none.
+        """
+        if self._connection is None or not self._ready.is_set():
+            raise BrokerUnavailable(self.state.detail or "not connected")
+        return self._connection
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """Publish, and return once the broker has confirmed.
+
+        Args:
+            message: what and where to.
+            within: seconds for all of it, the wait for a connection included.
+
+        Raises:
+            PublishUnconfirmed: no confirm in time, a refusal, or a lost connection; the message may still arrive.
+            Unroutable: no queue is bound for it.
+        """
+        try:
+            async with asyncio.timeout(within):
+                channel = self._channels.get(message.exchange) or await self._open_channel(message.exchange)
+                confirm = await channel.basic_publish(
+                    message.body,
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    properties=_properties(message),
+                    mandatory=True,
+                )
+        except aiormq.exceptions.PublishError as error:
+            raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
+        except LOST as error:
+            raise PublishUnconfirmed(_what(error)) from error
+        except asyncio.CancelledError as error:
+            # A connection that hangs makes the library cancel tasks that nobody cancelled.
+            if _cancelled_by_us():
+                raise
+            raise PublishUnconfirmed("the connection hangs") from error
+        if not isinstance(confirm, spec.Basic.Ack):
+            raise PublishUnconfirmed(f"answered by {type(confirm).__name__}")
+
+    def subscribe(
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        arguments: Mapping[str, Any] | None = None,
+    ) -> "Subscription":
+        """A consumer on a channel of its own; nothing happens before it is entered."""
+        return Subscription(self, queue, prefetch=prefetch, on_delivery=on_delivery, arguments=arguments)
+
+    async def open_channel(self, *, confirms: bool = True) -> aiormq.abc.AbstractChannel:
+        """A channel of the caller's own, within OPEN_CHANNEL_SECONDS.
+
+        Raises:
+            BrokerUnavailable: it could not be opened.
+        """
+        transport = self.connection().transport
+        if transport is None:
+            raise BrokerUnavailable("not connected")
+        try:
+            async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                return await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        except LOST as error:
+            raise BrokerUnavailable(_what(error)) from error
+        except asyncio.CancelledError as error:
+            if _cancelled_by_us():
+                raise
+            raise BrokerUnavailable("the connection hangs") from error
+
+    def _node(self, failures: int) -> str:
+        urls = self._urls()
+        return urls[failures % len(urls)]
+
+    async def _connect(self, url: str, lost: asyncio.Event) -> None:
+        target = URL(url)
+        if "heartbeat" not in target.query:
+            target = target.update_query(heartbeat=HEARTBEAT_SECONDS)
+        async with asyncio.timeout(CONNECT_SECONDS + 1):
+            self._connection = await aio_pika.connect(
+                target, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
+            )
+        self._connection.close_callbacks.add(lambda *_: lost.set())
+        if self._prepare is not None:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                await self._prepare(self._connection)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._ready.clear()
+        self._channels.clear()
+        if connection is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.close()
+            except LOST as error:
+                log.debug("broker_close_failed", connection=self._name, detail=_what(error))
+
+    def _become(self, *, ready: bool, detail: str) -> None:
+        if ready:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        if (ready, detail) != (self.state.ready, self.state.detail):
+            self.state = LinkState(ready=ready, since=time.time(), detail=detail)
+
+    async def _open_channel(self, exchange: str) -> aiormq.abc.AbstractChannel:
+        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it."""
+        await self.wait_ready()
+        async with self._opening:
+            channel = self._channels.get(exchange)
+            if channel is None:
+                channel = self._channels[exchange] = await self.open_channel()
+                channel.closing.add_done_callback(lambda _: self._forget(exchange, channel))
+            return channel
+
+    def _forget(self, exchange: str, channel: aiormq.abc.AbstractChannel | None) -> None:
+        if self._channels.get(exchange) is channel:
+            del self._channels[exchange]
+
+
+class Subscription:
+    """A consumer's life, from subscribe to the close of its channel; closing hands back what is unsettled, in order.
+
+    `ended` is set when the broker ended it, or `fail` was called; whoever owns it leaves the context and begins anew.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        arguments: Mapping[str, Any] | None,
+    ) -> None:
+        self._link = link
+        self._queue = queue
+        self._prefetch = prefetch
+        self._on_delivery = on_delivery
+        self._arguments = dict(arguments) if arguments else None
+        self._channel: aiormq.abc.AbstractChannel | None = None
+        self.ended = asyncio.Event()
+        self.detail = ""
+
+    async def __aenter__(self) -> Self:
+        """Subscribe.
+
+        Raises:
+            BrokerUnavailable: it could not be done.
+        """
+        self._channel = channel = await self._link.open_channel(confirms=False)
+        channel.closing.add_done_callback(lambda _: self.fail("the channel was closed"))
+        channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
+        try:
+            async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                await channel.basic_qos(prefetch_count=self._prefetch)
+                await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
+        except LOST as error:
+            raise BrokerUnavailable(f"cannot consume {self._queue}: {_what(error)}") from error
+        except asyncio.CancelledError as error:
+            if _cancelled_by_us():
+                raise
+            raise BrokerUnavailable("the connection hangs") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the acks reach the broker, then close the channel; after a basic.cancel a standby would run beside."""
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return
+        try:
+            await asyncio.sleep(ACKS_REACH_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await channel.close()
+        except LOST as failure:
+            log.debug("broker_close_failed", connection=self._queue, detail=_what(failure))
+
+    def fail(self, detail: str) -> None:
+        """End it: what is unsettled is to be handed back."""
+        if not self.ended.is_set():
+            self.detail = detail
+            self.ended.set()
+
+    async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
+        properties = message.header.properties
+        tag = getattr(message.delivery, "delivery_tag", None)
+        assert self._channel is not None and tag is not None  # noqa: S101, PT018  # a delivery has both by the protocol
+        await self._on_delivery(
+            Delivery(
+                body=message.body,
+                headers=properties.headers or {},
+                message_id=properties.message_id or "",
+                content_type=properties.content_type,
+                content_encoding=properties.content_encoding,
+                tag=tag,
+                channel=self._channel,
+            )
+        )
+
+
+def _properties(message: Outgoing) -> spec.Basic.Properties:
+    return spec.Basic.Properties(
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        headers=message.headers,
+        delivery_mode=_PERSISTENT,
+        message_id=message.message_id,
+    )
+
+
+def _cancelled_by_us() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _what(error: BaseException) -> str:
+    """A sentence for logs; aiormq's texts hold codes and names of queues, never bodies."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")[:300]

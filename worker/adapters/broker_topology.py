@@ -1,0 +1,164 @@
+"""The declared topology against the broker's: compare, declare, verify.
+
+The broker tells a difference in arguments only to those who declare again (406 names the argument), and that a
+queue is missing only to those who ask passively (404). Both close the channel; each question takes a new one after.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import aiormq.exceptions
+import msgspec
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from worker.core.errors import TopologyMismatch
+from worker.core.topology import Exchange, Queue, Topology
+
+NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One thing that the broker has not as declared."""
+
+    kind: Literal["exchange", "queue"]
+    name: str
+    state: Literal["missing", "different"]
+    detail: str
+    ours: bool = True
+
+
+async def compare(connection: AbstractConnection, topology: Topology, *, passive: bool = False) -> list[Difference]:
+    """What is missing or different; `passive` asks only for what is missing, which needs no right to configure."""
+    asker = _Asker(connection)
+    found: list[Difference] = []
+    things: list[Exchange | Queue] = [*topology.exchanges, *topology.queues]
+    for thing in things:
+        difference = await _difference(asker, thing, passive=passive)
+        if difference is not None:
+            found.append(difference)
+    await asker.close()
+    return found
+
+
+async def declare(connection: AbstractConnection, topology: Topology) -> int:
+    """Declare what is missing and bind all of it; returns how many queues are new, once they are safe to use.
+
+    Raises:
+        TopologyMismatch: something is there with other arguments, or a downstream's own queue is missing.
+    """
+    differences = await compare(connection, topology)
+    _refuse([d for d in differences if d.state == "different" or not d.ours])
+    missing = {d.name for d in differences}
+    async with connection.channel() as channel:
+        for exchange in topology.exchanges:
+            if exchange.name in missing:
+                await _declare_exchange(channel, exchange, passive=False)
+        for queue in topology.queues:
+            if queue.name in missing:
+                await _declare_queue(channel, queue, passive=False)
+        underlay = await channel.get_underlay_channel()
+        for binding in topology.bindings:
+            await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+    new = sum(d.kind == "queue" for d in differences)
+    if new:
+        await asyncio.sleep(NEW_QUEUE_SECONDS)
+    return new
+
+
+async def verify(connection: AbstractConnection, topology: Topology) -> None:
+    """Ask passively whether everything is there.
+
+    Raises:
+        TopologyMismatch: something is missing.
+    """
+    _refuse(await compare(connection, topology, passive=True))
+
+
+async def depths(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, tuple[int, int] | None]:
+    """Messages ready and consumers of each queue; None where it is missing."""
+    asker = _Asker(connection)
+    found: dict[str, tuple[int, int] | None] = {}
+
+    async def ask(channel: AbstractChannel, name: str) -> None:
+        result = (await channel.declare_queue(name, passive=True)).declaration_result
+        found[name] = (result.message_count or 0, result.consumer_count or 0)
+
+    for name in queues:
+        found[name] = None
+        await asker.refusal(partial(ask, name=name))
+    await asker.close()
+    return found
+
+
+async def delete(connection: AbstractConnection, topology: Topology) -> None:
+    """Remove queues and exchanges with all they hold: for prefixes of tests and demonstrations alone."""
+    async with connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        for queue in topology.queues:
+            await underlay.queue_delete(queue.name)
+        for exchange in topology.exchanges:
+            await underlay.exchange_delete(exchange.name)
+
+
+def _refuse(differences: Sequence[Difference]) -> None:
+    if differences:
+        first = differences[0]
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        detail = f": {first.detail}" if first.detail else ""
+        raise TopologyMismatch(
+            f"{first.kind} {first.name} is {first.state}{detail}{more}; see `zenoti-ingest topology plan`"
+        )
+
+
+class _Asker:
+    """Asks one question after the other, on a new channel after each refusal."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._channel: AbstractChannel | None = None
+
+    async def refusal(self, question: Callable[[AbstractChannel], Awaitable[Any]]) -> Exception | None:
+        """None where the broker says yes; its refusal otherwise."""
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.channel()
+        try:
+            await question(self._channel)
+        except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelPreconditionFailed) as refusal:
+            self._channel = None
+            return refusal
+        return None
+
+    async def close(self) -> None:
+        if self._channel is not None and not self._channel.is_closed:
+            await self._channel.close()
+
+
+async def _difference(asker: _Asker, thing: Exchange | Queue, *, passive: bool) -> Difference | None:
+    is_queue = isinstance(thing, Queue)
+    kind: Literal["exchange", "queue"] = "queue" if is_queue else "exchange"
+    ours = thing.ours if isinstance(thing, Queue) else True
+
+    def ask(*, passive: bool) -> Callable[[AbstractChannel], Awaitable[Any]]:
+        if isinstance(thing, Queue):
+            return lambda channel: _declare_queue(channel, thing, passive=passive)
+        return lambda channel: _declare_exchange(channel, thing, passive=passive)
+
+    if await asker.refusal(ask(passive=True)) is not None:
+        return Difference(
+            kind, thing.name, "missing", "" if ours else "it is the downstream's own (declare = false)", ours
+        )
+    if passive or not ours:
+        return None
+    refusal = await asker.refusal(ask(passive=False))
+    return None if refusal is None else Difference(kind, thing.name, "different", str(refusal)[:300], ours)
+
+
+async def _declare_exchange(channel: AbstractChannel, exchange: Exchange, *, passive: bool) -> None:
+    arguments = dict(exchange.arguments)
+    await channel.declare_exchange(exchange.name, exchange.kind, durable=True, passive=passive, arguments=arguments)
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue, *, passive: bool) -> None:
+    await channel.declare_queue(queue.name, durable=True, passive=passive, arguments=dict(queue.arguments))

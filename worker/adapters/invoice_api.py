@@ -1,0 +1,87 @@
+"""The invoice API over HTTP: one GET, whole within its deadline, bounded in size, redirects never followed."""
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+from yarl import URL
+
+from worker.core.errors import ApiUnavailable, ApiUnreachable
+from worker.core.invoice_request import MAX_ANSWER_BYTES, Request, Response
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class InvoiceApi:
+    """The API of one source.
+
+    Args:
+        session: shared by the process; its own time-outs are not used.
+        base_url: with or without a path.
+        api_key: asked for at each call, since a file may change.
+        call_seconds: deadline of one call, whole.
+        application_version: told to the vendor, who sometimes demands it.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        api_key: Callable[[], str],
+        call_seconds: float,
+        application_version: str,
+    ) -> None:
+        self._session = session
+        self._base_url = URL(base_url.rstrip("/"))
+        self._api_key = api_key
+        self._call_seconds = call_seconds
+        self._application_version = application_version
+
+    async def fetch(self, request: Request) -> Response:
+        """Send it, and return what came back, be it an error.
+
+        Raises:
+            ApiUnreachable: no answer at all.
+            ApiUnavailable: the answer did not come whole in time, or is too large.
+        """
+        url = self._base_url.joinpath(request.path.lstrip("/")).with_query(list(request.query))
+        headers = {
+            "Authorization": f"apikey {self._api_key()}",
+            "Accept": "application/json",
+            "application_name": "zenoti-ingest",
+            "application_version": self._application_version,
+        }
+        try:
+            async with (
+                asyncio.timeout(self._call_seconds),
+                self._session.get(url, headers=headers, allow_redirects=False) as answer,
+            ):
+                body = await _bounded(answer)
+                found = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(answer.status, found, body)
+        except aiohttp.ClientConnectorError as error:
+            raise ApiUnreachable(f"the API cannot be reached: {type(error).__name__}") from error
+        except TimeoutError as error:
+            raise ApiUnavailable(f"the API did not answer within {self._call_seconds:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ApiUnavailable(f"the API's answer did not come whole: {type(error).__name__}") from error
+
+
+def new_session() -> aiohttp.ClientSession:
+    """A session that reads no environment, keeps no cookies and sets no deadline of its own."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0),
+        trust_env=False,
+    )
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ApiUnavailable(f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)

@@ -1,0 +1,357 @@
+"""Composition root: open, verify, one TaskGroup, drain, close. Alone knows settings, stages and adapters together."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+
+from schemas.state import DaemonState, SourceState
+from worker import __version__
+from worker.adapters import broker_topology, state
+from worker.adapters.admin_http import AdminHttp, Check
+from worker.adapters.broker import Link
+from worker.adapters.clock import utc_now
+from worker.adapters.http_door import HttpDoor
+from worker.adapters.invoice_api import InvoiceApi, new_session
+from worker.adapters.secrets import Secret
+from worker.core.door import Rule
+from worker.core.duplicates import Seen
+from worker.core.errors import WrongSettings
+from worker.core.quota import Quota
+from worker.core.settle import Ladder
+from worker.core.topology import Archive, Downstream, Names, Topology, intake_topology, whole_topology
+from worker.settings import SecretSpec, Settings, Source, broker_urls, enrich_window
+from worker.stages.consuming import Stage, consume
+from worker.stages.enrich import Lane, Plan
+from worker.stages.intake import DoorSource, Intake
+from worker.stages.translate import Translate
+from worker.telemetry import log
+
+ENSURE_SECONDS = 30.0
+CLOSE_SECONDS = 3.0  # what may remain after the drain
+
+
+def names_of(settings: Settings) -> Names:
+    """The names beneath the configured prefix."""
+    return Names(settings.broker.prefix)
+
+
+def door_topology(settings: Settings) -> Topology:
+    """What the intake needs on the broker."""
+    return intake_topology(names_of(settings), sources=tuple(settings.sources), archive=_archive(settings))
+
+
+def full_topology(settings: Settings) -> Topology:
+    """Everything on the broker."""
+    return whole_topology(
+        names_of(settings),
+        sources=tuple(settings.sources),
+        downstreams=downstreams_of(settings),
+        delays_seconds=settings.retry.delays_seconds,
+        archive=_archive(settings),
+    )
+
+
+def downstreams_of(settings: Settings) -> tuple[Downstream, ...]:
+    """The receivers."""
+    return tuple(
+        Downstream(
+            queue=d.queue or f"{settings.broker.prefix}.out.{name}",
+            declare=d.declare,
+            events=d.events,
+            sources=d.sources,
+            max_bytes=d.max_bytes,
+        )
+        for name, d in settings.downstream.items()
+    )
+
+
+def broker_link(
+    settings: Settings, *, name: str, topology: Topology | None = None, refuse_mismatch: bool = False
+) -> Link:
+    """A connection that, where a topology is given, is ready once the broker has it."""
+    secret = secret_of("broker.url", settings.broker.url)
+
+    async def prepare(connection: AbstractConnection) -> None:
+        if topology is not None:
+            await ensure(settings, connection, topology)
+
+    return Link(
+        lambda: [url for text in secret.texts() for url in broker_urls(text)],
+        name=f"zenoti-ingest {name} {_instance()}",
+        prepare=prepare,
+        refuse_mismatch=refuse_mismatch,
+    )
+
+
+async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> None:
+    """Declare what is missing, or, where the daemons may not, verify.
+
+    Raises:
+        TopologyMismatch: it cannot be as declared.
+    """
+    if not settings.broker.declare:
+        await broker_topology.verify(connection, topology)
+        return
+    new = await broker_topology.declare(connection, topology)
+    if new:
+        log.info("topology_declared", queues=new)
+
+
+def secret_of(key: str, spec: SecretSpec) -> Secret:
+    """A secret from where the settings say."""
+    return Secret(key=key, given=spec.given, file=spec.file)
+
+
+def invoice_api(session: Any, name: str, source: Source) -> InvoiceApi:
+    """The API of one source.
+
+    Raises:
+        WrongSettings: the source has no key.
+    """
+    if not source.api_key:
+        raise WrongSettings(f"sources.{name}.api_key is missing: enriching wants it (or `consume --stage translate`)")
+    key = secret_of(f"sources.{name}.api_key", source.api_key)
+    return InvoiceApi(
+        session,
+        base_url=source.base_url,
+        api_key=lambda: key.texts()[0],
+        call_seconds=source.call_seconds,
+        application_version=__version__,
+    )
+
+
+async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
+    """The HTTP door, until stop is set; then unready, no new connections, requests in hand finished, closed."""
+    require_sources(settings)
+    doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
+    names, topology = names_of(settings), door_topology(settings)
+    link = broker_link(settings, name="intake", topology=topology)
+    intake = Intake(link, names=names, sources=doors, confirm_seconds=settings.intake.confirm_seconds)
+    door = HttpDoor(intake.receive, sources=frozenset(settings.sources), max_body_bytes=settings.intake.max_body_bytes)
+
+    def checks() -> dict[str, Check]:
+        return {
+            "broker": _check_link(link),
+            "topology": Check(ok=not intake.topology_detail, detail=intake.topology_detail),
+        }
+
+    def sources() -> dict[str, SourceState]:
+        return {name: SourceState(last_event_at=intake.last_event_at.get(name)) for name in settings.sources}
+
+    async def look() -> None:
+        await link.use(lambda connection: ensure(settings, connection, topology), within=ENSURE_SECONDS)
+
+    admin = _Admin(
+        "intake", settings.intake.admin_host, settings.intake.admin_port, stop=stop, checks=checks, sources=sources
+    )
+    telling = state.tell(link, exchange=names.state, describe=admin.describe)
+    async with admin.listening(), _background(link.run(), intake.watch(look), telling):
+        port = await door.listen(
+            host=settings.intake.host, port=settings.intake.port, drain_seconds=settings.intake.drain_seconds / 2
+        )
+        log.info("door_listening", host=settings.intake.host, port=port, sources=sorted(settings.sources))
+        await stop.wait()
+        log.info("stopping", daemon="intake")
+        await door.close()
+    log.info("stopped", daemon="intake")
+
+
+async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
+    """The consumers, until stop is set; then nothing new is begun, what is in hand is finished or handed back.
+
+    Raises:
+        TopologyMismatch: the broker has something that is not as declared.
+    """
+    require_sources(settings)
+    names, topology = names_of(settings), full_topology(settings)
+    publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True)
+    consumer = broker_link(settings, name="consume")
+    async with new_session() as session:
+        lanes = {n: _lane(settings, n, s, publisher, session) for n, s in _rotated(settings) if "enrich" in stages}
+        translates = {n: _translate(settings, n, s, publisher) for n, s in _rotated(settings) if "translate" in stages}
+        working: list[Stage] = [*lanes.values(), *translates.values()]
+
+        def checks() -> dict[str, Check]:
+            circuits = {f"circuit {n}": Check(ok=True, detail=_circuit(lane)) for n, lane in lanes.items()}
+            return {"publisher": _check_link(publisher), "consumer": _check_link(consumer), **circuits}
+
+        def sources() -> dict[str, SourceState]:
+            return {name: _lane_state(lane) for name, lane in lanes.items()}
+
+        at = settings.consumer
+        admin = _Admin("consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources)
+        telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
+        async with admin.listening(), _background(publisher.run(), consumer.run(), telling) as group:
+            tasks = [group.create_task(consume(s, link=consumer, publisher=publisher, stop=stop)) for s in working]
+            await stop.wait()
+            log.info("stopping", daemon="consume")
+            _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
+            for task in late:  # the closing of the connections hands back what they hold
+                task.cancel()
+    log.info("stopped", daemon="consume", unfinished=len(late))
+
+
+def require_sources(settings: Settings) -> None:
+    """Refuse to start with nothing to do.
+
+    Raises:
+        WrongSettings: there is no source.
+    """
+    if not settings.sources:
+        raise WrongSettings("no source is configured: set at least one key of [sources.<name>], such as webhook_secret")
+
+
+class _Admin:
+    """What a daemon tells of itself: health, readiness, state."""
+
+    def __init__(
+        self,
+        daemon: str,
+        host: str,
+        port: int,
+        *,
+        stop: asyncio.Event,
+        checks: Callable[[], Mapping[str, Check]],
+        sources: Callable[[], dict[str, SourceState]],
+    ) -> None:
+        self._daemon, self._host, self._port = daemon, host, port
+        self._stop, self._checks, self._sources = stop, checks, sources
+        self._started_at = utc_now()
+
+    def ready(self) -> tuple[bool, Mapping[str, Check]]:
+        """The verdict, and the dependencies it rests on."""
+        checks = {
+            **self._checks(),
+            "running": Check(ok=not self._stop.is_set(), detail="stopping" if self._stop.is_set() else ""),
+        }
+        return all(check.ok for check in checks.values()), checks
+
+    def describe(self) -> DaemonState:
+        """The daemon's state as it stands."""
+        ready, checks = self.ready()
+        return DaemonState(
+            daemon=self._daemon,
+            instance=_instance(),
+            version=__version__,
+            started_at=self._started_at,
+            at=utc_now(),
+            ready=ready,
+            detail="; ".join(f"{name}: {check.detail}" for name, check in checks.items() if not check.ok),
+            admin_port=self._port,
+            sources=self._sources(),
+        )
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen while the body runs."""
+        http = AdminHttp(self.ready)
+        try:
+            self._port = await http.listen(host=self._host, port=self._port)
+            log.info("admin_listening", daemon=self._daemon, host=self._host, port=self._port)
+            yield
+        finally:
+            await http.close()
+
+
+@asynccontextmanager
+async def _background(*endless: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run what never ends beside the body, and end it with the body; a failure of either ends both."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in endless]
+        try:
+            yield group
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+def _instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _archive(settings: Settings) -> Archive | None:
+    kept = settings.archive
+    return Archive(max_age=kept.max_age, max_bytes=kept.max_bytes) if kept.enabled else None
+
+
+def _check_link(link: Link) -> Check:
+    return Check(ok=link.state.ready, since=link.state.since, detail=link.state.detail)
+
+
+def _rotated(settings: Settings) -> list[tuple[str, Source]]:
+    """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
+    items = list(settings.sources.items())
+    turn = os.getpid() % len(items)
+    return items[turn:] + items[:turn]
+
+
+def _door_source(name: str, source: Source) -> DoorSource:
+    if not source.webhook_secret and not source.webhook_token:
+        if not source.insecure:
+            raise WrongSettings(
+                f"sources.{name} has neither webhook_secret nor webhook_token: set one, or insecure = true"
+            )
+        log.warning("source_insecure", source=name)
+    secret = secret_of(f"sources.{name}.webhook_secret", source.webhook_secret)
+    token = secret_of(f"sources.{name}.webhook_token", source.webhook_token)
+    observe = source.verify == "observe"
+    return DoorSource(
+        signature_header=source.signature_header,
+        rule=lambda: Rule(secrets=secret.values(), tokens=token.values(), observe=observe),
+    )
+
+
+def _seen(settings: Settings) -> Seen:
+    at = settings.consumer
+    return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
+
+
+def _translate(settings: Settings, name: str, source: Source, publisher: Link) -> Translate:
+    return Translate(
+        publisher,
+        names=names_of(settings),
+        source=name,
+        prefetch=settings.consumer.translate_prefetch,
+        wanted=tuple(key for d in downstreams_of(settings) for key in d.binding_keys),
+        enrich=source.enrich,
+        seen=_seen(settings),
+    )
+
+
+def _lane(settings: Settings, name: str, source: Source, publisher: Link, session: Any) -> Lane:
+    return Lane(
+        publisher,
+        invoice_api(session, name, source),
+        names=names_of(settings),
+        source=name,
+        prefetch=enrich_window(settings, source),
+        plan=Plan(
+            expand=source.expand,
+            max_in_flight=source.max_in_flight,
+            deliver_failures=source.on_enrich_failure == "deliver",
+            ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
+        ),
+        quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+        seen=_seen(settings),
+    )
+
+
+def _circuit(lane: Lane) -> str:
+    return "open" if lane.circuit.is_open else "closed"
+
+
+def _lane_state(lane: Lane) -> SourceState:
+    return SourceState(
+        events_held=len(lane.window),
+        invoices_waiting=lane.window.invoices,
+        calls_in_flight=lane.window.in_flight,
+        calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
+        circuit=_circuit(lane),
+        failures=lane.circuit.failures,
+    )

@@ -1,0 +1,209 @@
+"""Words of the command line -> calls. No work of its own."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from worker import __version__, telemetry
+from worker.app import run_consume, run_intake
+from worker.core.errors import WorkerError, WrongSettings
+from worker.operations import check, dead, simulate, status, topology
+from worker.settings import CONFIG_ENV, Settings, load
+
+DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
+_STAGES = {
+    "all": frozenset({"translate", "enrich"}),
+    "translate": frozenset({"translate"}),
+    "enrich": frozenset({"enrich"}),
+}
+
+Command = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        settings = load(path=arguments.config or os.environ.get(CONFIG_ENV), environ=os.environ)
+        fmt = settings.log.format or ("console" if sys.stderr.isatty() else "json")
+        # A command that a person waits for speaks on stdout; its logs are for when something is wrong.
+        level = "warning" if settings.log.level == "info" and not arguments.daemon else settings.log.level
+        telemetry.configure(level=level, fmt=fmt)
+        return asyncio.run(_run(command, settings, arguments))
+    except WrongSettings as error:
+        return _complain(error, WRONG_USAGE)
+    except WorkerError as error:
+        return _complain(error, NOT_DONE)
+    except BaseExceptionGroup as errors:
+        first = _first(errors)
+        if not isinstance(first, WorkerError):
+            raise  # a defect: its traceback is what helps
+        return _complain(first, WRONG_USAGE if isinstance(first, WrongSettings) else NOT_DONE)
+
+
+async def _run(command: Command, settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run it; the first SIGTERM or SIGINT asks it to finish, the second ends it at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # the operator does not want to wait: what is unsettled comes again
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    work = asyncio.ensure_future(command(settings, arguments, stop))
+    if arguments.daemon:
+        return await work
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not work.done():  # a command that ends by itself needs no drain
+        work.cancel()
+        await asyncio.wait([work])
+        return NOT_DONE
+    return work.result()
+
+
+def _complain(error: BaseException, code: int) -> int:
+    print(f"zenoti-ingest: {error}", file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
+    return code
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _intake(settings: Settings, _: argparse.Namespace, stop: asyncio.Event) -> int:
+    await run_intake(settings, stop)
+    return DONE
+
+
+async def _consume(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    await run_consume(settings, stop, stages=_STAGES[arguments.stage])
+    return DONE
+
+
+async def _check(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    return await check.check(settings, as_json=arguments.json)
+
+
+async def _status(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    return await status.status(settings, as_json=arguments.json)
+
+
+async def _topology(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    match arguments.action:
+        case "plan":
+            return await topology.plan(settings, as_json=arguments.json)
+        case "apply":
+            return await topology.apply(settings, as_json=arguments.json)
+        case _:
+            return await topology.export(settings)
+
+
+async def _dead(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    if arguments.action == "show":
+        return await dead.show_(settings, arguments.letter_id, as_json=arguments.json)
+    chosen = dead.Filter(reason=arguments.reason, source=arguments.source, type=arguments.type, id=arguments.id)
+    if arguments.action == "list":
+        return await dead.list_(settings, chosen, as_json=arguments.json)
+    if chosen == dead.Filter() and not arguments.all:
+        raise WrongSettings(f"dead {arguments.action}: say which by --reason, --source, --type or --id, or --all")
+    act = dead.redrive if arguments.action == "redrive" else dead.discard
+    return await act(settings, chosen, dry_run=arguments.dry_run, as_json=arguments.json)
+
+
+async def _simulate(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    wish = simulate.Wish(
+        host=arguments.host,
+        port=arguments.port,
+        source=arguments.source,
+        door=arguments.door,
+        visits=arguments.visits,
+        rate=arguments.rate,
+        seed=arguments.seed,
+    )
+    return await simulate.simulate(settings, stop, wish)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zenoti-ingest", description="Zenoti's webhooks, enriched and fanned out, none lost."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--config", metavar="FILE", help=f"TOML file; else the one that {CONFIG_ENV} names")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add(commands, "intake", _intake, "the HTTP door", daemon=True)
+    consume = _add(commands, "consume", _consume, "the consumers", daemon=True)
+    consume.add_argument("--stage", choices=sorted(_STAGES), default="all")
+    _json(_add(commands, "check", _check, "try configuration, broker, spool directory and API key"))
+    _json(_add(commands, "status", _status, "depths, daemons, backlog, dead letters"))
+    _add_topology(commands)
+    _add_dead(commands)
+    _add_simulate(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, command: Command, text: str, *, daemon: bool = False) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    made.set_defaults(command=command, daemon=daemon)
+    # Given after the command too, where people write it; SUPPRESS keeps what stood before the command.
+    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return made
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _add_topology(commands: Any) -> None:
+    made = _add(
+        commands, "topology", _topology, "exchanges and queues: compare, declare, print as RabbitMQ definitions"
+    )
+    made.add_argument("action", choices=["plan", "apply", "export"])
+    _json(made)
+
+
+def _add_dead(commands: Any) -> None:
+    made = _add(commands, "dead", _dead, "the dead letters: look, put back, drop")
+    actions = made.add_subparsers(required=True, dest="action", metavar="ACTION")
+    one = actions.add_parser("show", help="one letter whole, its body too")
+    one.add_argument("letter_id", metavar="ID", help="an event or receipt id")
+    _json(one)
+    for name, text in (
+        ("list", "all that match"),
+        ("redrive", "put back where they came from"),
+        ("discard", "drop for good"),
+    ):
+        action = actions.add_parser(name, help=text)
+        for option in ("reason", "source", "type", "id"):
+            action.add_argument(f"--{option}")
+        _json(action)
+        if name != "list":
+            action.add_argument("--all", action="store_true", help="every letter")
+            action.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _add_simulate(commands: Any) -> None:
+    made = _add(
+        commands,
+        "simulate",
+        _simulate,
+        "a Zenoti of our own: the invoice API, and salon visits sent to the door",
+        daemon=True,
+    )
+    made.add_argument("--host", default="127.0.0.1", help="address of the API (127.0.0.1)")
+    made.add_argument("--port", type=int, default=8070, help="port of the API (8070); 0: any")
+    made.add_argument("--source", help="the source whose key, secret and token are used (the first)")
+    made.add_argument("--door", metavar="URL", help="where webhooks go (the configured intake)")
+    made.add_argument("--visits", type=int, help="so many, then end; 0: the API alone; else without end")
+    made.add_argument("--rate", type=float, default=1.0, help="webhooks a second (1)")
+    made.add_argument("--seed", type=int, help="the same seed makes the same visits")

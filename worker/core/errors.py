@@ -1,0 +1,100 @@
+"""What can go wrong, by who must act.
+
+A PermanentError is the message's fault and leads to the dead letters; a TransientError is the world's and is tried
+later; a FatalError is ours or the operator's: stop taking, settle nothing, say so. Anything else is a defect.
+Texts name fields and places, never customers' values.
+"""
+
+from typing import ClassVar
+
+
+class WorkerError(Exception):
+    """Everything that this worker foresees."""
+
+
+class PermanentError(WorkerError):
+    """No later attempt can succeed. `reason` is the stable word in the dead letter."""
+
+    reason: ClassVar[str]
+
+
+class Malformed(PermanentError):
+    """The body is not what a webhook can be; the text tells where."""
+
+    reason = "malformed"
+
+
+class InvoiceNotFound(PermanentError):
+    """The API knows no such invoice (418): perhaps not yet, so a few delayed attempts come first."""
+
+    reason = "invoice-not-found"
+
+
+class AccessDenied(PermanentError):
+    """The API key may not read this invoice (602, 438)."""
+
+    reason = "access-denied"
+
+
+class Refused(PermanentError):
+    """The API calls the request invalid (400, or a 4xx without a row of its own)."""
+
+    reason = "refused"
+
+
+class RequestDefect(PermanentError):
+    """The API says that the request itself is wrong (405): a defect of ours."""
+
+    reason = "defect"
+
+
+class TransientError(WorkerError):
+    """A later attempt may succeed."""
+
+
+class ApiUnavailable(TransientError):
+    """The API was reached and failed: 5xx, time-out, connection lost, unreadable answer. Charges an attempt."""
+
+
+class ApiUnreachable(TransientError):
+    """No answer at all: refused, DNS, TLS. Charges nothing."""
+
+
+class ApiThrottled(TransientError):
+    """The API's quota is spent (429). Charges nothing.
+
+    Attributes:
+        retry_after: seconds to wait, as told, bounded.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"throttled for {retry_after:g} s")
+        self.retry_after = retry_after
+
+
+class BrokerUnavailable(TransientError):
+    """There is no connection to the broker, or it was lost, or it did not answer in time."""
+
+
+class PublishUnconfirmed(TransientError):
+    """The broker did not confirm a publish in time, or refused it; it may still arrive."""
+
+
+class FatalError(WorkerError):
+    """Ours or the operator's to mend."""
+
+
+class ApiRefusedUs(FatalError):
+    """The API does not take the key (401): wrong, expired, or without this scope."""
+
+
+class TopologyMismatch(FatalError):
+    """The broker has a queue or exchange that is not as declared here, or lacks one that must be there."""
+
+
+class Unroutable(FatalError):
+    """The broker has no queue for a message: the topology is broken."""
+
+
+class WrongSettings(FatalError):
+    """The configuration cannot be used; the text names key, value (never a secret's) and what would do."""

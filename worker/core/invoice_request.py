@@ -1,0 +1,144 @@
+"""The invoice API, sans I/O: the request to send, and the deciphering of (status, headers, body).
+
+Source: https://docs.zenoti.com/reference, GET /v1/invoices/{invoice_id} with the key `expand` repeated. Errors come
+as HTTP statuses and inside HTTP 200, in several shapes (schemas/invoice.py). The texts of errors stay unread.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from schemas.invoice import InvoiceAnswer
+from worker.core.errors import (
+    AccessDenied,
+    ApiRefusedUs,
+    ApiThrottled,
+    ApiUnavailable,
+    InvoiceNotFound,
+    Refused,
+    RequestDefect,
+    WorkerError,
+)
+
+MAX_ANSWER_BYTES = 5 * 1024 * 1024
+DEFAULT_RETRY_AFTER_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 900.0
+_OK, _UNAUTHORISED, _THROTTLED = 200, 401, 429
+_CLIENT_ERRORS, _SERVER_ERRORS = range(400, 500), range(500, 600)
+_PERMANENT: dict[int | str, type[WorkerError]] = {
+    602: AccessDenied,
+    438: AccessDenied,
+    400: Refused,
+    405: RequestDefect,
+    418: InvoiceNotFound,
+}
+# Where each part stands in the invoice. gst_parameters and dues_and_fees are no key of their own in the vendor's
+# table, so whether they came cannot be told.
+_PART = {
+    "invoiceitems": "invoice_items",
+    "appointments": "appointments",
+    "transactions": "transactions",
+    "redemptions": "redemptions",
+}
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A GET: the path beneath the base URL, and the query's pairs in order. The id has been found usable before."""
+
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What came back; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Invoice(msgspec.Struct, frozen=True):
+    """The invoice object, byte for byte, and the parts asked for that it lacks."""
+
+    document: bytes
+    missing: tuple[str, ...] = ()
+
+
+class _Identity(msgspec.Struct):
+    id: Any = None
+
+
+_answer = msgspec.json.Decoder(InvoiceAnswer)
+_identity = msgspec.json.Decoder(_Identity)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def request(invoice_id: str, *, expand: tuple[str, ...]) -> Request:
+    """The call that reads one invoice with the parts named."""
+    return Request(f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand))
+
+
+def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
+    """Read an answer.
+
+    Raises:
+        PermanentError: the row of the error table that it falls under.
+        ApiThrottled: 429, with the seconds to wait.
+        ApiRefusedUs: 401.
+        ApiUnavailable: 5xx, a redirect, or nothing that can be read.
+    """
+    status = response.status
+    if status in _SERVER_ERRORS:
+        raise ApiUnavailable(f"the API answered HTTP {status}")
+    answer = _read(response)
+    code = answer.error_code if answer else None
+    if code is None and status != _OK:
+        code = status
+    if code is not None:
+        raise _failure(code, response)
+    if answer is None:
+        raise ApiUnavailable("the API's answer is not JSON")
+    return _invoice(bytes(answer.invoice), invoice_id=invoice_id, expand=expand)
+
+
+def _read(response: Response) -> InvoiceAnswer | None:
+    try:
+        response.body.decode()
+        return _answer.decode(response.body)
+    except _UNREADABLE:
+        return None
+
+
+def _failure(code: int | str, response: Response) -> WorkerError:
+    if code == _UNAUTHORISED:
+        return ApiRefusedUs("the API does not take the key (401)")
+    if code == _THROTTLED:
+        return ApiThrottled(_retry_after(response.headers.get("retry-after", "")))
+    known = _PERMANENT.get(code)
+    if known is not None:
+        return known(f"the API answered code {code}")
+    if code in _CLIENT_ERRORS:
+        return Refused(f"the API answered code {code}")
+    return ApiUnavailable(f"the API answered {f'code {code}' if isinstance(code, int) else 'an unknown error code'}")
+
+
+def _retry_after(value: str) -> float:
+    """Seconds, bounded; the default where the header is absent or is no number."""
+    text = value.strip()
+    if not (text.isascii() and text.isdecimal()):
+        return DEFAULT_RETRY_AFTER_SECONDS
+    return min(max(float(text[:9]), 1.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
+    if document[:1] != b"{":
+        raise ApiUnavailable("the API's answer holds no invoice")
+    found = _identity.decode(document).id
+    if found is not None and str(found).lower() != invoice_id.lower():
+        raise ApiUnavailable("the API's answer holds another invoice")
+    members = _members.decode(document)
+    wanted = {part: _PART[part.lower()] for part in expand if part.lower() in _PART}
+    missing = tuple(part for part, key in wanted.items() if bytes(members.get(key, b"null")) == b"null")
+    return Invoice(document, missing)

@@ -1,0 +1,75 @@
+"""Failure and attempt -> retry in n seconds | dead letter(reason) | hold. The policy is the table in `settle`.
+
+*Charged*: a failure of this one invoice costs its event an attempt. What says nothing of the invoice (no answer at
+all, throttled, our key refused) is held and costs nothing.
+"""
+
+import msgspec
+
+from worker.core.errors import (
+    ApiRefusedUs,
+    ApiThrottled,
+    ApiUnreachable,
+    InvoiceNotFound,
+    PermanentError,
+    TransientError,
+)
+
+NOT_FOUND_ATTEMPTS = 4  # an invoice can be younger in the API than its event; after 5 s, 30 s and 2 min it is believed
+MAX_DETAIL = 500
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """How often and how far apart: the delay before attempt n+2 is `delays_seconds[n]`; the last repeats."""
+
+    delays_seconds: tuple[int, ...]
+    max_attempts: int
+
+    def delay_after(self, attempt: int) -> int:
+        """Seconds to wait after the given attempt (from 1) has failed."""
+        return self.delays_seconds[min(attempt, len(self.delays_seconds)) - 1]
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Through the delay queue of so many seconds, as the given attempt."""
+
+    seconds: int
+    attempt: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """To the dead letters, with a stable word and a sentence."""
+
+    reason: str
+    detail: str
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Stays where it is, unacknowledged; nothing is charged."""
+
+
+def settle(error: Exception, *, attempt: int, ladder: Ladder) -> Retry | DeadLetter | Hold:
+    """What becomes of an event whose attempt (from 1) failed with `error`."""
+    detail = str(error)[:MAX_DETAIL]
+    match error:
+        case ApiThrottled() | ApiUnreachable() | ApiRefusedUs():
+            return Hold()
+        case InvoiceNotFound() if attempt < min(NOT_FOUND_ATTEMPTS, ladder.max_attempts):
+            return Retry(ladder.delay_after(attempt), attempt + 1)
+        case PermanentError():
+            return DeadLetter(error.reason, detail)
+        case TransientError() if attempt < ladder.max_attempts:
+            return Retry(ladder.delay_after(attempt), attempt + 1)
+        case TransientError():
+            return DeadLetter("attempts-exhausted", f"{detail} (attempt {attempt} of {ladder.max_attempts})")
+        case _:
+            return DeadLetter("defect", defect_detail(error))
+
+
+def defect_detail(error: Exception) -> str:
+    """Type and place of a defect; its text is left out, since it may quote a customer's value."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f" at {frame.tb_frame.f_globals.get('__name__', '?')}:{frame.tb_lineno}"
+    return type(error).__name__ + place

@@ -1,0 +1,245 @@
+"""Every exchange, queue and binding on the broker, as data.
+
+The names are the public face; the arguments are chosen so that nothing is lost
+(https://www.rabbitmq.com/docs/quorum-queues).
+
+- Quorum queues, dead-lettered at least once, which needs `overflow=reject-publish`: with drop-head the broker falls
+  back to at most once and says so only in its log.
+- A delay queue per step of the retry ladder: a TTL of its own each, since a message waits behind those before it.
+  A message goes in through a fanout exchange with the queue to come back to as its routing key.
+- Delivery limits: 1000 on our own queues, since every hand-back counts and a rolling restart is one; a million where
+  looking at a message, or a receiver's nack, must never make the broker forget it (-1 means zero on 3.10).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from worker.core.routing import binding_keys
+
+DELIVERY_LIMIT = 1_000
+NEVER_FORGET = 1_000_000
+UNROUTED_MAX_BYTES = 100_000_000
+STATE_MAX_BYTES = 1_000_000
+_ARCHIVE_SEGMENT_BYTES = 16_000_000  # retention drops whole segments: small ones keep the age promised
+_STATE_SEGMENT_BYTES = 250_000
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """A durable exchange."""
+
+    name: str
+    kind: str
+    arguments: Mapping[str, Any] = {}
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A durable queue or stream. `ours` is False where the queue is the downstream's own and is only bound to."""
+
+    name: str
+    arguments: Mapping[str, Any] = {}
+    ours: bool = True
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A binding from an exchange to a queue."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """What must be there, in the order in which it can be declared."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+class Downstream(msgspec.Struct, frozen=True, kw_only=True):
+    """One receiver: its queue, and the events and sources it wants."""
+
+    queue: str
+    declare: bool = True
+    events: tuple[str, ...] = ("#",)
+    sources: tuple[str, ...] = ("*",)
+    max_bytes: int | None = None
+
+    @property
+    def binding_keys(self) -> tuple[str, ...]:
+        """The patterns that bind the queue to the events exchange."""
+        return binding_keys(sources=self.sources, events=self.events)
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the archive keeps what came: an age as the broker spells it (`30D`), and a size."""
+
+    max_age: str
+    max_bytes: int
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The names beneath one prefix."""
+
+    prefix: str
+
+    @property
+    def intake(self) -> str:
+        """Topic exchange: the door publishes here, by source; raw queue and archive are bound."""
+        return f"{self.prefix}.intake"
+
+    @property
+    def work(self) -> str:
+        """Direct exchange: our own queues, each by its name."""
+        return f"{self.prefix}.work"
+
+    @property
+    def events(self) -> str:
+        """Topic exchange: what comes out."""
+        return f"{self.prefix}.events"
+
+    @property
+    def unrouted(self) -> str:
+        """Exchange and queue of the events that no downstream matches."""
+        return f"{self.prefix}.unrouted"
+
+    @property
+    def archive(self) -> str:
+        """Stream: every body as it was received."""
+        return f"{self.prefix}.archive"
+
+    @property
+    def dead(self) -> str:
+        """Queue of the dead letters."""
+        return f"{self.prefix}.dead"
+
+    @property
+    def state(self) -> str:
+        """Exchange and stream of what the daemons say of themselves."""
+        return f"{self.prefix}.state"
+
+    def raw(self, source: str) -> str:
+        """Queue of the bodies as received."""
+        return f"{self.prefix}.raw.{source}"
+
+    def lane(self, source: str) -> str:
+        """Queue of the events that need a call; one active consumer."""
+        return f"{self.prefix}.enrich.{source}.0"
+
+    def retry(self, seconds: int) -> str:
+        """Exchange and queue of one step of the retry ladder."""
+        return f"{self.prefix}.retry.{seconds}s"
+
+
+def intake_topology(names: Names, *, sources: Sequence[str], archive: Archive | None) -> Topology:
+    """What the door needs: raw queues, their way to the dead letters, the archive, the daemons' state."""
+    exchanges = [Exchange(names.intake, "topic"), Exchange(names.work, "direct"), Exchange(names.state, "fanout")]
+    queues = [
+        Queue(names.dead, {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET}),
+        Queue(names.state, _stream(max_bytes=STATE_MAX_BYTES, segment_bytes=_STATE_SEGMENT_BYTES)),
+        *(Queue(names.raw(source), _ours(names)) for source in sources),
+    ]
+    bindings = [
+        Binding(names.work, names.dead, names.dead),
+        Binding(names.state, names.state, ""),
+        *(Binding(names.work, names.raw(source), names.raw(source)) for source in sources),
+        *(Binding(names.intake, names.raw(source), source) for source in sources),
+    ]
+    if archive is not None:
+        kept = _stream(max_bytes=archive.max_bytes, segment_bytes=_ARCHIVE_SEGMENT_BYTES)
+        queues.append(Queue(names.archive, {**kept, "x-max-age": archive.max_age}))
+        bindings.append(Binding(names.intake, names.archive, "#"))
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+
+
+def whole_topology(
+    names: Names,
+    *,
+    sources: Sequence[str],
+    downstreams: Sequence[Downstream],
+    delays_seconds: Sequence[int],
+    archive: Archive | None,
+) -> Topology:
+    """Everything: the door's part, lanes, retry ladder, what comes out."""
+    door = intake_topology(names, sources=sources, archive=archive)
+    delays = sorted(set(delays_seconds))
+    exchanges = [
+        *door.exchanges,
+        Exchange(names.unrouted, "fanout"),
+        Exchange(names.events, "topic", {"alternate-exchange": names.unrouted}),
+        *(Exchange(names.retry(n), "fanout") for n in delays),
+    ]
+    forgets_oldest = {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET, "x-overflow": "drop-head"}
+    queues = [
+        *door.queues,
+        Queue(names.unrouted, {**forgets_oldest, "x-max-length-bytes": UNROUTED_MAX_BYTES}),
+        *(Queue(names.lane(source), {**_ours(names), "x-single-active-consumer": True}) for source in sources),
+        *(Queue(names.retry(n), _delay(names, n)) for n in delays),
+        *(Queue(d.queue, _downstream(d), ours=d.declare) for d in downstreams),
+    ]
+    bindings = [
+        *door.bindings,
+        Binding(names.unrouted, names.unrouted, ""),
+        *(Binding(names.work, names.lane(source), names.lane(source)) for source in sources),
+        *(Binding(names.retry(n), names.retry(n), "") for n in delays),
+        *(Binding(names.events, d.queue, key) for d in downstreams for key in d.binding_keys),
+    ]
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+
+
+def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
+    """The topology as RabbitMQ definitions (https://www.rabbitmq.com/docs/definitions)."""
+    return {
+        "exchanges": [
+            {"name": e.name, "vhost": vhost, "type": e.kind, "durable": True, "auto_delete": False, "internal": False}
+            | {"arguments": dict(e.arguments)}
+            for e in topology.exchanges
+        ],
+        "queues": [
+            {"name": q.name, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": dict(q.arguments)}
+            for q in topology.queues
+            if q.ours
+        ],
+        "bindings": [
+            {"source": b.exchange, "vhost": vhost, "destination": b.queue, "destination_type": "queue"}
+            | {"routing_key": b.routing_key, "arguments": {}}
+            for b in topology.bindings
+        ],
+    }
+
+
+def _ours(names: Names) -> dict[str, Any]:
+    """A queue of ours that must lose nothing."""
+    return {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-dead-letter-exchange": names.work,
+        "x-dead-letter-routing-key": names.dead,
+        "x-delivery-limit": DELIVERY_LIMIT,
+    }
+
+
+def _delay(names: Names, seconds: int) -> dict[str, Any]:
+    """A delay queue: when the time is up the message's own routing key leads it back."""
+    return {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-dead-letter-exchange": names.work,
+        "x-message-ttl": 1000 * seconds,
+    }
+
+
+def _downstream(downstream: Downstream) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET}
+    if downstream.max_bytes is not None:
+        arguments |= {"x-overflow": "drop-head", "x-max-length-bytes": downstream.max_bytes}
+    return arguments
+
+
+def _stream(*, max_bytes: int, segment_bytes: int) -> dict[str, Any]:
+    size = {"x-max-length-bytes": max_bytes, "x-stream-max-segment-size-bytes": min(segment_bytes, max_bytes)}
+    return {"x-queue-type": "stream", **size}

@@ -1,0 +1,1 @@
+"""What an operator asks for once: check, topology, status, dead letters, the simulator. One file a command's family."""

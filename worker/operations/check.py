@@ -1,0 +1,101 @@
+"""`check`: the webhook URL of each source, then broker, spool directory and API key; a line each."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from worker.adapters.invoice_api import new_session
+from worker.app import full_topology, invoice_api, require_sources
+from worker.core.errors import ApiRefusedUs, ApiThrottled, InvoiceNotFound, PermanentError, WorkerError
+from worker.core.invoice_request import decipher, request
+from worker.operations.link import connected
+from worker.operations.terminal import document, say
+from worker.settings import Settings, Source
+
+_NO_SUCH_INVOICE = "00000000-0000-4000-8000-000000000001"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line: what was looked at, whether it holds, and what to do or to know."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+async def check(settings: Settings, *, as_json: bool) -> int:
+    """Try everything; 0 only where all of it holds."""
+    require_sources(settings)
+    findings = [
+        Finding(
+            "configuration",
+            ok=True,
+            detail=f"{len(settings.sources)} source(s), {len(settings.downstream)} downstream(s)",
+        )
+    ]
+    findings += [_door(name, source) for name, source in settings.sources.items()]
+    findings += [await _broker(settings), _spool(settings)]
+    findings += [await _key(name, source) for name, source in settings.sources.items()]
+    if as_json:
+        document({"ok": all(f.ok for f in findings), "findings": findings})
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.detail}")
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def _door(name: str, source: Source) -> Finding:
+    token = "?token=<your webhook_token>" if source.webhook_token else ""
+    url = f"https://<your public host>/webhooks/{name}{token}"
+    if not (source.webhook_secret or source.webhook_token or source.insecure):
+        return Finding(
+            f"webhook of {name}", ok=False, detail=f"{url}: set webhook_secret, webhook_token, or insecure = true"
+        )
+    return Finding(f"webhook of {name}", ok=True, detail=f"paste into Zenoti: {url}")
+
+
+async def _broker(settings: Settings) -> Finding:
+    try:
+        async with connected(settings, name="check"):
+            things = full_topology(settings)
+            return Finding(
+                "broker", ok=True, detail=f"connected; {len(things.queues)} queues under {settings.broker.prefix}"
+            )
+    except WorkerError as error:
+        return Finding("broker", ok=False, detail=str(error))
+
+
+def _spool(settings: Settings) -> Finding:
+    directory = Path(settings.intake.spool_dir)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory) as file:
+            file.write(b"x")
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Finding("spool directory", ok=False, detail=f"{directory} cannot be written: {error.strerror}")
+    return Finding("spool directory", ok=True, detail=str(directory))
+
+
+async def _key(name: str, source: Source) -> Finding:
+    """Ask for an invoice that does not exist: any answer but 401 says that the key is taken."""
+    what = f"API key of {name}"
+    try:
+        async with new_session() as session:
+            response = await invoice_api(session, name, source).fetch(request(_NO_SUCH_INVOICE, expand=()))
+        decipher(response, invoice_id=_NO_SUCH_INVOICE, expand=())
+    except InvoiceNotFound:
+        return Finding(what, ok=True, detail=f"taken by {source.base_url}")
+    except ApiThrottled as error:
+        return Finding(what, ok=True, detail=f"taken, but the quota is spent for {error.retry_after:g} s")
+    except ApiRefusedUs:
+        return Finding(
+            what, ok=False, detail=f"{source.base_url} does not take it (401): wrong, expired, or without this scope"
+        )
+    except PermanentError as error:
+        return Finding(what, ok=True, detail=f"answered by {source.base_url}: {error}")
+    except WorkerError as error:
+        return Finding(what, ok=False, detail=f"{source.base_url}: {error}")
+    return Finding(what, ok=True, detail=f"taken by {source.base_url}")

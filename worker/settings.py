@@ -1,0 +1,348 @@
+"""Every knob: unit, bounds, default, reason. From a TOML file and the environment; refused at start if wrong.
+
+Each leaf is declared once, as a field whose `Meta` holds bounds and description. Secrets become a `SecretSpec`: the
+values given, or the file to read them from. An error names the key, the value (never a secret's) and what would do.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+from yarl import URL
+
+from worker.core.errors import WrongSettings
+
+ENV_PREFIX: Final = "ZENOTI_INGEST_"
+CONFIG_ENV: Final = "ZENOTI_INGEST_CONFIG"
+ORGANISATION_CALLS_PER_MINUTE: Final = 60  # the vendor's default for all keys of an organisation together
+DEFAULT_BROKER_URL: Final = "amqp://guest:guest@127.0.0.1:5672/"
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
+_SOURCE_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,31}")
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Pattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*#.-]{1,200}$")]
+Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
+
+
+class SecretSpec(msgspec.Struct, frozen=True):
+    """Secrets as given, or the file that holds them, one a line. Shows neither."""
+
+    given: tuple[str, ...] = ()
+    file: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.given or self.file)
+
+    def __repr__(self) -> str:
+        return "SecretSpec(…)"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the configuration."""
+
+
+class Broker(Section, frozen=True, kw_only=True):
+    """RabbitMQ."""
+
+    url: Annotated[SecretSpec, Meta(description="amqp:// or amqps://; a comma-separated list for a cluster")] = (
+        SecretSpec((DEFAULT_BROKER_URL,))
+    )
+    prefix: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue")
+    ] = "zenoti"
+    declare: Annotated[bool, Meta(description="true: declare what is missing; false: verify")] = True
+    management_url: Annotated[str | None, Meta(description="RabbitMQ's management API; optional")] = None
+
+
+class Intake(Section, frozen=True, kw_only=True):
+    """The HTTP door."""
+
+    host: Annotated[str, Meta(description="address of the public listener")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port of the public listener; 0: any")] = 8080
+    admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
+    admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9090
+    max_body_bytes: Annotated[int, Meta(ge=1, le=8 * MIB, description="larger bodies get 413")] = MIB
+    confirm_seconds: Annotated[
+        Seconds, Meta(description="wait for the broker's confirm; Zenoti gives up after 10 s")
+    ] = 1.5
+    spool_dir: Annotated[str, Meta(description="where bodies wait while the broker is away")] = "var/spool"
+    spool_max_bytes: Annotated[int, Meta(ge=MIB, description="bound of the spool")] = GIB
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
+
+
+class Consumer(Section, frozen=True, kw_only=True):
+    """The consumers."""
+
+    admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
+    admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9091
+    translate_prefetch: Annotated[
+        int, Meta(ge=1, le=10_000, description="unacknowledged events that translate holds")
+    ] = 200
+    enrich_window: Annotated[
+        int | None,
+        Meta(
+            description="unacknowledged events that enrich looks at together; 15 calls_per_minute, within 100 and 5000"
+        ),
+    ] = None
+    duplicate_window_seconds: Annotated[float, Meta(ge=0, le=86_400, description="how long an event is remembered")] = (
+        3600.0
+    )
+    duplicate_window_max: Annotated[int, Meta(ge=0, le=5_000_000, description="how many events are remembered")] = (
+        200_000
+    )
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
+
+
+class Source(Section, frozen=True, kw_only=True):
+    """One Zenoti organisation."""
+
+    base_url: Annotated[
+        str, Meta(pattern=r"^https?://[^/?#@]+(/[^?#]*)?$", description="the API; regional hosts exist")
+    ] = "https://api.zenoti.com"
+    api_key: Annotated[SecretSpec, Meta(description="for the invoice API")] = SecretSpec()
+    webhook_secret: Annotated[SecretSpec, Meta(description="signature required when set; any of several passes")] = (
+        SecretSpec()
+    )
+    signature_header: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$", description="header that carries the signature")
+    ] = "zenoti-webhook-signature"
+    webhook_token: Annotated[SecretSpec, Meta(description="required as ?token= or bearer when set")] = SecretSpec()
+    verify: Annotated[
+        Literal["enforce", "observe"], Meta(description="observe: wrong signatures are let in and counted")
+    ] = "enforce"
+    insecure: Annotated[bool, Meta(description="lets the source start with neither secret nor token")] = False
+    calls_per_minute: Annotated[float, Meta(gt=0, le=60_000, description="pace of API calls")] = 60.0
+    max_in_flight: Annotated[int, Meta(ge=1, le=500, description="API calls at the same time")] = 16
+    call_seconds: Annotated[float, Meta(gt=0, le=300, description="deadline of one API call, whole")] = 15.0
+    expand: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]{1,64}$")], ...],
+        Meta(description="parts of the invoice to ask for"),
+    ] = ("InvoiceItems", "Transactions", "Appointments")
+    enrich: Annotated[Patterns, Meta(description="event types worth a call; deletions only where named")] = ("#",)
+    on_enrich_failure: Annotated[
+        Literal["dead", "deliver"], Meta(description="deliver: goes out with status failed and the reason")
+    ] = "dead"
+
+
+class Downstream(Section, frozen=True, kw_only=True):
+    """One receiver of what comes out."""
+
+    queue: Annotated[str | None, Meta(description="<prefix>.out.<name> where not set")] = None
+    declare: Annotated[bool, Meta(description="false: bind only, the queue is theirs")] = True
+    events: Annotated[Patterns, Meta(description="patterns over the event type")] = ("#",)
+    sources: Annotated[Patterns, Meta(description="patterns over the source")] = ("*",)
+    max_bytes: Annotated[int | None, Meta(description="oldest dropped above it")] = None
+
+
+class Retry(Section, frozen=True, kw_only=True):
+    """The retry ladder."""
+
+    delays_seconds: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=86_400)], ...],
+        Meta(min_length=1, max_length=16, description="delay before each further attempt; the last repeats"),
+    ] = (5, 30, 120, 600)
+    max_attempts: Annotated[int, Meta(ge=1, le=1000, description="then the event becomes a dead letter")] = 8
+
+
+class Archive(Section, frozen=True, kw_only=True):
+    """The stream of everything received."""
+
+    enabled: Annotated[bool, Meta(description="keep every body as received")] = True
+    max_age: Annotated[
+        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]$", description="as RabbitMQ spells it: 30D, 12h")
+    ] = "30D"
+    max_bytes: Annotated[int, Meta(ge=MIB, description="bound of its size")] = 10 * GIB
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """Logs, on stderr."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level told")] = "info"
+    format: Annotated[
+        Literal["json", "console"] | None, Meta(description="json; console where stderr is a terminal")
+    ] = None
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The whole configuration."""
+
+    broker: Broker = Broker()
+    intake: Intake = Intake()
+    consumer: Consumer = Consumer()
+    sources: Mapping[str, Source] = {}
+    downstream: Mapping[str, Downstream] = {}
+    retry: Retry = Retry()
+    archive: Archive = Archive()
+    log: Log = Log()
+
+
+def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
+    """Read the file (if any), lay the environment over it, and check.
+
+    Raises:
+        WrongSettings: one line that names the key, the value and what would do.
+    """
+    tree = _read_file(path) if path else {}
+    for name, value in environ.items():
+        if name.startswith(ENV_PREFIX) and "__" in name[len(ENV_PREFIX) :]:
+            _overlay(tree, name[len(ENV_PREFIX) :].lower().split("__"), value, name)
+    settings: Settings = _section(Settings, tree, "")
+    _check(settings)
+    return settings
+
+
+def enrich_window(settings: Settings, source: Source) -> int:
+    """Unacknowledged events that a source's lane looks at together."""
+    chosen = settings.consumer.enrich_window
+    return chosen if chosen is not None else int(min(max(15 * source.calls_per_minute, 100), 5000))
+
+
+class _FromEnvironment(str):
+    """A value that came as text and is to be read as what its key wants."""
+
+    __slots__ = ()
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WrongSettings(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"configuration file {path} is not TOML: {error}") from error
+
+
+def _overlay(tree: dict[str, Any], words: list[str], value: str, name: str) -> None:
+    *tables, leaf = words
+    for word in tables:
+        tree = tree.setdefault(word, {})
+        if not isinstance(tree, dict):
+            raise WrongSettings(f"{name}: {'.'.join(words)} is no key: `{word}` is not a table")
+    tree[leaf] = _FromEnvironment(value)
+
+
+def _section(kind: type[Section], tree: Any, path: str) -> Any:
+    if not isinstance(tree, dict):
+        raise WrongSettings(f"{path[:-1]} must be a table with keys in it")
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    secrets = {name for name, field in fields.items() if _is_secret(field.type)}
+    known = set(fields) | {f"{name}_file" for name in secrets}
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise WrongSettings(f"{path}{key} is no key; known here: {', '.join(sorted(known))}")
+        if key in fields and key not in secrets:
+            values[key] = _field(fields[key].type, value, f"{path}{key}")
+    for name in secrets & {key.removesuffix("_file") for key in tree}:
+        values[name] = _secret(tree, name, path)
+    return kind(**values)
+
+
+def _is_secret(annotation: Any) -> bool:
+    return SecretSpec in get_args(annotation)
+
+
+def _field(annotation: Any, value: Any, path: str) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return _section(annotation, value, f"{path}.")
+    inner = get_args(annotation)
+    if inner and isinstance(inner[-1], type) and issubclass(inner[-1], Section):
+        if not isinstance(value, dict):
+            raise WrongSettings(f"{path} must be a table of tables, such as [{path}.main]")
+        return {name: _named(inner[-1], name, table, path) for name, table in value.items()}
+    return _leaf(annotation, value, path)
+
+
+def _named(kind: type[Section], name: str, table: Any, path: str) -> Any:
+    if not _SOURCE_NAME.fullmatch(name):
+        raise WrongSettings(f"{path}.{name} is no name: wanted is [a-z][a-z0-9_]{{0,31}} without `__`")
+    return _section(kind, table, f"{path}.{name}.")
+
+
+def _leaf(annotation: Any, value: Any, path: str) -> Any:
+    lenient = isinstance(value, _FromEnvironment)
+    given: Any = str(value) if lenient else value
+    if isinstance(given, str) and "tuple" in str(annotation):
+        given = [word.strip() for word in given.split(",") if word.strip()]
+    try:
+        return msgspec.convert(given, annotation, strict=not lenient)
+    except msgspec.ValidationError as error:
+        told = re.sub(r" - at `.*`$", "", str(error))
+        raise WrongSettings(
+            f"{path} = {str(value)[:100]!r}: {told[0].lower()}{told[1:]} ({_description(annotation)})"
+        ) from error
+
+
+def _description(annotation: Any) -> str:
+    found = [m.description for m in getattr(annotation, "__metadata__", ()) if getattr(m, "description", None)]
+    return found[-1] if found else "see the configuration reference"
+
+
+def _secret(tree: dict[str, Any], name: str, path: str) -> SecretSpec:
+    given, file = tree.get(name), tree.get(f"{name}_file")
+    if given is not None and file is not None:
+        raise WrongSettings(f"{path}{name} is given twice: as {name} and as {name}_file; one must go")
+    if file is not None:
+        if not isinstance(file, str) or not file:
+            raise WrongSettings(f"{path}{name}_file must be the path of a file")
+        return SecretSpec(file=str(file))
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, list) or not several or not all(isinstance(one, str) and one.strip() for one in several):
+        raise WrongSettings(f"{path}{name} must be a text that is not empty, or a list of such")
+    return SecretSpec(given=tuple(str(one).strip() for one in several))
+
+
+def _check(settings: Settings) -> None:
+    """What no single key can tell."""
+    spent: dict[SecretSpec, list[tuple[str, float]]] = {}
+    for name, source in settings.sources.items():
+        if source.verify == "observe" and not source.webhook_token:
+            raise WrongSettings(f"sources.{name}.verify = 'observe': wants a webhook_token, else anybody is let in")
+        if source.api_key:
+            spent.setdefault(source.api_key, []).append((name, source.calls_per_minute))
+    for sharers in spent.values():
+        total = sum(calls for _, calls in sharers)
+        if len(sharers) > 1 and total > ORGANISATION_CALLS_PER_MINUTE:
+            names = " and ".join(f"sources.{name}" for name, _ in sharers)
+            raise WrongSettings(
+                f"{names} share an api_key, and their calls_per_minute sum to {total:g}: "
+                f"{ORGANISATION_CALLS_PER_MINUTE} is all that one organisation has"
+            )
+    window = settings.consumer.enrich_window
+    if window is not None and not 1 <= window <= 5000:  # noqa: PLR2004  # Meta cannot bound an optional number
+        raise WrongSettings(f"consumer.enrich_window = {window}: must be 1 to 5000")
+    for name, downstream in settings.downstream.items():
+        if downstream.max_bytes is not None and downstream.max_bytes < 1:
+            raise WrongSettings(f"downstream.{name}.max_bytes = {downstream.max_bytes}: must be at least 1")
+    for url in settings.broker.url.given:
+        broker_urls(url)
+
+
+def broker_urls(text: str) -> tuple[str, ...]:
+    """The nodes of a broker.url.
+
+    Raises:
+        WrongSettings: one of them is no AMQP URL; its text is not shown, since it holds a password.
+    """
+    urls = tuple(part.strip() for part in text.split(",") if part.strip())
+    for url in urls:
+        try:
+            parsed = URL(url)
+            good = parsed.scheme in {"amqp", "amqps"} and bool(parsed.host)
+        except ValueError:
+            good, parsed = False, URL()
+        if not good:
+            raise WrongSettings(
+                "broker.url is no AMQP URL: wanted is amqp://user:password@host:port/vhost, or amqps://"
+            )
+        if "no_verify_ssl" in parsed.query:
+            raise WrongSettings("broker.url: no_verify_ssl is not allowed; give the CA as ?cafile=…")
+    if not urls:
+        raise WrongSettings("broker.url is empty")
+    return urls

@@ -1,0 +1,1 @@
+"""The steps of the way, one page each: where decisions (core) and effects (adapters) meet."""

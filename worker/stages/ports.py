@@ -1,0 +1,33 @@
+"""The ports of the stages (hexagonal architecture): what they need of the world, with what it may raise.
+
+Each has a contract suite in tests/contract, passed by the real adapter and by the fake of the tests.
+"""
+
+from typing import Protocol
+
+from worker.core.invoice_request import Request, Response
+from worker.core.messages import Outgoing
+
+
+class Publishes(Protocol):
+    """The broker, for publishing."""
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """Publish, and return once the broker has confirmed.
+
+        Raises:
+            PublishUnconfirmed: no confirm within so many seconds; it may still arrive.
+            Unroutable: no queue is bound for it.
+        """
+
+
+class Fetches(Protocol):
+    """The invoice API."""
+
+    async def fetch(self, request: Request) -> Response:
+        """Send the request, and return what came back, be it an error.
+
+        Raises:
+            ApiUnreachable: no answer at all.
+            ApiUnavailable: the answer did not come whole in time.
+        """

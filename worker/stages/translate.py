@@ -1,0 +1,152 @@
+"""Translate: raw body -> which event? -> to the lane, where an invoice is to be fetched, else straight out.
+
+Publish -> confirm -> ack. Order is kept as the broker delivers it: a delivery's decision and the write of its publish
+happen without a wait between them.
+"""
+
+import asyncio
+import time
+
+from schemas.enriched import Enrichment
+from worker.adapters.broker import Delivery, Subscription
+from worker.adapters.clock import utc_now
+from worker.core import dead_letter, outbound
+from worker.core.duplicates import Seen
+from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable
+from worker.core.messages import Outgoing, Received, received
+from worker.core.routing import any_matches, routing_key, wants_enrichment
+from worker.core.settle import DeadLetter, defect_detail
+from worker.core.topology import Names
+from worker.core.translate import Event, read
+from worker.stages.ports import Publishes
+from worker.telemetry import dead_letters, duplicates, log, translated
+
+PUBLISH_SECONDS = 15.0
+
+
+class Translate:
+    """The stage of one source; any number of processes run it side by side.
+
+    Args:
+        publisher: the port to the broker.
+        names: of exchanges and queues.
+        source: whose raw queue it reads.
+        prefetch: unacknowledged events it holds.
+        wanted: the binding keys of all downstreams.
+        enrich: patterns of the types worth an API call.
+        seen: what this process has passed on.
+    """
+
+    name = "translate"
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        *,
+        names: Names,
+        source: str,
+        prefetch: int,
+        wanted: tuple[str, ...],
+        enrich: tuple[str, ...],
+        seen: Seen,
+    ) -> None:
+        self._publisher = publisher
+        self._names = names
+        self._source = source
+        self._wanted = wanted
+        self._enrich = enrich
+        self._seen = seen
+        self._subscription: Subscription | None = None
+        self._in_hand = 0
+        self._changed = asyncio.Event()
+        self.queue = names.raw(source)
+        self.prefetch = prefetch
+
+    async def admit(self) -> None:
+        """Work may always be taken."""
+
+    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        """Let deliveries come until the end, then wait for those in hand."""
+        self._subscription = subscription
+        while not (stop.is_set() or subscription.ended.is_set()):
+            self._changed.clear()
+            await self._changed.wait()
+        self._subscription = None
+        while self._in_hand:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def wake(self) -> None:
+        """Look again."""
+        self._changed.set()
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Pass one event on; what cannot be published ends the subscription, and the broker delivers it again."""
+        subscription = self._subscription
+        if subscription is None:
+            return  # the channel is about to close, which hands it back
+        self._in_hand += 1
+        try:
+            await self._pass_on(delivery)
+        except (PublishUnconfirmed, Unroutable) as error:
+            subscription.fail(str(error))
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._changed.set()
+
+    async def _pass_on(self, delivery: Delivery) -> None:
+        message = received(
+            delivery.body,
+            delivery.headers,
+            source=self._source,
+            message_id=delivery.message_id,
+            content_type=delivery.content_type,
+            content_encoding=delivery.content_encoding,
+        )
+        try:
+            event = read(message)
+            outgoing, to = self.next_hop(event)
+        except Malformed as error:
+            await self._bury(delivery, message, DeadLetter(error.reason, str(error)))
+            return
+        except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
+            log.exception("defect", stage=self.name, source=self._source, receipt_id=message.receipt_id)
+            await self._bury(delivery, message, DeadLetter("defect", defect_detail(error)))
+            return
+        key = event.duplicate_key
+        if key is not None and self._seen.has(key, now=time.monotonic()):
+            duplicates.labels(self._source, self.name).inc()
+            log.info("duplicate_dropped", stage=self.name, source=self._source, event_id=event.id)
+        else:
+            await self._publisher.publish(outgoing, within=PUBLISH_SECONDS)
+            translated.labels(self._source, to).inc()
+            if key is not None:
+                self._seen.remember(key, now=time.monotonic())
+        await delivery.ack()
+
+    def next_hop(self, event: Event) -> tuple[Outgoing, str]:
+        """Where an event goes, and a word for it."""
+        wanted = any_matches(self._wanted, routing_key(self._source, event.type))
+        if event.invoice_id is None:
+            enrichment = Enrichment(status="not_applicable")
+        elif wanted and wants_enrichment(self._enrich, event.type):
+            lane = self._names.lane(self._source)
+            return event.received.to(exchange=self._names.work, routing_key=lane), "lane"
+        else:
+            enrichment = Enrichment(status="skipped")
+        return outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
+
+    async def _bury(self, delivery: Delivery, message: Received, verdict: DeadLetter) -> None:
+        letter = dead_letter.write(message, verdict, names=self._names, stage=self.name, dead_at=utc_now())
+        await self._publisher.publish(letter, within=PUBLISH_SECONDS)
+        dead_letters.labels(self._source, verdict.reason).inc()
+        log.warning(
+            "dead_lettered",
+            stage=self.name,
+            source=self._source,
+            receipt_id=message.receipt_id,
+            reason=verdict.reason,
+            detail=verdict.detail,
+        )
+        await delivery.ack()

@@ -1,0 +1,107 @@
+"""Logs and metrics: structlog's set-up, and the registry of both. An event or metric that is not registered fails.
+
+Logs go to stderr, one JSON object a line, or readable lines on a terminal. No body, no header's value and no text of
+a foreign exception is ever a field; tracebacks come without local variables, which would show customers' data.
+"""
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+EVENTS: Final = frozenset(
+    {
+        # every process
+        "started", "stopping", "stopped", "admin_listening", "defect", "library",
+        # broker
+        "broker_connected", "broker_away", "broker_close_failed", "topology_declared", "state_unpublished",
+        # door
+        "door_listening", "door_refused", "door_accepted", "door_unavailable", "raw_queue_missing", "source_insecure",
+        # consumers
+        "subscribed", "subscription_ended", "dead_lettered", "retried", "duplicate_dropped", "unroutable",
+        # enrich
+        "invoice_fetched", "fetch_failed", "circuit_opened", "circuit_closed", "probe_failed",
+        # simulator
+        "simulator_listening", "simulator_sent", "simulator_unanswered",
+    }
+)  # fmt: skip
+
+registry: Final = CollectorRegistry()
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=registry)
+
+
+door_requests: Final = _counter(
+    "zenoti_door_requests", "Requests at the door, by source and HTTP status.", "source", "status"
+)
+door_unsigned: Final = _counter(
+    "zenoti_door_unsigned", "Requests let in with a wrong signature (verify = observe).", "source"
+)
+translated: Final = _counter(
+    "zenoti_translated", "Events that translate passed on, by source and where to.", "source", "to"
+)
+enriched: Final = _counter("zenoti_enriched", "Events that enrich passed on, by source and status.", "source", "status")
+api_calls: Final = _counter("zenoti_api_calls", "Calls to the invoice API, by source and outcome.", "source", "outcome")
+dead_letters: Final = _counter("zenoti_dead_letters", "Dead letters, by source and reason.", "source", "reason")
+retries: Final = _counter("zenoti_retries", "Events sent down the retry ladder, by source.", "source")
+duplicates: Final = _counter(
+    "zenoti_duplicates", "Events dropped as duplicates, by source and stage.", "source", "stage"
+)
+lane_events: Final = Gauge("zenoti_lane_events", "Events that the lane holds.", ["source"], registry=registry)
+circuit_open: Final = Gauge("zenoti_circuit_open", "1 where the circuit is open.", ["source"], registry=registry)
+
+log: Final[FilteringBoundLogger] = structlog.get_logger()
+
+
+def configure(*, level: str, fmt: str) -> None:
+    """Set up logging for the process; `fmt` is `json` or `console`."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    render: Any = structlog.processors.JSONRenderer()
+    if fmt == "console":
+        render = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    structlog.configure(
+        processors=[
+            _registered,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if fmt == "console" else [_tracebacks()]),
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    _tame_libraries(number)
+
+
+def _registered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if event["event"] not in EVENTS:
+        raise ValueError(f"log event {event['event']!r} is not registered in worker/telemetry.py")
+    return event
+
+
+def _tracebacks() -> structlog.processors.ExceptionRenderer:
+    return structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
+class _Forward(logging.Handler):
+    """Libraries' warnings as our own lines: where and how grave; their text can hold what a stranger sent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        log.log(record.levelno, "library", logger=record.name, place=f"{record.module}:{record.lineno}", error=kind)
+
+
+def _tame_libraries(level: int) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward()]
+    root.setLevel(max(level, logging.WARNING))
+    for noisy in ("aio_pika", "aiormq"):  # each reconnect is told by our own line
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
