@@ -38,12 +38,12 @@ class EnrichedData(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         event: the webhook body as received, byte for byte.
-        invoice: the API's invoice object as received, byte for byte, or null.
+        invoice: the API's invoice object as received, byte for byte, or `null`.
         enrichment: how the invoice came about.
     """
 
     event: msgspec.Raw
-    invoice: msgspec.Raw | None
+    invoice: msgspec.Raw
     enrichment: Enrichment
 
 

@@ -224,7 +224,14 @@ def _overlay(tree: dict[str, Any], words: list[str], value: str, name: str) -> N
         tree = tree.setdefault(word, {})
         if not isinstance(tree, dict):
             raise WrongSettings(f"{name}: {'.'.join(words)} is no key: `{word}` is not a table")
+    # A secret given here takes the place of the file's, in whichever of its two forms that stood.
+    if not isinstance(tree.get(other := _other_form(leaf)), _FromEnvironment):
+        tree.pop(other, None)
     tree[leaf] = _FromEnvironment(value)
+
+
+def _other_form(key: str) -> str:
+    return key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
 
 
 def _section(kind: type[Section], tree: Any, path: str) -> Any:

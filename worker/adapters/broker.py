@@ -340,17 +340,20 @@ class Subscription:
         properties = message.header.properties
         tag = getattr(message.delivery, "delivery_tag", None)
         assert self._channel is not None and tag is not None  # noqa: S101, PT018  # a delivery has both by the protocol
-        await self._on_delivery(
-            Delivery(
-                body=message.body,
-                headers=properties.headers or {},
-                message_id=properties.message_id or "",
-                content_type=properties.content_type,
-                content_encoding=properties.content_encoding,
-                tag=tag,
-                channel=self._channel,
-            )
+        delivery = Delivery(
+            body=message.body,
+            headers=properties.headers or {},
+            message_id=properties.message_id or "",
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            tag=tag,
+            channel=self._channel,
         )
+        try:
+            await self._on_delivery(delivery)
+        except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
+            log.exception("defect", queue=self._queue)
+            self.fail("a defect in the receiver")
 
 
 def _properties(message: Outgoing) -> spec.Basic.Properties:

@@ -51,7 +51,7 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: by
         replay=received.replay or None,
         data=EnrichedData(
             event=msgspec.Raw(event.body),
-            invoice=None if invoice is None else msgspec.Raw(invoice),
+            invoice=msgspec.Raw(b"null" if invoice is None else invoice),
             enrichment=enrichment,
         ),
     )
