@@ -18,6 +18,8 @@ IDLE_SECONDS = 0.7
 
 
 class _Publishes(Protocol):
+    async def wait_ready(self) -> None: ...
+
     async def publish(self, message: Outgoing, *, within: float) -> None: ...
 
 
@@ -33,6 +35,7 @@ _decoder = msgspec.json.Decoder(DaemonState)
 async def tell(publisher: _Publishes, *, exchange: str, describe: Callable[[], DaemonState]) -> None:
     """Say it every TELL_SECONDS, for ever; a daemon that cannot be heard goes on working."""
     while True:
+        await publisher.wait_ready()
         state = describe()
         message = Outgoing(
             exchange=exchange,

@@ -12,18 +12,7 @@ from worker.core.routing import routing_key
 from worker.core.translate import Event
 
 _encoder = msgspec.json.Encoder()
-_IN_HEADERS = (
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "dataschema",
-    "centerid",
-    "receivedat",
-    "receiptid",
-)
+_IN_HEADERS = tuple(name for name in EnrichedEvent.__struct_fields__ if name != "data")
 
 
 def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: bytes | None = None) -> Outgoing:
@@ -55,7 +44,7 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: by
             enrichment=enrichment,
         ),
     )
-    headers = {f"ce-{name}": value for name in (*_IN_HEADERS, "replay") if (value := getattr(cloud_event, name))}
+    headers = {f"ce-{name}": value for name in _IN_HEADERS if (value := getattr(cloud_event, name))}
     return Outgoing(
         exchange=exchange,
         routing_key=routing_key(received.source, event.type),

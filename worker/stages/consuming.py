@@ -27,6 +27,9 @@ class Stage(Protocol):
     async def admit(self) -> None:
         """Return when work may be taken; cancelled on stop."""
 
+    def open(self, subscription: Subscription) -> None:
+        """Be ready for deliveries: the first can come before `serve` has begun."""
+
     async def on_delivery(self, delivery: Delivery) -> None:
         """Take one delivery; each runs in a task of its own."""
 
@@ -60,8 +63,10 @@ async def consume(stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Ev
 
 async def _session(stage: Stage, link: Link, stop: asyncio.Event) -> str:
     """One subscription from open to close; returns why it ended."""
+    subscription = link.subscribe(stage.queue, prefetch=stage.prefetch, on_delivery=stage.on_delivery)
+    stage.open(subscription)
     try:
-        async with link.subscribe(stage.queue, prefetch=stage.prefetch, on_delivery=stage.on_delivery) as subscription:
+        async with subscription:
             log.info("subscribed", stage=stage.name, queue=stage.queue)
             waker = asyncio.create_task(_wake(stage, subscription, stop))
             try:

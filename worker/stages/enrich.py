@@ -115,10 +115,13 @@ class Lane:
             await asyncio.sleep(max(self.circuit.probe_in(time.monotonic()), self.quota.wait(time.monotonic())))
             await self._probe(self.circuit.probe_invoice)
 
-    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
-        """Begin calls as quota and window allow, until the end; then finish those in flight."""
+    def open(self, subscription: Subscription) -> None:
+        """Be ready for deliveries."""
         self._window = Window()
         self._subscription = subscription
+
+    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        """Begin calls as quota and window allow, until the end; then finish those in flight."""
         async with asyncio.TaskGroup() as calls:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
                 self._changed.clear()

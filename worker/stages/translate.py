@@ -65,9 +65,12 @@ class Translate:
     async def admit(self) -> None:
         """Work may always be taken."""
 
+    def open(self, subscription: Subscription) -> None:
+        """Be ready for deliveries."""
+        self._subscription = subscription
+
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
         """Let deliveries come until the end, then wait for those in hand."""
-        self._subscription = subscription
         while not (stop.is_set() or subscription.ended.is_set()):
             self._changed.clear()
             await self._changed.wait()
