@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+_MAX_DIGITS = 9
+_NO_ERROR = (0, 200)  # codes that some answers carry beside a good invoice
 NULL: Final = msgspec.Raw(b"null")
 
 
@@ -34,10 +36,9 @@ class InvoiceAnswer(msgspec.Struct, frozen=True):
     @property
     def error_code(self) -> int | str | None:
         """The first code found, as a number where it is one; None where the answer tells of no error."""
-        inner = self.error or self.Error
-        found = (inner.code if inner.code is not None else inner.StatusCode) if inner else None
-        if found is None:
-            found = self.code if self.code is not None else self.StatusCode
-        if isinstance(found, str) and found.isdecimal() and found.isascii():
-            return int(found)
-        return found
+        holders = (self.error, self.Error, self)
+        codes = [code for holder in holders if holder for code in (holder.code, holder.StatusCode) if code is not None]
+        found = codes[0] if codes else None
+        if isinstance(found, str) and found.isdecimal() and found.isascii() and len(found) <= _MAX_DIGITS:
+            found = int(found)
+        return None if found in _NO_ERROR else found

@@ -3,6 +3,8 @@
 Source: https://docs.zenoti.com/reference/sample-events
 """
 
+from typing import Any
+
 import msgspec
 
 
@@ -11,13 +13,13 @@ class Envelope(msgspec.Struct, frozen=True):
 
     `event_id` is one per occurrence, `id` one per delivery. `event_type` comes in any letter case. `event_timestamp`
     is UTC with up to seven fractional digits, so it stays text. `event_resource` is null in newer events: never route
-    by it. `data` is left undecoded, byte for byte.
+    by it. `data` is left undecoded, byte for byte. What decides nothing is read whatever its type.
     """
 
-    id: str | None = None
+    id: Any = None
     event_id: str | None = None
-    event_schema: str | None = None
-    event_resource: str | None = None
+    event_schema: Any = None
+    event_resource: Any = None
     event_type: str | None = None
     event_timestamp: str | None = None
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -72,7 +72,7 @@ async def _run(command: Command, settings: Settings, arguments: argparse.Namespa
 
 
 def _complain(error: BaseException, code: int) -> int:
-    print(f"zenoti-ingest: {error}", file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
+    print("zenoti-ingest:", " ".join(str(error).split()), file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
     return code
 
 

@@ -42,6 +42,9 @@ class SecretSpec(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return "SecretSpec(…)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
     """A table of the configuration."""
@@ -57,7 +60,7 @@ class Broker(Section, frozen=True, kw_only=True):
         str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue")
     ] = "zenoti"
     declare: Annotated[bool, Meta(description="true: declare what is missing; false: verify")] = True
-    management_url: Annotated[str | None, Meta(description="RabbitMQ's management API; optional")] = None
+    management_url: Annotated[SecretSpec, Meta(description="RabbitMQ's management API; optional")] = SecretSpec()
 
 
 class Intake(Section, frozen=True, kw_only=True):
@@ -71,7 +74,9 @@ class Intake(Section, frozen=True, kw_only=True):
     confirm_seconds: Annotated[
         Seconds, Meta(description="wait for the broker's confirm; Zenoti gives up after 10 s")
     ] = 1.5
-    spool_dir: Annotated[str, Meta(description="where bodies wait while the broker is away")] = "var/spool"
+    spool_dir: Annotated[str, Meta(min_length=1, description="where bodies wait while the broker is away")] = (
+        "var/spool"
+    )
     spool_max_bytes: Annotated[int, Meta(ge=MIB, description="bound of the spool")] = GIB
     drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
 
@@ -103,7 +108,7 @@ class Source(Section, frozen=True, kw_only=True):
     """One Zenoti organisation."""
 
     base_url: Annotated[
-        str, Meta(pattern=r"^https?://[^/?#@]+(/[^?#]*)?$", description="the API; regional hosts exist")
+        str, Meta(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?\Z", description="the API; regional hosts exist")
     ] = "https://api.zenoti.com"
     api_key: Annotated[SecretSpec, Meta(description="for the invoice API")] = SecretSpec()
     webhook_secret: Annotated[SecretSpec, Meta(description="signature required when set; any of several passes")] = (
@@ -136,7 +141,10 @@ class Downstream(Section, frozen=True, kw_only=True):
     queue: Annotated[str | None, Meta(description="<prefix>.out.<name> where not set")] = None
     declare: Annotated[bool, Meta(description="false: bind only, the queue is theirs")] = True
     events: Annotated[Patterns, Meta(description="patterns over the event type")] = ("#",)
-    sources: Annotated[Patterns, Meta(description="patterns over the source")] = ("*",)
+    sources: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^([*#]|[a-z][a-z0-9_]{0,31})\Z")], ...],
+        Meta(min_length=1, description="sources by name; *: all"),
+    ] = ("*",)
     max_bytes: Annotated[int | None, Meta(description="oldest dropped above it")] = None
 
 
@@ -182,6 +190,15 @@ class Settings(Section, frozen=True, kw_only=True):
     log: Log = Log()
 
 
+def _is_secret(annotation: Any) -> bool:
+    return SecretSpec in get_args(annotation)
+
+
+_SECRETS: Final = frozenset(
+    field.name for kind in (Broker, Source) for field in msgspec.structs.fields(kind) if _is_secret(field.type)
+)
+
+
 def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
     """Read the file (if any), lay the environment over it, and check.
 
@@ -214,7 +231,7 @@ def _read_file(path: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise WrongSettings(f"configuration file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, no path
         raise WrongSettings(f"configuration file {path} is not TOML: {error}") from error
 
 
@@ -225,13 +242,10 @@ def _overlay(tree: dict[str, Any], words: list[str], value: str, name: str) -> N
         if not isinstance(tree, dict):
             raise WrongSettings(f"{name}: {'.'.join(words)} is no key: `{word}` is not a table")
     # A secret given here takes the place of the file's, in whichever of its two forms that stood.
-    if not isinstance(tree.get(other := _other_form(leaf)), _FromEnvironment):
+    other = leaf.removesuffix("_file") if leaf.endswith("_file") else f"{leaf}_file"
+    if {leaf, other} & _SECRETS and not isinstance(tree.get(other), _FromEnvironment):
         tree.pop(other, None)
     tree[leaf] = _FromEnvironment(value)
-
-
-def _other_form(key: str) -> str:
-    return key.removesuffix("_file") if key.endswith("_file") else f"{key}_file"
 
 
 def _section(kind: type[Section], tree: Any, path: str) -> Any:
@@ -251,10 +265,6 @@ def _section(kind: type[Section], tree: Any, path: str) -> Any:
     return kind(**values)
 
 
-def _is_secret(annotation: Any) -> bool:
-    return SecretSpec in get_args(annotation)
-
-
 def _field(annotation: Any, value: Any, path: str) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return _section(annotation, value, f"{path}.")
@@ -262,7 +272,7 @@ def _field(annotation: Any, value: Any, path: str) -> Any:
     if inner and isinstance(inner[-1], type) and issubclass(inner[-1], Section):
         if not isinstance(value, dict):
             raise WrongSettings(f"{path} must be a table of tables, such as [{path}.main]")
-        return {name: _named(inner[-1], name, table, path) for name, table in value.items()}
+        return {name: _named(inner[-1], name, table, path) for name, table in value.items() if table != {}}
     return _leaf(annotation, value, path)
 
 
@@ -281,9 +291,8 @@ def _leaf(annotation: Any, value: Any, path: str) -> Any:
         return msgspec.convert(given, annotation, strict=not lenient)
     except msgspec.ValidationError as error:
         told = re.sub(r" - at `.*`$", "", str(error))
-        raise WrongSettings(
-            f"{path} = {str(value)[:100]!r}: {told[0].lower()}{told[1:]} ({_description(annotation)})"
-        ) from error
+        shown = "…" if "@" in str(value) else repr(str(value)[:100])  # an address can hold a password
+        raise WrongSettings(f"{path} = {shown}: {told[0].lower()}{told[1:]} ({_description(annotation)})") from error
 
 
 def _description(annotation: Any) -> str:
@@ -307,12 +316,12 @@ def _secret(tree: dict[str, Any], name: str, path: str) -> SecretSpec:
 
 def _check(settings: Settings) -> None:
     """What no single key can tell."""
-    spent: dict[SecretSpec, list[tuple[str, float]]] = {}
+    spent: dict[str, list[tuple[str, float]]] = {}
     for name, source in settings.sources.items():
         if source.verify == "observe" and not source.webhook_token:
             raise WrongSettings(f"sources.{name}.verify = 'observe': wants a webhook_token, else anybody is let in")
-        if source.api_key:
-            spent.setdefault(source.api_key, []).append((name, source.calls_per_minute))
+        for key in (*source.api_key.given, *filter(None, [source.api_key.file])):
+            spent.setdefault(key, []).append((name, source.calls_per_minute))
     for sharers in spent.values():
         total = sum(calls for _, calls in sharers)
         if len(sharers) > 1 and total > ORGANISATION_CALLS_PER_MINUTE:

@@ -23,7 +23,7 @@ EVENTS: Final = frozenset(
         # consumers
         "subscribed", "subscription_ended", "dead_lettered", "retried", "duplicate_dropped", "unroutable",
         # enrich
-        "invoice_fetched", "fetch_failed", "circuit_opened", "circuit_closed", "probe_failed",
+        "invoice_fetched", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator
         "simulator_listening", "simulator_sent", "simulator_unanswered",
     }

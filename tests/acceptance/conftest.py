@@ -129,9 +129,10 @@ class System:
                 found, _, body = await http("GET", f"http://127.0.0.1:{admin_port}/readyz")
             except aiohttp.ClientError:
                 return None
-            return json.loads(body) if found == status else None
+            told: dict[str, Any] = json.loads(body)
+            return told if found == status else None
 
-        return await eventually(said, within=20)
+        return await eventually(said, within=20) or {}
 
     async def run(self, *arguments: str, within: float = 30.0) -> tuple[int, str, str]:
         """Run a command to its end: status, stdout, stderr."""

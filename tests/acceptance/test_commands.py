@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -90,14 +91,14 @@ async def test_status(system: System) -> None:
     assert (await http("POST", system.door, body=body, headers=signed(body)))[0] == 202
     await eventually(lambda: system.depth("dead"), within=10)
 
-    async def told() -> dict[str, object] | None:
+    async def told() -> dict[str, Any] | None:
         code, out, _ = await system.run("status", "--json")
         assert code == 0
-        said = json.loads(out)
+        said: dict[str, Any] = json.loads(out)
         seen = said["sources"]["main"]["seconds_since_last_event"] is not None
         return said if seen and {d["daemon"] for d in said["daemons"]} == {"intake", "consume"} else None
 
-    said = await eventually(told, within=20)
+    said = await eventually(told, within=20) or {}
     assert said["dead_letters"] == {"malformed": 1}
     assert said["queues"][f"{system.prefix}.dead"]["ready"] == 1
     assert said["sources"]["main"]["circuit"] == "closed"

@@ -7,8 +7,11 @@ a reconnect without end. Here a lost connection fails everything on it at once, 
 
 import asyncio
 import random
+import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +23,7 @@ from aio_pika.abc import AbstractConnection
 from pamqp import commands as spec
 from yarl import URL
 
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unroutable
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 from worker.telemetry import log
 
@@ -91,7 +94,8 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._ready = asyncio.Event()
         self._channels: dict[str, aiormq.abc.AbstractChannel] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._was_ready = False
         self.state = LinkState(ready=False, since=time.time(), detail="not connected yet")
 
     async def run(self) -> None:
@@ -104,22 +108,20 @@ class Link:
         while True:
             lost = asyncio.Event()
             try:
-                await self._connect(self._node(failures), lost)
+                with _no_foreign_cancel():
+                    await self._connect(self._node(failures), lost)
                 failures = 0
+                self._was_ready = True
                 self._become(ready=True, detail="")
                 log.info("broker_connected", connection=self._name)
                 await lost.wait()
                 self._become(ready=False, detail="the connection was lost")
             except TopologyMismatch as error:
-                if self._refuse_mismatch:
+                if self._refuse_mismatch and not self._was_ready:
                     raise
                 self._become(ready=False, detail=str(error))
             except (*LOST, BrokerUnavailable) as error:
                 self._become(ready=False, detail=_what(error))
-            except asyncio.CancelledError:
-                if _cancelled_by_us():
-                    raise
-                self._become(ready=False, detail="the connection hangs")
             finally:
                 await self._drop()
             failures += 1
@@ -138,14 +140,11 @@ class Link:
             BrokerUnavailable: there is none, or it did not answer within so many seconds.
         """
         try:
-            async with asyncio.timeout(within):
-                await action(self.connection())
+            with _no_foreign_cancel():
+                async with asyncio.timeout(within):
+                    await action(self.connection())
         except LOST as error:
             raise BrokerUnavailable(_what(error)) from error
-        except asyncio.CancelledError as error:
-            if _cancelled_by_us():
-                raise
-            raise BrokerUnavailable("the connection hangs") from error
 
     def connection(self) -> AbstractConnection:
         """The connection as it stands.
@@ -167,26 +166,25 @@ class Link:
         Raises:
             PublishUnconfirmed: no confirm in time, a refusal, or a lost connection; the message may still arrive.
             Unroutable: no queue is bound for it.
+            Unencodable: AMQP cannot carry it as it is.
         """
         try:
-            async with asyncio.timeout(within):
-                channel = self._channels.get(message.exchange) or await self._open_channel(message.exchange)
-                confirm = await channel.basic_publish(
-                    message.body,
-                    exchange=message.exchange,
-                    routing_key=message.routing_key,
-                    properties=_properties(message),
-                    mandatory=True,
-                )
+            with _no_foreign_cancel():
+                async with asyncio.timeout(within):
+                    channel = await self._channel(message.exchange)
+                    confirm = await channel.basic_publish(
+                        message.body,
+                        exchange=message.exchange,
+                        routing_key=message.routing_key,
+                        properties=_properties(message),
+                        mandatory=True,
+                    )
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
-        except LOST as error:
+        except (*LOST, BrokerUnavailable) as error:
             raise PublishUnconfirmed(_what(error)) from error
-        except asyncio.CancelledError as error:
-            # A connection that hangs makes the library cancel tasks that nobody cancelled.
-            if _cancelled_by_us():
-                raise
-            raise PublishUnconfirmed("the connection hangs") from error
+        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise Unencodable(f"AMQP cannot carry it: {type(error).__name__}") from error
         if not isinstance(confirm, spec.Basic.Ack):
             raise PublishUnconfirmed(f"answered by {type(confirm).__name__}")
 
@@ -211,14 +209,11 @@ class Link:
         if transport is None:
             raise BrokerUnavailable("not connected")
         try:
-            async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
-                return await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            with _no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    return await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         except LOST as error:
             raise BrokerUnavailable(_what(error)) from error
-        except asyncio.CancelledError as error:
-            if _cancelled_by_us():
-                raise
-            raise BrokerUnavailable("the connection hangs") from error
 
     def _node(self, failures: int) -> str:
         urls = self._urls()
@@ -243,9 +238,10 @@ class Link:
         self._channels.clear()
         if connection is not None:
             try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.close()
-            except LOST as error:
+                with _no_foreign_cancel():
+                    async with asyncio.timeout(CLOSE_SECONDS):
+                        await connection.close()
+            except (*LOST, BrokerUnavailable) as error:
                 log.debug("broker_close_failed", connection=self._name, detail=_what(error))
 
     def _become(self, *, ready: bool, detail: str) -> None:
@@ -256,10 +252,13 @@ class Link:
         if (ready, detail) != (self.state.ready, self.state.detail):
             self.state = LinkState(ready=ready, since=time.time(), detail=detail)
 
-    async def _open_channel(self, exchange: str) -> aiormq.abc.AbstractChannel:
-        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it."""
-        await self.wait_ready()
-        async with self._opening:
+    async def _channel(self, exchange: str) -> aiormq.abc.AbstractChannel:
+        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it.
+
+        Everybody goes through the lock, which is fair: nobody overtakes those who waited for the channel to open.
+        """
+        async with self._opening[exchange]:
+            await self.wait_ready()
             channel = self._channels.get(exchange)
             if channel is None:
                 channel = self._channels[exchange] = await self.open_channel()
@@ -292,6 +291,7 @@ class Subscription:
         self._on_delivery = on_delivery
         self._arguments = dict(arguments) if arguments else None
         self._channel: aiormq.abc.AbstractChannel | None = None
+        self._handling: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         self.detail = ""
 
@@ -305,15 +305,12 @@ class Subscription:
         channel.closing.add_done_callback(lambda _: self.fail("the channel was closed"))
         channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
         try:
-            async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
-                await channel.basic_qos(prefetch_count=self._prefetch)
-                await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
+            with _no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_qos(prefetch_count=self._prefetch)
+                    await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
         except LOST as error:
             raise BrokerUnavailable(f"cannot consume {self._queue}: {_what(error)}") from error
-        except asyncio.CancelledError as error:
-            if _cancelled_by_us():
-                raise
-            raise BrokerUnavailable("the connection hangs") from error
         return self
 
     async def __aexit__(
@@ -324,11 +321,17 @@ class Subscription:
         if channel is None or channel.is_closed:
             return
         try:
-            await asyncio.sleep(ACKS_REACH_SECONDS)
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await channel.close()
-        except LOST as failure:
+            with _no_foreign_cancel():
+                await asyncio.sleep(ACKS_REACH_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await channel.close()
+        except (*LOST, BrokerUnavailable) as failure:
             log.debug("broker_close_failed", connection=self._queue, detail=_what(failure))
+
+    async def handled(self) -> None:
+        """Return once every delivery in hand has been handled."""
+        while self._handling:
+            await asyncio.wait(self._handling)
 
     def fail(self, detail: str) -> None:
         """End it: what is unsettled is to be handed back."""
@@ -349,6 +352,12 @@ class Subscription:
             tag=tag,
             channel=self._channel,
         )
+        # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
+        task = asyncio.create_task(self._handle(delivery))
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+
+    async def _handle(self, delivery: Delivery) -> None:
         try:
             await self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
@@ -366,9 +375,16 @@ def _properties(message: Outgoing) -> spec.Basic.Properties:
     )
 
 
-def _cancelled_by_us() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+@contextmanager
+def _no_foreign_cancel() -> Iterator[None]:
+    """A connection that hangs makes the library cancel tasks that nobody cancelled: that is a lost connection."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() > 0:
+            raise
+        raise BrokerUnavailable("the connection hangs") from error
 
 
 def _what(error: BaseException) -> str:

@@ -128,6 +128,8 @@ class _Asker:
         except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelPreconditionFailed) as refusal:
             self._channel = None
             return refusal
+        except aiormq.exceptions.ChannelClosed as error:  # 403, 405
+            raise TopologyMismatch(f"the broker does not let us look: {error}") from error
         return None
 
     async def close(self) -> None:

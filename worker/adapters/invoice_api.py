@@ -36,6 +36,8 @@ class InvoiceApi:
         self._base_url = URL(base_url.rstrip("/"))
         self._api_key = api_key
         self._call_seconds = call_seconds
+        # Half of the time for connecting, so that silence is told from slowness.
+        self._connecting = aiohttp.ClientTimeout(total=None, sock_connect=call_seconds / 2)
         self._application_version = application_version
 
     async def fetch(self, request: Request) -> Response:
@@ -55,12 +57,12 @@ class InvoiceApi:
         try:
             async with (
                 asyncio.timeout(self._call_seconds),
-                self._session.get(url, headers=headers, allow_redirects=False) as answer,
+                self._session.get(url, headers=headers, allow_redirects=False, timeout=self._connecting) as answer,
             ):
                 body = await _bounded(answer)
                 found = {name.lower(): value for name, value in answer.headers.items()}
                 return Response(answer.status, found, body)
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ApiUnreachable(f"the API cannot be reached: {type(error).__name__}") from error
         except TimeoutError as error:
             raise ApiUnavailable(f"the API did not answer within {self._call_seconds:g} s") from error

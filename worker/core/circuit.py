@@ -41,13 +41,21 @@ class Circuit:
         self._probe_seconds = FIRST_PROBE_SECONDS
         self._probe_at = None
 
+    def probe_failed(self, *, now: float) -> None:
+        """A probe failed: the next comes after twice the time."""
+        self._failures += 1
+        self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
+        self._probe_at = now + self._probe_seconds
+
     def failed(self, invoice_id: str, *, now: float, at_once: bool = False) -> None:
-        """A call or a probe failed; `at_once` where the API refused our key."""
+        """A call for an event failed; `at_once` where the API refused our key.
+
+        What was in flight as the circuit opened tells nothing new.
+        """
+        if self._probe_at is not None:
+            return
         self._failures += 1
         self._invoices.add(invoice_id)
         self.probe_invoice = invoice_id
-        if self._probe_at is not None:
-            self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
-            self._probe_at = now + self._probe_seconds
-        elif at_once or (self._failures >= FAILURES and len(self._invoices) >= INVOICES):
+        if at_once or (self._failures >= FAILURES and len(self._invoices) >= INVOICES):
             self._probe_at = now + self._probe_seconds

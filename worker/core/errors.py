@@ -15,13 +15,20 @@ class WorkerError(Exception):
 class PermanentError(WorkerError):
     """No later attempt can succeed. `reason` is the stable word in the dead letter."""
 
-    reason: ClassVar[str]
+    reason: ClassVar[str] = "defect"
 
 
 class Malformed(PermanentError):
-    """The body is not what a webhook can be; the text tells where."""
+    """The body is not what a webhook can be; the text tells where.
+
+    Attributes:
+        event_type: what it would have been, as far as it could be read.
+        event_id: the envelope's, likewise.
+    """
 
     reason = "malformed"
+    event_type = ""
+    event_id = ""
 
 
 class InvoiceNotFound(PermanentError):
@@ -44,6 +51,12 @@ class Refused(PermanentError):
 
 class RequestDefect(PermanentError):
     """The API says that the request itself is wrong (405): a defect of ours."""
+
+    reason = "defect"
+
+
+class Unencodable(PermanentError):
+    """AMQP cannot carry the message as it was made: a defect of ours."""
 
     reason = "defect"
 

@@ -5,7 +5,6 @@ as HTTP statuses and inside HTTP 200, in several shapes (schemas/invoice.py). Th
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -25,7 +24,8 @@ MAX_ANSWER_BYTES = 5 * 1024 * 1024
 DEFAULT_RETRY_AFTER_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 900.0
 _OK, _UNAUTHORISED, _THROTTLED = 200, 401, 429
-_CLIENT_ERRORS, _SERVER_ERRORS = range(400, 500), range(500, 600)
+_CLIENT_ERRORS = range(400, 500)
+_SPEAKS_FOR_ITSELF = {_UNAUTHORISED, _THROTTLED, *range(500, 600)}  # whatever the body says
 _PERMANENT: dict[int | str, type[WorkerError]] = {
     602: AccessDenied,
     438: AccessDenied,
@@ -66,12 +66,7 @@ class Invoice(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-class _Identity(msgspec.Struct):
-    id: Any = None
-
-
 _answer = msgspec.json.Decoder(InvoiceAnswer)
-_identity = msgspec.json.Decoder(_Identity)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -90,11 +85,9 @@ def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) ->
         ApiUnavailable: 5xx, a redirect, or nothing that can be read.
     """
     status = response.status
-    if status in _SERVER_ERRORS:
-        raise ApiUnavailable(f"the API answered HTTP {status}")
-    answer = _read(response)
+    answer = _read(response) if status not in _SPEAKS_FOR_ITSELF else None
     code = answer.error_code if answer else None
-    if code is None and status != _OK:
+    if status != _OK and code not in _PERMANENT:  # a status says more than a code that nobody knows
         code = status
     if code is not None:
         raise _failure(code, response)
@@ -105,8 +98,9 @@ def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) ->
 
 def _read(response: Response) -> InvoiceAnswer | None:
     try:
-        response.body.decode()
-        return _answer.decode(response.body)
+        text = response.body.removeprefix(b"\xef\xbb\xbf")
+        text.decode()
+        return _answer.decode(text)
     except _UNREADABLE:
         return None
 
@@ -135,10 +129,10 @@ def _retry_after(value: str) -> float:
 def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
     if document[:1] != b"{":
         raise ApiUnavailable("the API's answer holds no invoice")
-    found = _identity.decode(document).id
-    if found is not None and str(found).lower() != invoice_id.lower():
-        raise ApiUnavailable("the API's answer holds another invoice")
     members = _members.decode(document)
+    found = bytes(members.get("id", b"null"))
+    if found != b"null" and found.lower() != f'"{invoice_id}"'.lower().encode():
+        raise ApiUnavailable("the API's answer holds another invoice")
     wanted = {part: _PART[part.lower()] for part in expand if part.lower() in _PART}
     missing = tuple(part for part, key in wanted.items() if bytes(members.get(key, b"null")) == b"null")
     return Invoice(document, missing)

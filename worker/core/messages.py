@@ -62,7 +62,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
         if self.replay:
             headers["replay"] = self.replay
         if self.redriven:
-            headers["redriven"] = 1
+            headers["redriven"] = "1"
         return Outgoing(
             exchange=exchange,
             routing_key=routing_key,

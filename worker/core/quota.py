@@ -24,15 +24,20 @@ class Quota:
 
     def tokens(self, now: float) -> float:
         """Calls saved up."""
-        return min(BURST, self._tokens + (now - self._counted_at) / self._interval)
+        return min(BURST, self._tokens + max(0.0, now - self._counted_at) / self._interval)
 
     def spend(self, now: float) -> None:
         """Count a call that goes now."""
         self._tokens = self.tokens(now) - 1
         self._counted_at = now
 
+    def take_over(self, now: float) -> None:
+        """Begin with one call: what a predecessor has spent is not known."""
+        self._tokens = min(self.tokens(now), 1.0)
+        self._counted_at = max(now, self._not_before)
+
     def pause(self, seconds: float, *, now: float) -> None:
         """The vendor says that nothing is left for so long: forget what was saved up."""
         self._not_before = max(self._not_before, now + seconds)
-        self._tokens = min(self.tokens(now), 1.0)
-        self._counted_at = now
+        self._tokens = 1.0
+        self._counted_at = self._not_before  # nothing is saved up meanwhile

@@ -6,16 +6,24 @@ Source: https://www.rabbitmq.com/tutorials/amqp-concepts (`*` is one word, `#` i
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import accumulate
+from operator import or_
 
 MAX_ROUTING_KEY_BYTES = 200
 UNKNOWN_TYPE = "unknown"
 _DELETIONS = (".delete", ".deleted")
 
 
-@lru_cache(maxsize=4096)
 def normal_type(event_type: str) -> str:
     """The event type for a routing key: lower case, characters outside `[a-z0-9._-]` as `-`; empty: `unknown`."""
-    return re.sub(r"[^a-z0-9._-]", "-", event_type.strip().lower())[:MAX_ROUTING_KEY_BYTES] or UNKNOWN_TYPE
+    return _normal(
+        event_type.strip()[:MAX_ROUTING_KEY_BYTES]
+    )  # cut before it is remembered: a stranger chose its length
+
+
+@lru_cache(maxsize=1024)
+def _normal(event_type: str) -> str:
+    return re.sub(r"[^a-z0-9._-]", "-", event_type.lower())[:MAX_ROUTING_KEY_BYTES] or UNKNOWN_TYPE
 
 
 def routing_key(source: str, event_type: str) -> str:
@@ -23,29 +31,17 @@ def routing_key(source: str, event_type: str) -> str:
     return f"{source}.{event_type}"[:MAX_ROUTING_KEY_BYTES]
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    split = pattern.lower().split(".")
-    words = [
-        w for i, w in enumerate(split) if not (w == "#" and split[i - 1 : i] == ["#"])
-    ]  # `#.#` says no more than `#`
-    if words == ["#"]:
-        return re.compile(r".*", re.DOTALL)
-    out = ""
-    for index, word in enumerate(words):
-        first = index == 0
-        if word == "#":
-            # Zero or more words, each with the dot that parts it from its neighbour.
-            out += r"(?:[^.]*\.)*" if first else r"(?:\.[^.]*)*"
-        else:
-            dot = "" if first or (index == 1 and words[0] == "#") else r"\."
-            out += dot + (r"[^.]*" if word == "*" else re.escape(word))
-    return re.compile(out, re.DOTALL)
-
-
 def matches(pattern: str, key: str) -> bool:
     """Whether a topic exchange would route `key` by a binding of `pattern`; patterns are taken in any letter case."""
-    return _compiled(pattern).fullmatch(key) is not None
+    words = key.split(".")
+    # reached[i]: the pattern so far can match the first i words.
+    reached = [True] + [False] * len(words)
+    for part in pattern.lower().split("."):
+        if part == "#":
+            reached = list(accumulate(reached, or_))
+        else:
+            reached = [False] + [so_far and part in ("*", word) for so_far, word in zip(reached, words, strict=False)]
+    return reached[-1]
 
 
 @lru_cache(maxsize=4096)
@@ -65,4 +61,4 @@ def wants_enrichment(patterns: tuple[str, ...], event_type: str) -> bool:
 def binding_keys(*, sources: Iterable[str], events: Iterable[str]) -> tuple[str, ...]:
     """The patterns that bind a downstream's queue to the events exchange."""
     events = tuple(events)
-    return tuple(f"{source}.{event.lower()}" for source in sources for event in events)
+    return tuple(f"{source}.{event}".lower() for source in sources for event in events)

@@ -7,11 +7,13 @@ all, throttled, our key refused) is held and costs nothing.
 import msgspec
 
 from worker.core.errors import (
-    ApiRefusedUs,
     ApiThrottled,
     ApiUnreachable,
+    BrokerUnavailable,
+    FatalError,
     InvoiceNotFound,
     PermanentError,
+    PublishUnconfirmed,
     TransientError,
 )
 
@@ -52,7 +54,7 @@ def settle(error: Exception, *, attempt: int, ladder: Ladder) -> Retry | DeadLet
     """What becomes of an event whose attempt (from 1) failed with `error`."""
     detail = str(error)[:MAX_DETAIL]
     match error:
-        case ApiThrottled() | ApiUnreachable() | ApiRefusedUs():
+        case ApiThrottled() | ApiUnreachable() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
             return Hold()
         case InvoiceNotFound() if attempt < min(NOT_FOUND_ATTEMPTS, ladder.max_attempts):
             return Retry(ladder.delay_after(attempt), attempt + 1)

@@ -7,6 +7,7 @@ the value: msgspec's own messages can quote what a customer sent.
 import hashlib
 import re
 import zlib
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +22,10 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what
 _BOM = b"\xef\xbb\xbf"
 _USABLE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ZERO_ID = re.compile(r"[0-]*")
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_MAX_ATTRIBUTE_BYTES = (
+    255  # what AMQP can carry as a message id; longer attributes are left out, a longer id is refused
+)
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
 
@@ -94,15 +98,25 @@ def read(message: Received) -> Event:
         message = msgspec.structs.replace(message, body=inflated, content_encoding=None)
     body = inflated.removeprefix(_BOM)
     _require_json(body)
-    if body.lstrip()[:1] != b"{":
-        return _event(Envelope(), _Payload(), UNKNOWN_TYPE, body=body, message=message)
-    envelope: Envelope = _decode(_envelope, body)
-    inner = bytes(envelope.data)
-    enveloped = inner[:1] == b"{"
-    payload: _Payload = _decode(_payload, inner if enveloped else body)
+    envelope, inner = _open(body)
     named = (envelope.event_type or "").strip() or message.path_type.strip()
-    kind = normal_type(named) if named else _type_by_shape(inner if enveloped else body)
-    return _event(envelope, payload, kind, body=body, message=message)
+    kind = normal_type(named) if named else _type_by_shape(inner)
+    try:
+        return _event(envelope, _decode(_payload, inner), kind, body=body, message=message)
+    except Malformed as error:
+        error.event_type, error.event_id = kind, (envelope.event_id or "")[:_MAX_ATTRIBUTE_BYTES]
+        raise
+
+
+def _open(body: bytes) -> tuple[Envelope, bytes]:
+    """The envelope, and the object that it is about: `data`, or the whole body where there is no `data`."""
+    if body.lstrip()[:1] != b"{":
+        return Envelope(), b"{}"
+    envelope: Envelope = _decode(_envelope, body)
+    if envelope.data is msgspec.UNSET:
+        return envelope, body
+    inner = bytes(envelope.data)
+    return envelope, inner if inner[:1] == b"{" else b"{}"
 
 
 def inflate(body: bytes, content_encoding: str | None) -> bytes:
@@ -138,7 +152,7 @@ def _require_json(body: bytes) -> None:
         raise Malformed("not JSON that can be read: nested too deep") from error
     except msgspec.MsgspecError as error:
         place = re.search(r"\(byte \d+\)", str(error))
-        raise Malformed(f"not JSON {place.group() if place else '(cut off)'}") from error
+        raise Malformed(f"not JSON {place.group() if place else '(cut off, or an unpaired surrogate)'}") from error
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -156,14 +170,15 @@ def _event(envelope: Envelope, payload: _Payload, kind: str, *, body: bytes, mes
         invoice = _decode(_invoice, bytes(payload.invoice))
     invoice_id = _invoice_id(invoice.id, "invoice.id") or _invoice_id(payload.invoice_id, "invoice_id")
     event_id = (envelope.event_id or "").strip() or None
-    time = envelope.event_timestamp
+    if event_id and len(event_id.encode()) > _MAX_ATTRIBUTE_BYTES:
+        raise Malformed(f"longer than {_MAX_ATTRIBUTE_BYTES} bytes at $.event_id")
     return Event(
         id=event_id or "sha256:" + hashlib.sha256(message.body).hexdigest(),
         event_id=event_id,
         type=kind,
         invoice_id=invoice_id,
         subject=invoice_id or _text(payload.id),
-        time=time if time and _RFC3339.fullmatch(time) else None,
+        time=_time(envelope.event_timestamp),
         center_id=_text(invoice.center_id) or _text(payload.center_id),
         body=body,
         received=message,
@@ -182,8 +197,19 @@ def _invoice_id(value: Any, place: str) -> str | None:
     return value
 
 
+def _time(text: str | None) -> str | None:
+    """The text as it is, where it is a time by RFC 3339: a wrong one would make the whole event unreadable."""
+    if not text or not _RFC3339.fullmatch(text):
+        return None
+    try:
+        datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return text
+
+
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and value and len(value.encode()) <= _MAX_ATTRIBUTE_BYTES else None
 
 
 def _type_by_shape(body: bytes) -> str:

@@ -53,6 +53,8 @@ async def consume(stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Ev
         detail = await _session(stage, link, stop)
         if asyncio.get_running_loop().time() - begun > STEADY_SECONDS:
             pause = FIRST_PAUSE_SECONDS
+        if not detail:  # it ended by itself, and is admitted again when it may
+            continue
         if not stop.is_set():
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)

@@ -6,6 +6,7 @@ Publish -> confirm -> ack. A publish that fails ends the subscription: the broke
 
 import asyncio
 import time
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -22,6 +23,7 @@ from worker.core.errors import (
     PermanentError,
     PublishUnconfirmed,
     TransientError,
+    Unencodable,
     Unroutable,
     WorkerError,
 )
@@ -46,6 +48,8 @@ from worker.telemetry import (
 
 PUBLISH_SECONDS = 15.0
 MAX_HOLD_SECONDS = 30.0
+QUIET_SECONDS = 0.02  # deliveries of a backlog follow each other far more closely
+FILL_SECONDS = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +59,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int
     deliver_failures: bool
     ladder: Ladder
+
+
+class _Filling(msgspec.Struct):
+    """The backlog's arrival after a take-over: until when at most, and when the latest of it came."""
+
+    until: float
+    latest: float = 0.0
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -99,6 +110,7 @@ class Lane:
         self._window: Window[_Held] = Window()
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
+        self._filling: _Filling | None = None
         self.quota = quota
         self.circuit = Circuit()
         self.queue = names.lane(source)
@@ -119,6 +131,7 @@ class Lane:
         """Be ready for deliveries."""
         self._window = Window()
         self._subscription = subscription
+        self._filling = None
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
         """Begin calls as quota and window allow, until the end; then finish those in flight."""
@@ -131,6 +144,7 @@ class Lane:
                     continue
                 await self._wait_for_change()
             self._subscription = None
+            await subscription.handled()
         self._window = Window()
         lane_events.labels(self._source).set(0)
 
@@ -156,10 +170,25 @@ class Lane:
         except Malformed as error:
             await self._guarded(self._bury(delivery, message, DeadLetter(error.reason, str(error)), None), subscription)
             return
+        self._note_delivery(time.monotonic())
         order = (bool(message.replay), message.received_at, message.receipt_id)
         self._window.add(event.invoice_id or "", order=order, item=_Held(event, delivery))
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
+
+    def _note_delivery(self, now: float) -> None:
+        """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
+        if self._filling is None:
+            self._filling = _Filling(until=now + FILL_SECONDS)
+            self.quota.take_over(now)
+        self._filling.latest = now
+
+    def _is_filling(self, now: float) -> bool:
+        """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
+        filling = self._filling
+        return filling is None or (
+            now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
+        )
 
     def _understood(self, message: Received) -> Event:
         event = read(message)
@@ -169,8 +198,10 @@ class Lane:
 
     def _begin(self) -> Round[_Held] | None:
         now = time.monotonic()
-        if self._window.in_flight >= self._plan.max_in_flight or self.quota.wait(now) > 0:
+        if self._is_filling(now) or self._window.in_flight >= self._plan.max_in_flight or self.quota.wait(now) > 0:
             return None
+        if self._filling is not None:
+            self._filling.until = now
         begun = self._window.next_round(now)
         if begun is not None:
             self.quota.spend(now)
@@ -178,7 +209,9 @@ class Lane:
 
     async def _wait_for_change(self) -> None:
         now = time.monotonic()
-        waits = [self._window.next_change(now), self.quota.wait(now) or None if self._window.invoices else None]
+        waits = [self._window.next_change(now)]
+        if self._window.invoices:
+            waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
         timeout = min((wait for wait in waits if wait is not None), default=None)
         try:
             async with asyncio.timeout(timeout):
@@ -192,48 +225,45 @@ class Lane:
         try:
             invoice = await self._fetch(begun.invoice_id)
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
+            self._note_failure(error, begun.invoice_id)
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
             await self._guarded(self._settle_failure(begun, error), subscription)
         else:
+            self._note_success()
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
 
     async def _fetch(self, invoice_id: str) -> Invoice:
-        """Call and decipher; tell circuit, quota and metrics how it went."""
+        """Call and decipher; tell quota, metrics and log how it went."""
         expand = self._plan.expand
         try:
             response = await self._api.fetch(request(invoice_id, expand=expand))
             invoice = decipher(response, invoice_id=invoice_id, expand=expand)
         except Exception as error:
-            self._note_failure(error, invoice_id)
+            if isinstance(error, ApiThrottled):
+                self.quota.pause(error.retry_after, now=time.monotonic())
+            kind, detail = type(error).__name__, _detail(error)
+            api_calls.labels(self._source, kind).inc()
+            log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
             raise
-        self._note_success()
         api_calls.labels(self._source, "ok").inc()
         log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, missing=list(invoice.missing))
         return invoice
 
     def _note_failure(self, error: Exception, invoice_id: str) -> None:
-        now = time.monotonic()
+        """Tell the circuit; an answer that says something of this invoice alone is a success of the API."""
         was_open = self.circuit.is_open
         match error:
-            case ApiThrottled():
-                self.quota.pause(error.retry_after, now=now)
             case ApiRefusedUs():
-                self.circuit.failed(invoice_id, now=now, at_once=True)
+                self.circuit.failed(invoice_id, now=time.monotonic(), at_once=True)
+            case ApiThrottled():
+                pass
             case TransientError():
-                self.circuit.failed(invoice_id, now=now)
+                self.circuit.failed(invoice_id, now=time.monotonic())
             case PermanentError():
                 self._note_success()
-        api_calls.labels(self._source, type(error).__name__).inc()
-        log.warning(
-            "fetch_failed",
-            source=self._source,
-            invoice_id=invoice_id,
-            error=type(error).__name__,
-            detail=_detail(error),
-        )
         if self.circuit.is_open and not was_open:
             circuit_open.labels(self._source).set(1)
             log.error("circuit_opened", source=self._source, failures=self.circuit.failures, detail=_detail(error))
@@ -249,25 +279,35 @@ class Lane:
         self.quota.spend(time.monotonic())
         try:
             await self._fetch(invoice_id)
-        except ApiThrottled:
-            self.circuit.failed(invoice_id, now=time.monotonic())
-        except WorkerError as error:
-            if self.circuit.is_open:
-                log.info("probe_failed", source=self._source, error=type(error).__name__)
+        except PermanentError:
+            self._note_success()
+        except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
+            if not isinstance(error, WorkerError):
+                log.exception("defect", stage=self.name, source=self._source)
+            self.circuit.probe_failed(now=time.monotonic())
+        else:
+            self._note_success()
 
-    async def _guarded(self, settling: "asyncio.Future[None] | object", subscription: Subscription) -> None:
-        """Run a settlement; what the broker did not confirm ends the subscription."""
+    async def _guarded(self, settling: Awaitable[None], subscription: Subscription) -> None:
+        """Run a settlement; what was not confirmed, or a defect, ends the subscription and comes again."""
         try:
-            await settling  # type: ignore[misc]
+            await settling
         except (PublishUnconfirmed, Unroutable) as error:
             subscription.fail(str(error))
+        except Exception:  # noqa: BLE001  # a defect must not end the process, nor leave events unsettled for ever
+            log.exception("defect", stage=self.name, source=self._source)
+            subscription.fail("a defect")
 
     async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: str) -> None:
         enrichment = Enrichment(
             status="enriched", expand=self._plan.expand, missing=invoice.missing, fetched_at=fetched_at
         )
         for waiting in begun.waiting:
-            await self._deliver(waiting.item, enrichment, invoice.document)
+            try:
+                await self._deliver(waiting.item, enrichment, invoice.document)
+            except Unencodable as error:
+                verdict = DeadLetter(error.reason, str(error))
+                await self._bury(waiting.item.delivery, waiting.item.event.received, verdict, waiting.item.event)
         self._window.finish(begun)
 
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
@@ -293,7 +333,8 @@ class Lane:
             match verdict:
                 case Hold():
                     # One error holds all events of a round or none.
-                    pause = min(2.0**self.circuit.failures, MAX_HOLD_SECONDS) if self.circuit.failures else 0.0
+                    failures = self.circuit.failures
+                    pause = min(2.0 ** min(failures, 8), MAX_HOLD_SECONDS) if failures else 0.0
                     self._window.hold(begun, until=time.monotonic() + pause)
                     return
                 case Retry(seconds, attempt):

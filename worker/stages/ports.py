@@ -18,6 +18,7 @@ class Publishes(Protocol):
         Raises:
             PublishUnconfirmed: no confirm within so many seconds; it may still arrive.
             Unroutable: no queue is bound for it.
+            Unencodable: AMQP cannot carry it as it is.
         """
 
 

@@ -12,7 +12,7 @@ from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
 from worker.core import dead_letter, outbound
 from worker.core.duplicates import Seen
-from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable
+from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing, Received, received
 from worker.core.routing import any_matches, routing_key, wants_enrichment
 from worker.core.settle import DeadLetter, defect_detail
@@ -57,7 +57,6 @@ class Translate:
         self._enrich = enrich
         self._seen = seen
         self._subscription: Subscription | None = None
-        self._in_hand = 0
         self._changed = asyncio.Event()
         self.queue = names.raw(source)
         self.prefetch = prefetch
@@ -75,9 +74,7 @@ class Translate:
             self._changed.clear()
             await self._changed.wait()
         self._subscription = None
-        while self._in_hand:
-            self._changed.clear()
-            await self._changed.wait()
+        await subscription.handled()
 
     def wake(self) -> None:
         """Look again."""
@@ -88,15 +85,10 @@ class Translate:
         subscription = self._subscription
         if subscription is None:
             return  # the channel is about to close, which hands it back
-        self._in_hand += 1
         try:
             await self._pass_on(delivery)
         except (PublishUnconfirmed, Unroutable) as error:
             subscription.fail(str(error))
-        finally:
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._changed.set()
 
     async def _pass_on(self, delivery: Delivery) -> None:
         message = received(
@@ -109,24 +101,30 @@ class Translate:
         )
         try:
             event = read(message)
-            outgoing, to = self.next_hop(event)
-        except Malformed as error:
-            await self._bury(delivery, message, DeadLetter(error.reason, str(error)))
+            await self._send(event)
+        except PermanentError as error:
+            await self._bury(delivery, message, DeadLetter(error.reason, str(error)), error)
             return
+        except (PublishUnconfirmed, Unroutable):
+            raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
             log.exception("defect", stage=self.name, source=self._source, receipt_id=message.receipt_id)
-            await self._bury(delivery, message, DeadLetter("defect", defect_detail(error)))
+            await self._bury(delivery, message, DeadLetter("defect", defect_detail(error)), None)
             return
+        await delivery.ack()
+
+    async def _send(self, event: Event) -> None:
+        """Publish to the next hop, unless this process has passed the event on before."""
         key = event.duplicate_key
         if key is not None and self._seen.has(key, now=time.monotonic()):
             duplicates.labels(self._source, self.name).inc()
             log.info("duplicate_dropped", stage=self.name, source=self._source, event_id=event.id)
-        else:
-            await self._publisher.publish(outgoing, within=PUBLISH_SECONDS)
-            translated.labels(self._source, to).inc()
-            if key is not None:
-                self._seen.remember(key, now=time.monotonic())
-        await delivery.ack()
+            return
+        outgoing, to = self.next_hop(event)
+        await self._publisher.publish(outgoing, within=PUBLISH_SECONDS)
+        translated.labels(self._source, to).inc()
+        if key is not None:
+            self._seen.remember(key, now=time.monotonic())
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
         """Where an event goes, and a word for it."""
@@ -140,8 +138,11 @@ class Translate:
             enrichment = Enrichment(status="skipped")
         return outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
 
-    async def _bury(self, delivery: Delivery, message: Received, verdict: DeadLetter) -> None:
-        letter = dead_letter.write(message, verdict, names=self._names, stage=self.name, dead_at=utc_now())
+    async def _bury(
+        self, delivery: Delivery, message: Received, verdict: DeadLetter, error: PermanentError | None
+    ) -> None:
+        known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
+        letter = dead_letter.write(message, verdict, names=self._names, stage=self.name, dead_at=utc_now(), **known)
         await self._publisher.publish(letter, within=PUBLISH_SECONDS)
         dead_letters.labels(self._source, verdict.reason).inc()
         log.warning(

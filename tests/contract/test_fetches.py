@@ -1,0 +1,267 @@
+"""The port `Fetches`: one contract for the fake of the tests and for the HTTP client against a server on 127.0.0.1."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+
+from tests.fakes import FakeInvoiceApi
+from worker.adapters.invoice_api import InvoiceApi, new_session
+from worker.core.errors import ApiUnavailable, ApiUnreachable
+from worker.core.invoice_request import MAX_ANSWER_BYTES, Request, Response, request
+from worker.stages.ports import Fetches
+
+KEY = "synthetic-key"
+CALL_SECONDS = 0.5
+PATH = "/v1/invoices/i-1"
+ASKED = request("i-1", expand=("InvoiceItems", "Transactions", "InvoiceItems"))
+JSON = {"Content-Type": "application/json"}
+
+
+class Vendor:
+    """A server that does as it is told, and keeps the requests it got."""
+
+    def __init__(self) -> None:
+        self.requests: list[web.Request] = []
+        self.status = 200
+        self.headers: dict[str, str] = dict(JSON)
+        self.body = b"{}"
+        self.fault = ""
+        self._released = asyncio.Event()
+
+    async def answer(self, asked: web.Request) -> web.StreamResponse:
+        """The answer, or the fault."""
+        self.requests.append(asked)
+        if self.fault == "hang":
+            await self._released.wait()
+        if self.fault in {"cut", "drip"}:
+            response = web.StreamResponse(headers={"Content-Length": "1000"})
+            await response.prepare(asked)
+            await response.write(b'{"invoice":')
+            if self.fault == "drip":
+                await self._released.wait()
+            assert asked.transport is not None
+            asked.transport.close()
+            return response
+        return web.Response(status=self.status, headers=self.headers, body=self.body)
+
+    def release(self) -> None:
+        """Let what hangs go."""
+        self._released.set()
+
+
+@pytest.fixture
+async def vendor() -> AsyncIterator[tuple[Vendor, str]]:
+    """The server, and its URL."""
+    told = Vendor()
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", told.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield told, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    told.release()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """A session as the worker opens it."""
+    async with new_session() as opened:
+        yield opened
+
+
+def client(session: aiohttp.ClientSession, base_url: str, *, key: str = KEY) -> InvoiceApi:
+    """The real one."""
+    return InvoiceApi(
+        session, base_url=base_url, api_key=lambda: key, call_seconds=CALL_SECONDS, application_version="1.2.3"
+    )
+
+
+class Port(msgspec.Struct):
+    """An API, one that cannot be reached, and the words that make the first behave."""
+
+    api: Fetches
+    unreachable: Fetches
+    answers: Callable[[Response], None]
+    fails: Callable[[str], None]
+
+
+@pytest.fixture
+def fake_port() -> Port:
+    """The fake of the tests."""
+    fake, nowhere = FakeInvoiceApi(), FakeInvoiceApi()
+    nowhere.will(PATH, ApiUnreachable("refused"))
+    return Port(fake, nowhere, lambda given: fake.will(PATH, given), lambda how: fake.will(PATH, ApiUnavailable(how)))
+
+
+@pytest.fixture
+async def real_port(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> Port:
+    """The client of the worker."""
+    told, url = vendor
+
+    def answers(given: Response) -> None:
+        told.status, told.headers, told.body = given.status, dict(given.headers), given.body
+
+    def fails(how: str) -> None:
+        told.fault = how
+
+    return Port(client(session, url), client(session, f"http://127.0.0.1:{unused_port()}"), answers, fails)
+
+
+@pytest.fixture(params=["fake", "real"])
+def port(request: pytest.FixtureRequest) -> Port:
+    """The fake, then the real one."""
+    found = request.getfixturevalue(f"{request.param}_port")
+    assert isinstance(found, Port)
+    return found
+
+
+async def fetched(api: Fetches, asked: Request = ASKED) -> Response:
+    """An answer, within a bound of the test's own."""
+    async with asyncio.timeout(10 * CALL_SECONDS):
+        return await api.fetch(asked)
+
+
+@pytest.mark.parametrize("status", [200, 301, 400, 401, 404, 418, 429, 500, 503])
+async def test_every_status_is_an_answer(port: Port, status: int) -> None:
+    """Whatever the status, it is returned with headers (names in lower case) and body, and nothing is raised."""
+    port.answers(Response(status, {"content-type": "application/json", "retry-after": "7"}, b'{"a": 0.10}'))
+    answer = await fetched(port.api)
+    assert (answer.status, answer.body, answer.headers["retry-after"]) == (status, b'{"a": 0.10}', "7")
+
+
+async def test_an_answer_of_the_largest_size(port: Port) -> None:
+    """An answer of exactly 5 MiB comes whole."""
+    large = bytes(range(256)) * (MAX_ANSWER_BYTES // 256)
+    port.answers(Response(200, dict(JSON), large))
+    assert (await fetched(port.api)).body == large
+
+
+@pytest.mark.parametrize("how", ["hang", "drip", "cut"])
+async def test_an_answer_that_does_not_come_whole_in_time(port: Port, how: str) -> None:
+    """No answer, half an answer, or a connection cut in mid-body raises ApiUnavailable, within the call's seconds."""
+    port.fails(how)
+    with pytest.raises(ApiUnavailable):
+        await fetched(port.api)
+
+
+async def test_unreachable(port: Port) -> None:
+    """Where nobody listens it raises ApiUnreachable, which charges nothing."""
+    with pytest.raises(ApiUnreachable):
+        await fetched(port.unreachable)
+
+
+async def test_a_failure_spoils_no_later_call(port: Port) -> None:
+    """After a connection was cut the next call is answered."""
+    port.fails("cut")
+    with pytest.raises(ApiUnavailable):
+        await fetched(port.api)
+    port.fails("")
+    port.answers(Response(200, dict(JSON), b"{}"))
+    assert (await fetched(port.api)).status == 200
+
+
+async def test_the_request_on_the_wire(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """A GET of the path beneath the base URL, `expand` once a part in the order given, the key in Authorization."""
+    told, url = vendor
+    await fetched(client(session, url + "/base/"))
+    [got] = told.requests
+    assert (got.method, got.path) == ("GET", "/base" + PATH)
+    assert got.query_string == "expand=InvoiceItems&expand=Transactions&expand=InvoiceItems"
+    assert got.headers["Authorization"] == f"apikey {KEY}"
+    assert (got.headers["application_name"], got.headers["application_version"]) == ("zenoti-ingest", "1.2.3")
+
+
+async def test_the_key_is_asked_for_at_each_call(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """A key that was rotated is used from the next call on."""
+    told, url = vendor
+    keys = iter(["old", "new"])
+    api = InvoiceApi(
+        session, base_url=url, api_key=lambda: next(keys), call_seconds=CALL_SECONDS, application_version="1"
+    )
+    await fetched(api)
+    await fetched(api)
+    assert [r.headers["Authorization"] for r in told.requests] == ["apikey old", "apikey new"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(
+    vendor: tuple[Vendor, str], session: aiohttp.ClientSession, status: int
+) -> None:
+    """A redirect is an answer like any other: nobody is asked a second time, so the key goes nowhere else."""
+    told, url = vendor
+    told.status, told.headers = status, {"Location": f"{url}/elsewhere"}
+    assert (await fetched(client(session, url))).status == status
+    assert [r.path for r in told.requests] == [PATH]
+
+
+async def test_cookies_are_not_kept(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """What one answer sets as a cookie is not sent with the next request."""
+    told, url = vendor
+    told.headers = {"Set-Cookie": "a=b"}
+    await fetched(client(session, url))
+    await fetched(client(session, url))
+    assert [r.headers.get("Cookie") for r in told.requests] == [None, None]
+
+
+async def test_a_compressed_answer_is_inflated(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """A gzip'd answer is returned as it was before."""
+    told, url = vendor
+    told.headers, told.body = {"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}')
+    assert (await fetched(client(session, url))).body == b'{"a": 1}'
+
+
+async def test_a_broken_compressed_answer(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """An answer that says gzip and is none raises ApiUnavailable."""
+    told, url = vendor
+    told.headers, told.body = {"Content-Encoding": "gzip"}, b"no gzip at all"
+    with pytest.raises(ApiUnavailable):
+        await fetched(client(session, url))
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_a_larger_answer_is_refused(
+    vendor: tuple[Vendor, str], session: aiohttp.ClientSession, encoding: str
+) -> None:
+    """More than 5 MiB, compressed on the wire or not, raises ApiUnavailable."""
+    told, url = vendor
+    large = b" " * (MAX_ANSWER_BYTES + 1)
+    told.headers = {"Content-Encoding": encoding} if encoding else {}
+    told.body = gzip.compress(large) if encoding else large
+    with pytest.raises(ApiUnavailable, match="larger"):
+        await fetched(client(session, url))
+
+
+async def test_errors_show_no_key(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """The text of an error holds neither the key nor the address."""
+    told, url = vendor
+    told.fault = "cut"
+    for api in (client(session, url), client(session, f"http://127.0.0.1:{unused_port()}")):
+        with pytest.raises((ApiUnavailable, ApiUnreachable)) as caught:
+            await fetched(api)
+        assert KEY not in str(caught.value)
+        assert "127.0.0.1" not in str(caught.value)
+
+
+async def test_a_server_without_tls(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """Where TLS cannot be spoken it raises ApiUnreachable."""
+    _, url = vendor
+    with pytest.raises(ApiUnreachable):
+        await fetched(client(session, url.replace("http:", "https:")))
+
+
+async def test_cancelled_while_waiting(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
+    """A caller who is cancelled in mid-call gets his cancellation."""
+    told, url = vendor
+    told.fault = "hang"
+    calling = asyncio.create_task(client(session, url).fetch(ASKED))
+    await asyncio.wait([calling], timeout=CALL_SECONDS / 5)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling

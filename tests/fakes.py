@@ -1,0 +1,171 @@
+"""The world in memory, behind the same ports as the adapters; tests/contract holds both to one contract."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Self, cast
+
+import aiormq.abc
+import aiormq.exceptions
+
+from worker.adapters.broker import Delivery, Link
+from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.invoice_request import Request, Response
+from worker.core.messages import Outgoing
+
+
+class FakePublisher:
+    """The port `Publishes`: keeps what was published, in order.
+
+    Attributes:
+        published: what has been confirmed.
+        unconfirmed: so many of the next publishes are not confirmed.
+        missing: exchanges that are not there.
+        unroutable: routing keys that no queue is bound for.
+        away: there is no broker.
+    """
+
+    def __init__(self) -> None:
+        self.published: list[Outgoing] = []
+        self.unconfirmed = 0
+        self.missing: set[str] = set()
+        self.unroutable: set[str] = set()
+        self.away = False
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """Keep it, or raise as told."""
+        if self.away or message.exchange in self.missing:
+            raise PublishUnconfirmed(f"not confirmed within {within:g} s")
+        if self.unconfirmed:
+            self.unconfirmed -= 1
+            raise PublishUnconfirmed("not confirmed, as the test wishes")
+        if message.routing_key in self.unroutable:
+            raise Unroutable(f"no queue is bound for {message.routing_key}")
+        self.published.append(message)
+
+
+Answer = Response | Exception
+
+
+class FakeInvoiceApi:
+    """The port `Fetches`: answers by path, each list one answer after the other, the last for ever.
+
+    Attributes:
+        requests: what was asked for, in order.
+        gate: calls wait until it is open; it is open at first.
+        waiting: calls that are under way.
+    """
+
+    def __init__(self, answers: Mapping[str, Sequence[Answer]] | None = None) -> None:
+        self._answers = {path: list(given) for path, given in (answers or {}).items()}
+        self.requests: list[Request] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = 0
+
+    def will(self, path: str, *answers: Answer) -> None:
+        """From now on answer a path so."""
+        self._answers[path] = list(answers)
+
+    async def fetch(self, request: Request) -> Response:
+        """Answer or raise as told; a path that nobody told of is a 418."""
+        self.requests.append(request)
+        self.waiting += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+        answers = self._answers.get(request.path, [Response(418, {}, b"")])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeChannel:
+    """Where deliveries are settled: keeps the tags that were acked."""
+
+    def __init__(self) -> None:
+        self.acked: list[int] = []
+        self.lost = False
+
+    async def basic_ack(self, tag: int, *, wait: bool) -> None:
+        """Ack, or raise as a closed channel does."""
+        del wait
+        if self.lost:
+            raise aiormq.exceptions.ChannelInvalidStateError("closed")
+        self.acked.append(tag)
+
+
+class FakeSubscription:
+    """A subscription that delivers what it has at once, while it is being entered, as a broker may."""
+
+    def __init__(self, waiting: Mapping[int, Outgoing], on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
+        self._waiting = dict(waiting)
+        self._on_delivery = on_delivery
+        self.channel = FakeChannel()
+        self.ended = asyncio.Event()
+        self.detail = ""
+
+    async def __aenter__(self) -> Self:
+        for tag, message in self._waiting.items():
+            await self._on_delivery(delivery(message, self.channel, tag=tag))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.channel.lost = True
+
+    async def handled(self) -> None:
+        """Each is handled before the next is delivered."""
+
+    def fail(self, detail: str) -> None:
+        """End it."""
+        self.detail = self.detail or detail
+        self.ended.set()
+
+
+class FakeLink:
+    """A connection to one queue: each subscription delivers what none before it has acked.
+
+    Attributes:
+        subscriptions: all there were.
+    """
+
+    def __init__(self, *messages: Outgoing) -> None:
+        self._messages = dict(enumerate(messages, start=1))
+        self.subscriptions: list[FakeSubscription] = []
+
+    async def wait_ready(self) -> None:
+        """It always is."""
+
+    @property
+    def unacked(self) -> dict[int, Outgoing]:
+        """What none has acked."""
+        acked = {tag for one in self.subscriptions for tag in one.channel.acked}
+        return {tag: message for tag, message in self._messages.items() if tag not in acked}
+
+    def subscribe(
+        self, queue: str, *, prefetch: int, on_delivery: Callable[[Delivery], Awaitable[None]]
+    ) -> FakeSubscription:
+        """The next subscription."""
+        del queue, prefetch
+        self.subscriptions.append(FakeSubscription(self.unacked, on_delivery))
+        return self.subscriptions[-1]
+
+
+def as_link(fake: FakeLink) -> Link:
+    """The fake where a stage wants the real one."""
+    return cast("Link", fake)
+
+
+def delivery(message: Outgoing, channel: FakeChannel, *, tag: int) -> Delivery:
+    """A message as the broker would deliver it."""
+    headers: dict[str, Any] = dict(message.headers)
+    return Delivery(
+        body=message.body,
+        headers=headers,
+        message_id=message.message_id,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        tag=tag,
+        channel=cast("aiormq.abc.AbstractChannel", channel),
+    )

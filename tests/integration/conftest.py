@@ -1,0 +1,16 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import Hand, OpenLink
+from tests.way import Way
+from worker.core.topology import Names
+
+
+@pytest.fixture
+async def way(hand: Hand, names: Names, open_link: OpenLink) -> AsyncIterator[Way]:
+    """The way of an event, empty before and after."""
+    whole = Way(hand, names, publisher=await open_link(), consumer=await open_link())
+    await whole.empty()
+    yield whole
+    await whole.empty()

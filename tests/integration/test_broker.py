@@ -1,0 +1,340 @@
+"""Link and Subscription on a real RabbitMQ, through a proxy where the connection must suffer."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from aio_pika.abc import AbstractConnection
+from aiohttp.test_utils import unused_port
+
+from tests.conftest import Hand, OpenLink
+from tests.eventually import eventually
+from tests.proxy import Proxy
+from worker.adapters.broker import Delivery, Link, Subscription
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
+from worker.core.messages import Outgoing
+
+WITHIN = 5.0
+BACK_SECONDS = 10.0
+
+
+class Inbox:
+    """What a subscription delivered."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+
+    async def take(self, delivery: Delivery) -> None:
+        """Keep it, unsettled."""
+        self.deliveries.append(delivery)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The bodies, as they came."""
+        return [d.body for d in self.deliveries]
+
+    async def holds(self, count: int, *, within: float = WITHIN) -> list[bytes]:
+        """The bodies, once there are so many."""
+        await eventually(lambda: len(self.deliveries) >= count, within=within)
+        return self.bodies
+
+
+def message(queue: str, number: int = 0, **fields: Any) -> Outgoing:
+    """A message straight to a queue."""
+    plain = Outgoing(exchange="", routing_key=queue, body=b"%d" % number, message_id=f"id-{number}", headers={})
+    return msgspec.structs.replace(plain, **fields)
+
+
+async def fill(hand: Hand, queue: str, count: int) -> list[bytes]:
+    """So many messages; their bodies in order."""
+    for number in range(count):
+        await hand.put(message(queue, number))
+    return [b"%d" % number for number in range(count)]
+
+
+def subscription(link: Link, queue: str, inbox: Inbox, *, prefetch: int = 100, **more: Any) -> Subscription:
+    """A subscription into the inbox."""
+    return link.subscribe(queue, prefetch=prefetch, on_delivery=inbox.take, **more)
+
+
+async def test_a_delivery_is_what_was_published(link: Link, own_queue: str) -> None:
+    """Body, headers, id and content fields are delivered as they were published."""
+    sent = message(
+        own_queue, body=b"\x00\xff", headers={"a": "ü", "n": 3}, content_type="text/x", content_encoding="gzip"
+    )
+    await link.publish(sent, within=WITHIN)
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox):
+        await inbox.holds(1)
+    [got] = inbox.deliveries
+    headers: Mapping[str, Any] = {k: v for k, v in got.headers.items() if not k.startswith("x-")}
+    assert (got.body, headers, got.message_id) == (sent.body, sent.headers, sent.message_id)
+    assert (got.content_type, got.content_encoding) == (sent.content_type, sent.content_encoding)
+
+
+async def test_closing_hands_back_in_order(link: Link, hand: Hand, own_queue: str) -> None:
+    """What was not settled comes again, in the order of before, and what was acked does not."""
+    bodies = await fill(hand, own_queue, 20)
+    first, second = Inbox(), Inbox()
+    async with subscription(link, own_queue, first):
+        assert await first.holds(20) == bodies
+        for delivery in first.deliveries[::2]:
+            assert await delivery.ack()
+    async with subscription(link, own_queue, second):
+        await hand.put(message(own_queue, 99))
+        assert await second.holds(11) == [*bodies[1::2], b"99"]
+
+
+async def test_the_prefetch_is_kept(link: Link, hand: Hand, own_queue: str) -> None:
+    """No more than the prefetch is in hand; each ack brings the next."""
+    await fill(hand, own_queue, 10)
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox, prefetch=3):
+        await inbox.holds(3)
+        assert await hand.ready(own_queue) == 7
+        assert len(inbox.deliveries) == 3
+        await inbox.deliveries[0].ack()
+        await inbox.holds(4)
+        assert await eventually(lambda: hand.ready(own_queue), within=1) == 6
+        assert len(inbox.deliveries) == 4
+
+
+async def test_an_ack_after_the_close_says_so(link: Link, hand: Hand, own_queue: str) -> None:
+    """A delivery whose channel is gone cannot be acked: False, and it comes again."""
+    await fill(hand, own_queue, 1)
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox):
+        await inbox.holds(1)
+    assert await inbox.deliveries[0].ack() is False
+    assert await eventually(lambda: hand.ready(own_queue)) == 1
+
+
+async def test_a_queue_deleted_under_a_consumer_ends_the_subscription(link: Link, hand: Hand, own_queue: str) -> None:
+    """The deletion of its queue ends a subscription, and it says why."""
+    async with subscription(link, own_queue, Inbox()) as open_one:
+        await (await hand.channel()).queue_delete(own_queue)
+        await eventually(open_one.ended.is_set)
+    assert "cancelled" in open_one.detail
+
+
+async def test_no_queue_to_subscribe_to(link: Link, prefix: str) -> None:
+    """Subscribing to a queue that is not there raises BrokerUnavailable with its name."""
+    with pytest.raises(BrokerUnavailable, match=prefix):
+        async with subscription(link, f"{prefix}.not-there", Inbox()):
+            pytest.fail("it could subscribe")
+
+
+async def test_a_defect_of_the_receiver_ends_the_subscription(link: Link, hand: Hand, own_queue: str) -> None:
+    """A delivery whose receiver raises is not forgotten in our hands: the subscription ends, and it comes again."""
+    await fill(hand, own_queue, 1)
+
+    async def broken(_: Delivery) -> None:
+        raise ValueError("a defect")
+
+    async with link.subscribe(own_queue, prefetch=1, on_delivery=broken) as open_one:
+        await eventually(open_one.ended.is_set)
+    assert await eventually(lambda: hand.ready(own_queue)) == 1
+
+
+async def test_a_lost_connection_ends_the_subscription(
+    open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str
+) -> None:
+    """A cut ends the subscription; after it the deliveries come again, to the connection that came back by itself."""
+    bodies = await fill(hand, own_queue, 5)
+    link = await open_link(proxy.url)
+    first, second = Inbox(), Inbox()
+    async with subscription(link, own_queue, first) as open_one:
+        await first.holds(5)
+        proxy.cut()
+        await eventually(open_one.ended.is_set)
+        assert await first.deliveries[0].ack() is False
+    await eventually(lambda: not link.state.ready)
+    async with asyncio.timeout(BACK_SECONDS):
+        await link.wait_ready()
+    async with subscription(link, own_queue, second):
+        assert await second.holds(5) == bodies
+
+
+async def test_publishes_in_flight_when_the_connection_is_cut(
+    open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str
+) -> None:
+    """Each publish in flight at a cut raises PublishUnconfirmed; the link comes back and says how it stands."""
+    link = await open_link(proxy.url)
+    await link.publish(message(own_queue), within=WITHIN)
+    assert (link.state.ready, link.state.detail) == (True, "")
+    proxy.freeze(answers_only=True)
+    publishing = asyncio.gather(
+        *(link.publish(message(own_queue, n), within=WITHIN) for n in range(1, 4)), return_exceptions=True
+    )
+    await eventually(lambda: _is(hand, own_queue, 4))
+    proxy.refusing = True
+    proxy.cut()
+    assert [type(r) for r in await publishing] == [PublishUnconfirmed] * 3
+    await eventually(lambda: not link.state.ready and link.state.detail)
+    proxy.refusing = False
+    proxy.thaw()
+    await eventually(lambda: link.state.ready, within=BACK_SECONDS)
+    await link.publish(message(own_queue, 4), within=WITHIN)
+    assert [m.body for m in await hand.drain(own_queue)][-1] == b"4"
+
+
+async def test_cut_while_a_publish_opens_its_channel(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
+    """A connection lost while a first publish opens its channel: PublishUnconfirmed, as at any other time."""
+    link = await open_link(proxy.url)
+    proxy.freeze()
+    publishing = asyncio.gather(
+        *(link.publish(message(own_queue, n), within=2.0) for n in range(3)), return_exceptions=True
+    )
+    await asyncio.wait([publishing], timeout=0.2)
+    proxy.refusing = True
+    proxy.cut()
+    proxy.thaw()
+    assert [type(r) for r in await publishing] == [PublishUnconfirmed] * 3
+
+
+async def test_a_publish_waits_for_the_connection(
+    open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str
+) -> None:
+    """A publish begun while the connection is away goes out once it is back, within its deadline."""
+    proxy.refusing = True
+    link = await open_link(proxy.url, wait=False)
+    await eventually(lambda: proxy.connections > 1)
+    publishing = asyncio.create_task(link.publish(message(own_queue, 1), within=BACK_SECONDS))
+    proxy.refusing = False
+    await publishing
+    assert [m.body for m in await hand.drain(own_queue)] == [b"1"]
+
+
+async def test_a_black_hole(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
+    """On a connection that hangs a publish raises PublishUnconfirmed within its deadline, never a cancellation."""
+    link = await open_link(proxy.url)
+    await link.publish(message(own_queue), within=WITHIN)
+    proxy.freeze()
+    begun = time.monotonic()
+    with pytest.raises(PublishUnconfirmed):
+        await link.publish(message(own_queue, 1), within=0.5)
+    assert time.monotonic() - begun < 1.5
+
+
+async def test_the_death_of_a_hanging_connection(open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str) -> None:
+    """When heartbeats find a connection hanging, what waits on it ends with errors of ours, and the link comes back.
+
+    The library cancels tasks that nobody cancelled.
+    """
+    await fill(hand, own_queue, 1)
+    link = await open_link(f"{proxy.url}?heartbeat=1")  # found dead after 3 x (1 + 1) s
+    await link.publish(message(own_queue, 1), within=WITHIN)
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox) as open_one:
+        await inbox.holds(1)
+        proxy.freeze()
+
+        async def ask(connection: AbstractConnection) -> None:
+            await connection.channel()
+
+        results = await asyncio.gather(
+            link.publish(message(own_queue, 2), within=15),
+            link.use(ask, within=15),
+            asyncio.wait_for(open_one.ended.wait(), 15),
+            return_exceptions=True,
+        )
+    assert [type(r) for r in results] == [PublishUnconfirmed, BrokerUnavailable, bool]
+    proxy.cut()
+    proxy.thaw()
+    await eventually(lambda: link.state.ready, within=BACK_SECONDS)
+    await link.publish(message(own_queue, 3), within=WITHIN)
+
+
+async def test_leaving_a_subscription_while_its_connection_dies(
+    open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str
+) -> None:
+    """Leaving a subscription on a hanging connection ends in time, and cancels none of the tasks that leave."""
+    link = await open_link(f"{proxy.url}?heartbeat=1")  # found dead between 6 and 7 s after the last frame
+
+    async def lives(seconds: float) -> str:
+        async with subscription(link, own_queue, Inbox()):
+            await eventually(proxy.is_frozen)
+            frozen_at = time.monotonic()
+            await eventually(lambda: time.monotonic() - frozen_at > seconds, within=10)
+        return "left"
+
+    leaving = [asyncio.create_task(lives(4.5 + n / 5)) for n in range(13)]
+    await eventually(lambda: _has_consumers(hand, own_queue, len(leaving)))
+    proxy.freeze()
+    await asyncio.wait(leaving, timeout=20)
+    assert [task.cancelled() or task.result() for task in leaving] == ["left"] * len(leaving)
+
+
+async def test_a_mismatch_found_later_does_not_end_the_link(proxy: Proxy) -> None:
+    """After a first success a TopologyMismatch is told in the state and tried again; it does not end the process."""
+    prepared = 0
+
+    async def prepare(_: AbstractConnection) -> None:
+        nonlocal prepared
+        prepared += 1
+        if prepared == 2:
+            raise TopologyMismatch("not as declared")
+
+    link = Link(lambda: [proxy.url], name="zenoti-ingest test", prepare=prepare, refuse_mismatch=True)
+    running = asyncio.create_task(link.run())
+    try:
+        await eventually(lambda: link.state.ready, within=BACK_SECONDS)
+        proxy.cut()
+        await eventually(lambda: prepared == 3 or running.done(), within=BACK_SECONDS)
+        assert not running.done()
+        await eventually(lambda: link.state.ready, within=BACK_SECONDS)
+    finally:
+        running.cancel()
+        await asyncio.wait([running], timeout=BACK_SECONDS)
+
+
+async def test_a_mismatch_at_the_first_connection_ends_the_link(broker_url: str) -> None:
+    """With `refuse_mismatch` a mismatch found at first ends `run` with it."""
+
+    async def prepare(_: AbstractConnection) -> None:
+        raise TopologyMismatch("not as declared")
+
+    link = Link(lambda: [broker_url], name="zenoti-ingest test", prepare=prepare, refuse_mismatch=True)
+    async with asyncio.timeout(BACK_SECONDS):
+        with pytest.raises(TopologyMismatch):
+            await link.run()
+
+
+async def test_each_node_is_tried_in_turn(broker_url: str) -> None:
+    """Where the first node is away the next one is taken."""
+    nodes = [f"amqp://guest:guest@127.0.0.1:{unused_port()}/", broker_url]
+    link = Link(lambda: nodes, name="zenoti-ingest test")
+    running = asyncio.create_task(link.run())
+    try:
+        await eventually(lambda: link.state.ready, within=BACK_SECONDS)
+    finally:
+        running.cancel()
+        await asyncio.wait([running], timeout=BACK_SECONDS)
+
+
+async def test_two_links_are_strangers(open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str) -> None:
+    """A link whose connection is cut disturbs neither the publishes nor the subscription of another."""
+    cut, whole = await open_link(proxy.url), await open_link()
+    inbox = Inbox()
+    async with subscription(whole, own_queue, inbox) as open_one:
+        await cut.publish(message(own_queue, 1), within=WITHIN)
+        proxy.refusing = True
+        proxy.cut()
+        await eventually(lambda: not cut.state.ready)
+        await whole.publish(message(own_queue, 2), within=WITHIN)
+        assert await inbox.holds(2) == [b"1", b"2"]
+        for delivery in inbox.deliveries:
+            assert await delivery.ack()
+        assert not open_one.ended.is_set()
+    assert await hand.ready(own_queue) == 0
+
+
+async def _has_consumers(hand: Hand, queue: str, count: int) -> bool:
+    return await hand.consumers(queue) == count
+
+
+async def _is(hand: Hand, queue: str, count: int) -> bool:
+    return await hand.ready(queue) == count

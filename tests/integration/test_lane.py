@@ -1,0 +1,370 @@
+"""Enrich: a lane on a real RabbitMQ with an API in memory; between fakes where a fault must come at one moment."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.conftest import Hand, OpenLink
+from tests.eventually import eventually
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
+from tests.proxy import Proxy
+from tests.way import Way, answer, body, event, invoice, knows, lane, path
+from worker.core.invoice_request import Response
+from worker.core.messages import Outgoing
+from worker.core.settle import Ladder
+from worker.core.topology import Names
+from worker.stages.consuming import Stage, consume
+
+NOT_FOUND, REFUSED, AWAY = Response(418, {}, b""), Response(401, {}, b""), Response(503, {}, b"")
+THROTTLED = Response(429, {"retry-after": "1"}, b"")
+DENIED = Response(200, {}, b'{"error": {"code": 602, "message": "x"}}')
+ONE_ATTEMPT = Ladder((1, 2), 1)
+
+
+async def test_events_of_one_invoice_share_a_call(way: Way) -> None:
+    """Five events of an invoice that wait in any order need one call, and go out in the order of their receipt."""
+    numbers = [3, 1, 4, 0, 2]
+    await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice="i-1"), number=n) for n in numbers))
+    api = knows("i-1")
+    async with way.running(way.lane(api)):
+        assert await way.ids(5) == [f"e-{n}" for n in range(5)]
+    assert len(api.requests) == 1
+    assert await way.left() == {}
+
+
+async def test_events_that_came_while_the_lane_was_busy_share_a_call(way: Way) -> None:
+    """Events of one invoice that came while no call could go need one call, in the order of their receipt."""
+    api = knows("i-1", "i-2")
+    api.gate.clear()
+    async with way.running(way.lane(api, max_in_flight=1)):
+        await way.put(way.lane_queue, event(body("busy", invoice="i-2")))
+        await eventually(lambda: api.waiting)
+        await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice="i-1"), number=n) for n in (3, 1, 4, 5, 2)))
+        await eventually(lambda: _nothing_ready(way))
+        api.gate.set()
+        assert await way.ids(6) == ["busy", "e-1", "e-2", "e-3", "e-4", "e-5"]
+    assert len(api.requests) == 2
+    assert await way.left() == {}
+
+
+async def test_an_event_that_comes_during_the_call_gets_a_call_of_its_own(way: Way) -> None:
+    """An answer may be older than an event that came after the question: it is not used for that event."""
+    api = knows("i-1")
+    api.gate.clear()
+    async with way.running(way.lane(api)):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), number=1))
+        await eventually(lambda: api.waiting)
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-1"), number=2))
+        await eventually(lambda: _nothing_ready(way))
+        assert len(api.requests) == 1
+        api.gate.set()
+        first, second = await way.came(2)
+    assert len(api.requests) == 2
+    assert (first.message_id, second.message_id) == ("e-1", "e-2")
+    fetched = [json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in (first, second)]
+    assert fetched[0] < fetched[1]
+
+
+async def test_calls_at_a_time_are_bounded(way: Way) -> None:
+    """No more than `max_in_flight` calls are under way, and as soon as they end the next ones begin."""
+    invoices = [f"i-{n}" for n in range(6)]
+    api = knows(*invoices)
+    api.gate.clear()
+    async with way.running(way.lane(api, max_in_flight=2)):
+        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await eventually(lambda: api.waiting == 2)
+        await eventually(lambda: _nothing_ready(way))
+        assert api.waiting == 2
+        api.gate.set()
+        assert len(await way.came(6)) == 6
+
+
+async def test_an_invoice_not_found_at_first(way: Way) -> None:
+    """418 sends an event down the ladder with its attempt charged; found on the next attempt it goes out."""
+    api = knows("i-1")
+    api.will(path("i-1"), NOT_FOUND, answer("i-1"))
+    async with way.running(way.lane(api)):
+        begun = time.monotonic()
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), path_type="x"))
+        [waiting] = [await eventually(lambda: way.hand.ready(way.names.retry(1)))]
+        assert waiting == 1
+        [came] = await way.came()
+        assert time.monotonic() - begun > 0.9
+    assert invoice("i-1") in came.body
+    assert len(api.requests) == 2
+    assert await way.left() == {}
+
+
+async def test_an_invoice_never_found(way: Way) -> None:
+    """418 until the attempts are used up: a dead letter `invoice-not-found` that says how many there were."""
+    api, content = FakeInvoiceApi(), body("e-1", invoice="i-1")
+    async with way.running(way.lane(api, ladder=Ladder((1, 2), 2))):
+        await way.put(way.lane_queue, event(content, number=5))
+        [letter] = await way.came(queue=way.names.dead)
+    assert letter.body == content
+    told = {k: letter.headers[k] for k in ("reason", "stage", "attempts", "event_type", "event_id", "invoice_id")}
+    assert told == {
+        "reason": "invoice-not-found",
+        "stage": "enrich",
+        "attempts": 2,
+        "event_type": "invoice.closed",
+        "event_id": "e-1",
+        "invoice_id": "i-1",
+    }
+    assert len(api.requests) == 2
+    assert await way.left() == {}
+
+
+@pytest.mark.parametrize(
+    ("answered", "reason"),
+    [(DENIED, "access-denied"), (Response(400, {}, b""), "refused"), (ValueError("a defect"), "defect")],
+)
+async def test_what_no_later_attempt_can_mend(way: Way, answered: Response | Exception, reason: str) -> None:
+    """A denial, a refusal and a defect are dead letters at once, each with its word."""
+    api = FakeInvoiceApi({path("i-1"): [answered]})
+    async with way.running(way.lane(api)):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        [letter] = await way.came(queue=way.names.dead)
+    assert (letter.headers["reason"], letter.headers["attempts"], len(api.requests)) == (reason, 1, 1)
+    assert "a defect" not in letter.headers["detail"]
+    assert await way.left() == {}
+
+
+async def test_failures_can_be_delivered(way: Way) -> None:
+    """With `on_enrich_failure = deliver` the event goes out with status `failed`, its reason, and no invoice."""
+    api = FakeInvoiceApi({path("i-1"): [DENIED]})
+    async with way.running(way.lane(api, deliver_failures=True)):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        [came] = await way.came()
+    data = json.loads(came.body)["data"]
+    assert (data["invoice"], data["enrichment"]["status"], data["enrichment"]["reason"]) == (
+        None,
+        "failed",
+        "access-denied",
+    )
+    assert await way.left() == {}
+
+
+async def test_no_invoice_id_on_a_lane(way: Way) -> None:
+    """What somebody else laid into the lane, without an invoice's id, is a dead letter and costs no call."""
+    api = FakeInvoiceApi()
+    async with way.running(way.lane(api)):
+        await way.put(way.lane_queue, event(body("e-1")), event(b"no JSON"))
+        letters = await way.came(2, queue=way.names.dead)
+    assert {letter.headers["reason"] for letter in letters} == {"malformed"}
+    assert api.requests == []
+    assert await way.left() == {}
+
+
+async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
+    """After 429 nothing is asked for until the time told has passed; the event is held and loses no attempt."""
+    api = knows("i-1", "i-2")
+    api.will(path("i-1"), THROTTLED, answer("i-1"))
+    async with way.running(way.lane(api, ladder=ONE_ATTEMPT)):
+        begun = time.monotonic()
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), number=1))
+        await eventually(lambda: len(api.requests) == 1)
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-2"), number=2))
+        assert sorted(await way.ids(2)) == ["e-1", "e-2"]
+        assert time.monotonic() - begun > 0.9
+    assert len(api.requests) == 3
+    assert await way.left() == {}
+
+
+async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
+    """After 401 nothing is held: every event is in the queue again, uncharged; when a probe succeeds all go out."""
+    api = knows(*(f"i-{n}" for n in range(5)))
+    api.will(path("i-0"), REFUSED)
+    stage = way.lane(api, max_in_flight=1, ladder=ONE_ATTEMPT)
+    await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=f"i-{n}"), number=n) for n in range(5)))
+    async with way.running(stage):
+        await eventually(lambda: stage.circuit.is_open)
+        await eventually(lambda: _ready(way, 5))
+        assert await way.hand.consumers(way.lane_queue) == 0
+        api.will(path("i-0"), answer("i-0"))
+        assert sorted(await way.ids(5, within=10)) == [f"e-{n}" for n in range(5)]
+    assert await way.left() == {}
+
+
+async def test_the_first_probe_comes_after_a_second(way: Way) -> None:
+    """However many calls were under way when the circuit opened, the first probe goes after 1 s, not later."""
+    invoices = [f"i-{n}" for n in range(4)]
+    api = FakeInvoiceApi({path(one): [REFUSED, answer(one)] for one in invoices})
+    api.gate.clear()
+    stage = way.lane(api)
+    async with way.running(stage):
+        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await eventually(lambda: api.waiting == 4)
+        api.gate.set()
+        await eventually(lambda: stage.circuit.is_open)
+        assert stage.circuit.probe_in(time.monotonic()) <= 1.0
+        await eventually(lambda: len(api.requests) > 4, within=2.5)
+        assert len(await way.came(4)) == 4
+
+
+async def test_failures_in_a_row_open_the_circuit(way: Way) -> None:
+    """Five failures over at least two invoices open it; what was charged waits in the ladder, the rest in the lane."""
+    api = FakeInvoiceApi({path(f"i-{n}"): [AWAY] for n in range(7)})
+    stage = way.lane(api, max_in_flight=1, ladder=Ladder((2,), 8))
+    await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=f"i-{n}"), number=n) for n in range(7)))
+    async with way.running(stage) as stop:
+        await eventually(lambda: stage.circuit.is_open)
+        stop.set()
+    assert len(api.requests) == 5
+    assert sum((await way.left()).values()) == 7
+    assert await way.hand.ready(way.out) == 0
+
+
+async def test_stop_while_the_circuit_is_open(way: Way) -> None:
+    """A stop ends the wait for a probe, and a probe that hangs, at once."""
+    api = FakeInvoiceApi({path("i-1"): [REFUSED]})
+    stage = way.lane(api)
+    async with way.running(stage) as stop:
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: stage.circuit.is_open)
+        api.gate.clear()
+        await eventually(lambda: api.waiting)
+        begun = time.monotonic()
+        stop.set()
+    assert time.monotonic() - begun < 1
+    assert await way.left() == {"enrich.main.0": 1}
+
+
+async def test_a_standby_takes_over_with_one_token(way: Way) -> None:
+    """A standby that takes the lane over makes one call, whatever it saved up till then; then as the quota says."""
+    invoices = [f"i-{n}" for n in range(4)]
+    first, second = knows(*invoices), knows(*invoices)
+    first.gate.clear()
+    async with way.running(way.lane(first, max_in_flight=1)) as stop:
+        await eventually(lambda: way.hand.consumers(way.lane_queue))
+        async with way.running(way.lane(second, calls_per_minute=60)):
+            await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+            await eventually(lambda: first.waiting)
+            assert second.requests == []
+            stop.set()
+            first.gate.set()
+            await eventually(lambda: second.requests)
+            begun = time.monotonic()
+            await eventually(lambda: len(second.requests) >= 2)
+            assert time.monotonic() - begun > 0.8
+
+
+async def test_stop_finishes_the_calls_in_flight(way: Way) -> None:
+    """A stop begins no call, waits for those under way, and hands back the rest."""
+    invoices = [f"i-{n}" for n in range(5)]
+    api = knows(*invoices)
+    api.gate.clear()
+    async with way.running(way.lane(api, max_in_flight=2)) as stop:
+        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await eventually(lambda: api.waiting == 2)
+        await eventually(lambda: _nothing_ready(way))
+        stop.set()
+        api.gate.set()
+    assert await way.left() == {"out.all": 2, "enrich.main.0": 3}
+    assert len(api.requests) == 2
+
+
+async def test_a_lost_consumer_connection_loses_and_doubles_nothing(
+    hand: Hand, names: Names, open_link: OpenLink, proxy: Proxy
+) -> None:
+    """Cut off from the lane in mid-call: the call's event goes out once, though the broker delivers it again."""
+    way = Way(hand, names, publisher=await open_link(), consumer=await open_link(proxy.url))
+    await way.empty()
+    api = knows("i-1", "i-2")
+    api.gate.clear()
+    async with way.running(way.lane(api, max_in_flight=1)):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), number=1))
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-2"), number=2))
+        await eventually(lambda: api.waiting)
+        proxy.cut()
+        await eventually(lambda: _ready(way, 2))
+        api.gate.set()
+        assert await way.ids(2, within=15) == ["e-1", "e-2"]
+        await eventually(lambda: _nothing_ready(way))
+    assert await way.left() == {}
+
+
+async def test_a_lost_publisher_connection_loses_nothing(
+    hand: Hand, names: Names, open_link: OpenLink, proxy: Proxy
+) -> None:
+    """Cut off in the midst of publishing, on channels that were not open yet: the stage lives on and all go out."""
+    way = Way(hand, names, publisher=await open_link(proxy.url), consumer=await open_link())
+    await way.empty()
+    invoices = [f"i-{n}" for n in range(4)]
+    async with way.running(way.lane(knows(*invoices))):
+        await eventually(lambda: way.hand.consumers(way.lane_queue))
+        proxy.freeze()
+        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await eventually(lambda: _nothing_ready(way))
+        proxy.cut()
+        proxy.thaw()
+        assert set(await way.ids(4, within=15)) == {f"e-{one}" for one in invoices}
+
+
+async def test_a_publish_that_fails_in_mid_round(fake_names: Names) -> None:
+    """What was confirmed before a failing publish is acked; that one and those after it come again, in order."""
+    publisher, api, link = FakePublisher(), knows("i-1"), FakeLink(*_round_of_three(fake_names))
+    publisher.unroutable = {"main.invoice.voided"}
+    api.gate.clear()
+    async with _between_fakes(lane(publisher, api, fake_names), link):
+        await eventually(lambda: api.waiting)
+        api.gate.set()
+        await eventually(link.subscriptions[0].ended.is_set)
+        assert "voided" in link.subscriptions[0].detail
+        publisher.unroutable.clear()
+        await eventually(lambda: not link.unacked)
+    assert [m.message_id for m in publisher.published] == ["e-1", "e-2", "e-3"]
+    assert link.subscriptions[0].channel.acked == [1]
+
+
+async def test_an_ack_that_comes_too_late(fake_names: Names) -> None:
+    """Published, but the channel was lost before the ack: on the next subscription it is dropped as a duplicate."""
+    publisher, api, link = FakePublisher(), knows("i-1"), FakeLink(*_round_of_three(fake_names))
+    api.gate.clear()
+    async with _between_fakes(lane(publisher, api, fake_names), link):
+        await eventually(lambda: api.waiting)
+        link.subscriptions[0].channel.lost = True
+        link.subscriptions[0].fail("the channel was closed")
+        api.gate.set()
+        await eventually(lambda: not link.unacked)
+    assert [m.message_id for m in publisher.published] == ["e-1", "e-2", "e-3"]
+    assert len(api.requests) == 2
+
+
+@pytest.fixture
+def fake_names() -> Names:
+    """Names that are on no broker."""
+    return Names("zi-fake")
+
+
+def _round_of_three(names: Names) -> list[Outgoing]:
+    kinds = ["Invoice.Closed", "Invoice.Voided", "Invoice.Closed"]
+    return [
+        event(body(f"e-{n}", invoice="i-1", kind=kind), number=n).to(
+            exchange=names.work, routing_key=names.lane("main")
+        )
+        for n, kind in enumerate(kinds, start=1)
+    ]
+
+
+@asynccontextmanager
+async def _between_fakes(stage: Stage, link: FakeLink) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    running = asyncio.create_task(consume(stage, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def _ready(way: Way, count: int) -> bool:
+    return await way.hand.ready(way.lane_queue) == count
+
+
+async def _nothing_ready(way: Way) -> bool:
+    return await _ready(way, 0)

@@ -1,0 +1,169 @@
+from typing import Any
+
+import pytest
+
+from schemas.dead_letter import DeadLetterHeaders
+from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, received
+from worker.core import dead_letter
+from worker.core.messages import Outgoing, Received
+from worker.core.messages import received as read_message
+from worker.core.settle import DeadLetter
+from worker.core.topology import Names
+
+NAMES = Names("zenoti")
+DEAD_AT = "2031-05-06T18:00:00.000000Z"
+
+
+def letter(message: Received, *, stage: str = "enrich") -> Outgoing:
+    """A letter of ours about a message."""
+    return dead_letter.write(
+        message,
+        DeadLetter("refused", "the API answered code 400"),
+        names=NAMES,
+        stage=stage,
+        dead_at=DEAD_AT,
+        event_type="invoice.closed",
+        event_id="e1",
+        invoice_id=INVOICE_ID,
+    )
+
+
+def revived(sent: Outgoing) -> Outgoing:
+    """The message that a redrive publishes."""
+    properties = {
+        "message_id": sent.message_id,
+        "content_type": sent.content_type,
+        "content_encoding": sent.content_encoding,
+    }
+    return dead_letter.revive(sent.body, sent.headers, names=NAMES, properties=properties)
+
+
+def x_death(*deaths: tuple[str, str]) -> dict[str, Any]:
+    """What the broker writes, newest first: (queue, reason)."""
+    return {"x-death": [{"queue": queue, "reason": reason, "count": 1} for queue, reason in deaths]}
+
+
+def test_letter() -> None:
+    """A letter is the body as it stood and every header of the interface: strings, `attempts` an int."""
+    found = letter(received(body=b"\xff as received", attempts=3, content_encoding="gzip"))
+    assert (found.exchange, found.routing_key) == ("zenoti.work", "zenoti.dead")
+    assert (found.body, found.content_encoding, found.message_id) == (b"\xff as received", "gzip", RECEIPT_ID)
+    assert found.headers == {
+        "reason": "refused",
+        "detail": "the API answered code 400",
+        "stage": "enrich",
+        "source": "main",
+        "event_type": "invoice.closed",
+        "event_id": "e1",
+        "invoice_id": INVOICE_ID,
+        "attempts": 3,
+        "received_at": RECEIVED_AT,
+        "dead_at": DEAD_AT,
+        "receipt_id": RECEIPT_ID,
+    }
+
+
+def test_letter_says_what_it_does_not_know() -> None:
+    """What could not be read of the event stands in the letter as empty text, `attempts` as 1."""
+    verdict = DeadLetter("malformed", "not JSON")
+    found = dead_letter.write(received(), verdict, names=NAMES, stage="translate", dead_at=DEAD_AT)
+    assert {found.headers[name] for name in ("event_type", "event_id", "invoice_id")} == {""}
+    assert found.headers["attempts"] == 1
+
+
+def test_reads_what_it_wrote() -> None:
+    """The tools read back every word of a letter of ours."""
+    found = letter(received(attempts=2, path_type="Invoice.Closed"))
+    assert dead_letter.read(found.headers, names=NAMES) == DeadLetterHeaders(
+        reason="refused",
+        detail="the API answered code 400",
+        stage="enrich",
+        source="main",
+        event_type="invoice.closed",
+        event_id="e1",
+        invoice_id=INVOICE_ID,
+        attempts=2,
+        received_at=RECEIVED_AT,
+        dead_at=DEAD_AT,
+        receipt_id=RECEIPT_ID,
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param(
+            x_death(("zenoti.raw.main", "delivery_limit")), ("delivery-limit", "translate", "main"), id="raw queue"
+        ),
+        pytest.param(
+            x_death(("zenoti.enrich.m_a.0", "delivery_limit")), ("delivery-limit", "enrich", "m_a"), id="lane"
+        ),
+        pytest.param(x_death(("zenoti.raw.main", "rejected")), ("delivery-limit", "translate", "main"), id="rejected"),
+        pytest.param(
+            x_death(("zenoti.enrich.main.0", "delivery_limit"), ("zenoti.retry.5s", "expired")),
+            ("delivery-limit", "enrich", "main"),
+            id="the newest death counts",
+        ),
+        pytest.param(x_death(("elsewhere", "maxlen")), ("maxlen", "", ""), id="another queue"),
+        pytest.param({}, ("unknown", "", ""), id="no x-death"),
+        pytest.param({"x-death": []}, ("unknown", "", ""), id="empty x-death"),
+        pytest.param({"x-death": "x"}, ("unknown", "", ""), id="x-death is text"),
+        pytest.param({"x-death": ["x"]}, ("unknown", "", ""), id="x-death of text"),
+    ],
+)
+def test_reads_what_the_broker_wrote(headers: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    """What the broker itself dead-lettered bears no reason: that, stage and source are read from x-death."""
+    found = dead_letter.read({**headers, "receipt_id": "r", "attempts": 2}, names=NAMES, message_id="m")
+    assert (found.reason, found.stage, found.source) == expected
+    assert (found.receipt_id, found.attempts) == ("r", 2)
+
+
+def test_reads_what_a_stranger_wrote() -> None:
+    """Headers of the wrong type are left out, unknown ones too, and the message id stands in for the receipt."""
+    headers = {"reason": "refused", "attempts": "3", "event_id": 5, "detail": None, "colour": "blue"}
+    found = dead_letter.read(headers, names=NAMES, message_id="m")
+    assert found == DeadLetterHeaders(reason="refused", receipt_id="m")
+
+
+@pytest.mark.parametrize(
+    ("stage", "queue"), [("translate", "zenoti.raw.main"), ("enrich", "zenoti.enrich.main.0")], ids=str
+)
+def test_redrive_puts_back_where_it_came_from(stage: str, queue: str) -> None:
+    """A redriven letter is the message that failed, back at its stage, as a first attempt that is no duplicate."""
+    message = received(body=b"\x1f\x8b", attempts=8, path_type="Invoice.Closed", replay="r1", content_encoding="gzip")
+    again = revived(letter(message, stage=stage))
+    assert (again.exchange, again.routing_key) == ("zenoti.work", queue)
+    found = read_message(
+        again.body,
+        again.headers,
+        source="main",
+        message_id=again.message_id,
+        content_type=again.content_type,
+        content_encoding=again.content_encoding,
+    )
+    assert found == received(
+        body=b"\x1f\x8b", attempts=1, redriven=True, path_type="Invoice.Closed", replay="r1", content_encoding="gzip"
+    )
+
+
+def test_redrive_leaves_the_letter_behind() -> None:
+    """Nothing of a letter's own headers comes back with the message: it could die again and say why anew."""
+    again = revived(letter(received(attempts=8)))
+    assert set(again.headers) == {"source", "receipt_id", "received_at", "redriven"}
+
+
+def test_redrive_of_what_the_broker_dead_lettered() -> None:
+    """A letter without a reason of ours goes back to the queue that x-death names."""
+    sent = received(attempts=3).to(exchange="zenoti.work", routing_key="zenoti.enrich.main.0")
+    headers = {**sent.headers, **x_death(("zenoti.enrich.main.0", "delivery_limit"))}
+    again = dead_letter.revive(sent.body, headers, names=NAMES, properties={})
+    assert again.routing_key == "zenoti.enrich.main.0"
+    assert again.headers == {"source": "main", "receipt_id": RECEIPT_ID, "received_at": RECEIVED_AT, "redriven": "1"}
+    assert (again.message_id, again.content_type) == (RECEIPT_ID, None)
+
+
+def test_redrive_without_headers_keeps_the_message_id() -> None:
+    """A letter that bears no receipt is named by its message id when it goes back."""
+    headers = x_death(("zenoti.raw.main", "delivery_limit"))
+    again = dead_letter.revive(b"{}", headers, names=NAMES, properties={"message_id": "m"})
+    assert (again.routing_key, again.message_id, again.headers["receipt_id"]) == ("zenoti.raw.main", "m", "m")

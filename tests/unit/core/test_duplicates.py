@@ -1,0 +1,61 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.core.duplicates import Seen
+
+
+def test_remembered_within_the_window_only() -> None:
+    """A key is known from its remembering on until the window is over, not a moment longer."""
+    seen = Seen(window_seconds=10, max_keys=5)
+    assert not seen.has("a", now=0)
+    seen.remember("a", now=0)
+    assert seen.has("a", now=0)
+    assert seen.has("a", now=9.9)
+    assert not seen.has("a", now=10)
+
+
+def test_asking_does_not_remember() -> None:
+    """Only what has been passed on counts: asking about a key leaves no trace."""
+    seen = Seen(window_seconds=10, max_keys=5)
+    assert not seen.has("a", now=0)
+    assert not seen.has("a", now=0)
+    assert len(seen) == 0
+
+
+def test_the_oldest_gives_way() -> None:
+    """Above the bound the key that was remembered longest ago is forgotten; remembering again makes it young."""
+    seen = Seen(window_seconds=10, max_keys=2)
+    seen.remember("a", now=0)
+    seen.remember("b", now=1)
+    seen.remember("a", now=2)
+    seen.remember("c", now=3)
+    assert [seen.has(key, now=3) for key in "abc"] == [True, False, True]
+
+
+def test_the_expired_are_dropped() -> None:
+    """Keys whose window is over take no room once another is remembered."""
+    seen = Seen(window_seconds=10, max_keys=100)
+    for number in range(50):
+        seen.remember(f"k{number}", now=number / 10)
+    seen.remember("new", now=14.9)
+    assert len(seen) == 1
+
+
+def test_no_room_remembers_nothing() -> None:
+    """A bound of zero switches the memory off."""
+    seen = Seen(window_seconds=10, max_keys=0)
+    seen.remember("a", now=0)
+    assert not seen.has("a", now=0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 5)), max_size=40))
+def test_like_a_list_of_all_that_was_remembered(steps: list[tuple[str, float]]) -> None:
+    """With room for all keys it answers as a full history would, and never holds more than its bound."""
+    seen, history, now = Seen(window_seconds=10, max_keys=6), dict[str, float](), 0.0
+    for key, pause in steps:
+        now += pause
+        assert seen.has(key, now=now) is (key in history and now - history[key] < 10)
+        seen.remember(key, now=now)
+        history[key] = now
+        assert len(seen) <= 6

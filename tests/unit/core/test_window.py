@@ -1,0 +1,157 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.core.window import Round, Window
+
+NOW = 1000.0
+
+
+def at(second: int, *, replayed: bool = False) -> tuple[bool, str, str]:
+    """The order of an event that was received in the given second."""
+    return (replayed, f"2031-05-06T17:{second // 60:02}:{second % 60:02}.000000Z", f"receipt-{second}")
+
+
+def window(**invoices: list[int]) -> Window[int]:
+    """A window with events of the given invoices; an event is the second of its receipt."""
+    made: Window[int] = Window()
+    for invoice_id, seconds in invoices.items():
+        for second in seconds:
+            made.add(invoice_id, order=at(second), item=second)
+    return made
+
+
+def begin(some: Window[int], now: float = NOW) -> Round[int]:
+    """The next round, which must be there."""
+    begun = some.next_round(now)
+    assert begun is not None
+    return begun
+
+
+def items(begun: Round[int]) -> list[int]:
+    """The events of a round."""
+    return [waiting.item for waiting in begun.waiting]
+
+
+def test_a_round_takes_all_of_one_invoice_in_order() -> None:
+    """One call serves every waiting event of its invoice, by time of receipt, in whatever order they came."""
+    some = window(a=[5, 1, 3], b=[2])
+    begun = begin(some)
+    assert (begun.invoice_id, items(begun)) == ("a", [1, 3, 5])
+    assert (len(some), some.invoices, some.in_flight) == (4, 1, 1)
+
+
+def test_oldest_first() -> None:
+    """The invoice whose event has waited longest is next."""
+    some = window(a=[4], b=[2, 9], c=[3])
+    assert [begin(some).invoice_id for _ in range(3)] == ["b", "c", "a"]
+    assert some.next_round(NOW) is None
+
+
+def test_live_before_replayed() -> None:
+    """A replayed event waits until no live one does, however old it is; within a round too."""
+    some: Window[int] = Window()
+    some.add("old", order=at(1, replayed=True), item=1)
+    some.add("new", order=at(50), item=50)
+    some.add("new", order=at(2, replayed=True), item=2)
+    first, second = begin(some), begin(some)
+    assert (first.invoice_id, items(first)) == ("new", [50, 2])
+    assert (second.invoice_id, items(second)) == ("old", [1])
+
+
+def test_an_invoice_in_flight_begins_no_second_round() -> None:
+    """What comes while the call is under way waits for a round of its own: the answer may be older."""
+    some = window(a=[1])
+    begun = begin(some)
+    some.add("a", order=at(2), item=2)
+    assert some.next_round(NOW) is None
+    some.finish(begun)
+    assert items(begin(some)) == [2]
+
+
+def test_finished_is_gone() -> None:
+    """A finished round leaves nothing behind."""
+    some = window(a=[1, 2])
+    some.finish(begin(some))
+    assert (len(some), some.invoices, some.in_flight) == (0, 0, 0)
+
+
+def test_held_waits_again() -> None:
+    """A round that came to nothing waits with what came meanwhile, until its time, and holds up nobody else."""
+    some = window(a=[1], b=[2])
+    begun = begin(some)
+    some.add("a", order=at(3), item=3)
+    some.hold(begun, until=NOW + 5)
+    assert some.next_change(NOW) == 5.0
+    assert begin(some).invoice_id == "b"
+    assert some.next_round(NOW + 4.9) is None
+    assert items(begin(some, NOW + 5)) == [1, 3]
+    assert some.next_change(NOW + 5) is None
+
+
+def test_next_change_is_the_first_release() -> None:
+    """Of several held invoices the one released first tells when to look again; one that is due is no change."""
+    some = window(a=[1], b=[2])
+    first, second = begin(some), begin(some)
+    assert some.next_change(NOW) is None
+    some.hold(first, until=NOW + 7)
+    some.hold(second, until=NOW + 3)
+    assert some.next_change(NOW) == 3.0
+    assert some.next_change(NOW + 3) == 4.0
+    assert some.next_change(NOW + 7) is None
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from("abcd"), st.booleans(), st.integers(0, 99)),
+        st.tuples(st.just("begin"), st.just(""), st.just(False), st.just(0)),
+        st.tuples(st.sampled_from(["finish", "hold"]), st.just(""), st.booleans(), st.integers(0, 9)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(steps=steps)
+def test_nothing_is_lost_or_served_twice(steps: list[tuple[str, str, bool, int]]) -> None:
+    """Through any life each event is in the window until it is served, once, after every older one that could go."""
+    some, now, added, served = Window[int](), NOW, 0, list[int]()
+    open_rounds: list[Round[int]] = []
+    for what, invoice_id, flag, number in steps:
+        now += 1
+        if what == "add":
+            some.add(invoice_id, order=at(number, replayed=flag), item=added)
+            added += 1
+        elif what == "begin" and (begun := some.next_round(now)):
+            assert begun.invoice_id not in {other.invoice_id for other in open_rounds}
+            assert [w.order for w in begun.waiting] == sorted(w.order for w in begun.waiting)
+            open_rounds.append(begun)
+        elif what in {"finish", "hold"} and open_rounds:
+            begun = open_rounds.pop(number % len(open_rounds))
+            if what == "finish":
+                some.finish(begun)
+                served += items(begun)
+            else:
+                some.hold(begun, until=now + number)
+        assert some.in_flight == len(open_rounds)
+        assert len(some) == added - len(served)
+    for begun in open_rounds:
+        some.finish(begun)
+        served += items(begun)
+    before: tuple[bool, str, str] | None = None
+    while begun_last := some.next_round(now + 100):
+        assert before is None or before <= begun_last.waiting[0].order
+        before = begun_last.waiting[0].order
+        some.finish(begun_last)
+        served += items(begun_last)
+    assert sorted(served) == list(range(added))
+    assert len(some) == 0
+
+
+def test_finishing_twice_is_a_defect() -> None:
+    """A round is settled once: the second time is told, not swallowed."""
+    some = window(a=[1])
+    begun = begin(some)
+    some.finish(begun)
+    with pytest.raises(KeyError):
+        some.finish(begun)

@@ -1,0 +1,183 @@
+"""The way of an event on a real broker, for tests of the stages: events to put in, stages to run, what came out."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.conftest import Hand, topology_of
+from tests.eventually import eventually
+from tests.fakes import FakeInvoiceApi
+from worker.adapters.broker import Link
+from worker.core.duplicates import Seen
+from worker.core.invoice_request import Response
+from worker.core.messages import Outgoing, Received
+from worker.core.quota import Quota
+from worker.core.settle import Ladder
+from worker.core.topology import Names
+from worker.stages.consuming import Stage, consume
+from worker.stages.enrich import Lane, Plan
+from worker.stages.ports import Fetches, Publishes
+from worker.stages.translate import Translate
+
+STOP_SECONDS = 10.0
+INVOICE = b'{"id": "%s", "invoice_items": [{"price": 1.10}], "Unknown": "\xc3\xbc"}'
+
+
+def body(event_id: str, *, invoice: str = "", kind: str = "Invoice.Closed", **more: Any) -> bytes:
+    """A webhook as Zenoti writes it."""
+    data = {"id": "d-1", "invoice": {"id": invoice}} if invoice else {"id": "d-1"}
+    return json.dumps({"event_id": event_id, "event_type": kind, "data": data, **more}).encode()
+
+
+def event(content: bytes, *, number: int = 0, **more: Any) -> Received:
+    """A webhook as the door took it, `number` seconds after the first."""
+    return Received(
+        body=content,
+        source="main",
+        receipt_id=f"receipt-{number}",
+        received_at=f"2031-05-06T17:08:{number:02}.000000Z",
+        **more,
+    )
+
+
+def invoice(invoice_id: str) -> bytes:
+    """An invoice's object, as the API writes it."""
+    return INVOICE % invoice_id.encode()
+
+
+def answer(invoice_id: str) -> Response:
+    """The API's answer with an invoice."""
+    return Response(200, {}, b'{"invoice": %s}' % invoice(invoice_id))
+
+
+def path(invoice_id: str) -> str:
+    """Where the API has it."""
+    return f"/v1/invoices/{invoice_id}"
+
+
+def knows(*invoices: str) -> FakeInvoiceApi:
+    """An API that knows these invoices."""
+    return FakeInvoiceApi({path(one): [answer(one)] for one in invoices})
+
+
+def lane(
+    publisher: Publishes,
+    api: Fetches,
+    names: Names,
+    *,
+    ladder: Ladder = Ladder((1, 2), 8),  # noqa: B008  # frozen
+    deliver_failures: bool = False,
+    max_in_flight: int = 4,
+    calls_per_minute: float = 60_000,
+) -> Lane:
+    """The lane of source `main`, in a hurry."""
+    plan = Plan(expand=("InvoiceItems",), max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
+    return Lane(
+        publisher,
+        api,
+        names=names,
+        source="main",
+        prefetch=100,
+        plan=plan,
+        quota=Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60),
+        seen=Seen(window_seconds=60, max_keys=1000),
+    )
+
+
+class Way:
+    """The queues of source `main`, with a link to publish and one to consume."""
+
+    def __init__(self, hand: Hand, names: Names, *, publisher: Link, consumer: Link) -> None:
+        self.hand = hand
+        self.names = names
+        self.publisher = publisher
+        self.consumer = consumer
+        self.raw = names.raw("main")
+        self.lane_queue = names.lane("main")
+        self.out = f"{names.prefix}.out.all"
+
+    async def put(self, queue: str, *events: Received) -> None:
+        """Into one of our own queues."""
+        for one in events:
+            await self.hand.put(one.to(exchange=self.names.work, routing_key=queue))
+
+    def translate(self, *, wanted: tuple[str, ...] = ("*.#",), enrich: tuple[str, ...] = ("#",)) -> Translate:
+        """The stage."""
+        return Translate(
+            self.publisher,
+            names=self.names,
+            source="main",
+            prefetch=100,
+            wanted=wanted,
+            enrich=enrich,
+            seen=Seen(window_seconds=60, max_keys=1000),
+        )
+
+    def lane(self, api: Fetches, **more: Any) -> Lane:
+        """The stage."""
+        return lane(self.publisher, api, self.names, **more)
+
+    @asynccontextmanager
+    async def running(self, *stages: Stage) -> AsyncIterator[asyncio.Event]:
+        """Run stages as the worker does, until the body ends or sets the event; none may fail."""
+        stop = asyncio.Event()
+        tasks = [
+            asyncio.create_task(consume(s, link=self.consumer, publisher=self.publisher, stop=stop)) for s in stages
+        ]
+        try:
+            yield stop
+        finally:
+            stop.set()
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert not late, "a stage did not stop"
+        for task in tasks:
+            task.result()
+
+    async def came(self, count: int = 1, *, queue: str = "", within: float = 5.0) -> list[Outgoing]:
+        """What has come to a queue (the downstream's, if no other is named), once there are so many."""
+
+        async def enough() -> bool:
+            return await self.hand.ready(queue or self.out) >= count
+
+        await eventually(enough, within=within)
+        return [
+            Outgoing(
+                exchange=m.exchange or "",
+                routing_key=m.routing_key or "",
+                body=m.body,
+                message_id=m.header.properties.message_id or "",
+                headers={k: v for k, v in (m.header.properties.headers or {}).items() if k != "x-delivery-count"},
+                content_type=m.header.properties.content_type,
+                content_encoding=m.header.properties.content_encoding,
+            )
+            for m in await self.hand.drain(queue or self.out)
+        ]
+
+    async def ids(self, count: int, *, within: float = 5.0) -> list[str]:
+        """The ids of what came out, in order."""
+        return [m.message_id for m in await self.came(count, within=within)]
+
+    async def left(self) -> dict[str, int]:
+        """What still lies in our own queues once nobody consumes; those that are empty are left out."""
+        queues = [self.raw, self.lane_queue, self.names.dead, self.names.retry(1), self.names.retry(2), self.out]
+        for queue in (self.raw, self.lane_queue):
+            await eventually(lambda queue=queue: self._unread(queue))  # type: ignore[misc]  # bound at once
+        ready = {queue.removeprefix(f"{self.names.prefix}."): await self.hand.ready(queue) for queue in queues}
+        return {queue: count for queue, count in ready.items() if count}
+
+    async def raw_is_taken(self) -> bool:
+        """Whether nothing is left in the raw queue that is in nobody's hands."""
+        return await self.hand.ready(self.raw) == 0
+
+    async def _unread(self, queue: str) -> bool:
+        return await self.hand.consumers(queue) == 0
+
+    async def empty(self) -> None:
+        """Take everything out of every queue."""
+        await self.hand.purge(topology_of(self.names))
