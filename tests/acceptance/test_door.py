@@ -47,6 +47,7 @@ async def test_answers_as_promised(system: System) -> None:
         receipts.add(told["receipt_id"])
     assert len(receipts) == 3
     assert (await answers(202, url=f"{door}/Guest.Created", headers=good))["receipt_id"]
+    assert (await answers(202, url=f"{door}/an%0aodd%ff/type", headers=good))["receipt_id"]
     assert (await answers(202, body=b"\xff not json", headers=signed(b"\xff not json")))["receipt_id"]
     await answers(401)
     await answers(401, headers=signed(BODY, secret="another"))
@@ -57,7 +58,7 @@ async def test_answers_as_promised(system: System) -> None:
     await answers(405, "DELETE", headers=good)
     await answers(413, body=b"x" * 100_001)
     await answers(413, data=chunks(200 * 1024))
-    assert await system.depth("raw.main") == 5
+    assert await system.depth("raw.main") == 6
 
 
 @pytest.mark.parametrize("form", ["plain", "base64", "prefixed"])

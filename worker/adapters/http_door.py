@@ -74,7 +74,7 @@ class HttpDoor:
         """
         app = web.Application(middlewares=[_problems], client_max_size=self._max_body_bytes)
         app.router.add_route("*", "/webhooks/{source}", self._handle)
-        app.router.add_route("*", "/webhooks/{source}/{event_type:.*}", self._handle)
+        app.router.add_route("*", r"/webhooks/{source}/{event_type:[\s\S]*}", self._handle)
         app.on_response_prepare.append(_no_banner)
         self._runner = web.AppRunner(
             app,

@@ -161,6 +161,12 @@ def test_judge(signatures: list[str], tokens: list[str], rule: Rule, expected: A
     assert (found.status if isinstance(found, Refuse) else found) == expected
 
 
+def test_a_token_that_no_bytes_spell_is_refused() -> None:
+    """Text that cannot have come over the wire is a wrong token, not an error."""
+    refused = judge(b"{}", signatures=[], tokens=["\ud800"], rule=Rule(tokens=(b"t",)))
+    assert isinstance(refused, Refuse)
+
+
 @pytest.mark.parametrize("rule", [Rule(), SIGNED, Rule(tokens=(b"tok",))], ids=["none", "signature", "token"])
 def test_empty_body_is_a_ping(rule: Rule) -> None:
     """The console's test button sends 0 bytes, unsigned: a ping whatever the source demands."""
