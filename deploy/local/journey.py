@@ -198,7 +198,14 @@ class _Journey:
         }
         told = "   ".join(f"{queue.rpartition('.')[2]} {count}" for queue, count in counts.items())
         rows = [
-            (at, queue.rpartition(".")[2], event.type, event.subject, event.data.enrichment.status, event.id)
+            (
+                at,
+                queue.rpartition(".")[2],
+                event.type.removeprefix("com.zenoti."),
+                (event.subject or "")[:8],
+                event.data.enrichment.status,
+                event.id[:24],
+            )
             for at, queue, event in self._ledger.latest
         ]
         heads = ["at", "downstream", "type", "invoice", "enrichment", "id"]
