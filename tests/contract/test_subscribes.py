@@ -1,0 +1,122 @@
+"""Consuming: one contract for the fake of the tests and for a subscription on the real broker."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from tests.conftest import Hand
+from tests.eventually import eventually
+from tests.fakes import FakeLink, as_link
+from worker.adapters.broker import Delivery, Link, Subscription
+from worker.core.messages import Outgoing
+
+COUNT = 5
+
+
+class Port(msgspec.Struct):
+    """A connection, and a queue in which COUNT messages wait."""
+
+    link: Link
+    queue: str
+
+    def subscribe(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> Subscription:
+        """A subscription that takes all that waits."""
+        return self.link.subscribe(self.queue, prefetch=COUNT, on_delivery=on_delivery)
+
+
+def message(number: int, *, queue: str) -> Outgoing:
+    """One of those that wait."""
+    return Outgoing(
+        exchange="",
+        routing_key=queue,
+        body=b"body %d" % number,
+        message_id=f"id-{number}",
+        headers={"number": number},
+        content_type="application/json",
+        content_encoding="gzip",
+    )
+
+
+@pytest.fixture
+def fake_port() -> Port:
+    """The fake of the tests."""
+    return Port(as_link(FakeLink(*(message(number, queue="queue") for number in range(COUNT)))), "queue")
+
+
+@pytest.fixture
+async def real_port(link: Link, hand: Hand, own_queue: str) -> Port:
+    """The broker."""
+    for number in range(COUNT):
+        await hand.put(message(number, queue=own_queue))
+    return Port(link, own_queue)
+
+
+@pytest.fixture(params=["fake", "real"])
+def port(request: pytest.FixtureRequest) -> Port:
+    """Each of them."""
+    found: Port = request.getfixturevalue(f"{request.param}_port")
+    return found
+
+
+class Taker:
+    """Takes deliveries, and acks those whose number is among the given."""
+
+    def __init__(self, *acks: int) -> None:
+        self._acks = acks
+        self.taken: list[Delivery] = []
+
+    @property
+    def numbers(self) -> list[int]:
+        """Which came, in order."""
+        return [delivery.headers["number"] for delivery in self.taken]
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Take one."""
+        self.taken.append(delivery)
+        if delivery.headers["number"] in self._acks:
+            assert await delivery.ack()
+
+
+async def test_what_waits_is_delivered_in_order_as_it_was_published(port: Port) -> None:
+    """Everything that waits comes, in order, with body, headers and properties."""
+    taker = Taker()
+    async with port.subscribe(taker.on_delivery):
+        await eventually(lambda: len(taker.taken) == COUNT)
+    assert taker.numbers == list(range(COUNT))
+    for number, delivery in enumerate(taker.taken):
+        wanted = message(number, queue=port.queue)
+        assert (delivery.body, delivery.message_id) == (wanted.body, wanted.message_id)
+        assert (delivery.content_type, delivery.content_encoding) == ("application/json", "gzip")
+
+
+async def test_what_is_not_acked_comes_again_and_what_is_does_not(port: Port) -> None:
+    """Leaving hands back, in order, what was not acked."""
+    first = Taker(0, 2)
+    async with port.subscribe(first.on_delivery) as subscription:
+        await eventually(lambda: len(first.taken) == COUNT)
+        await subscription.handled()
+    second = Taker(*range(COUNT))
+    async with port.subscribe(second.on_delivery) as subscription:
+        await eventually(lambda: len(second.taken) == COUNT - 2)
+        await subscription.handled()
+    assert second.numbers == [1, 3, 4]
+
+
+async def test_an_ack_after_leaving_says_so(port: Port) -> None:
+    """A delivery whose subscription is over cannot be acked, and the ack says so instead of raising."""
+    taker = Taker()
+    async with port.subscribe(taker.on_delivery):
+        await eventually(lambda: len(taker.taken) == COUNT)
+    assert not await taker.taken[0].ack()
+
+
+async def test_failing_ends_it_with_its_reason(port: Port) -> None:
+    """`fail` sets `ended`, and the first reason counts."""
+    taker = Taker()
+    async with port.subscribe(taker.on_delivery) as subscription:
+        assert not subscription.ended.is_set()
+        subscription.fail("the first")
+        subscription.fail("the second")
+        assert subscription.ended.is_set()
+        assert subscription.detail == "the first"
