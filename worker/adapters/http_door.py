@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from schemas.door import Accepted, Pong, Problem
 from worker.telemetry import door_requests, log
 
 METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -38,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 Receive = Callable[[Arrival], Awaitable[Answer]]
-_TITLES = {
+TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
     404: "Not Found",
@@ -128,9 +129,9 @@ class HttpDoor:
         )
         answer = await self._receive(arrival)
         if answer.receipt_id:
-            return _json(answer.status, {"status": "accepted", "receipt_id": answer.receipt_id})
+            return _json(answer.status, Accepted(receipt_id=answer.receipt_id))
         if answer.status == web.HTTPOk.status_code:
-            return _json(answer.status, {"status": "ping"})
+            return _json(answer.status, Pong())
         if answer.status == web.HTTPServiceUnavailable.status_code:
             return _unavailable(answer.detail)
         return _problem(answer.status, answer.detail)
@@ -156,7 +157,7 @@ async def _no_banner(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "zenoti-ingest"
 
 
-def _json(status: int, content: dict[str, str]) -> web.Response:
+def _json(status: int, content: Accepted | Pong) -> web.Response:
     return web.Response(status=status, body=msgspec.json.encode(content), content_type="application/json")
 
 
@@ -165,6 +166,5 @@ def _unavailable(detail: str) -> web.Response:
 
 
 def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-    content = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "detail": detail}
-    body = msgspec.json.encode(content)
+    body = msgspec.json.encode(Problem(title=TITLES.get(status, "Error"), status=status, detail=detail))
     return web.Response(status=status, body=body, headers=headers, content_type="application/problem+json")
