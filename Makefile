@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check format lock clean
+.PHONY: help install run demo test check schemas format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -34,6 +34,9 @@ check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/unit
+
+schemas: $(STAMP) ## JSON Schema, AsyncAPI and OpenAPI into schemas/generated, from the code
+	@$(BIN)/python -m worker.operations.schemas
 
 format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff format .

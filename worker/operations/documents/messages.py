@@ -1,0 +1,175 @@
+"""The messages on the broker, with their headers, as AsyncAPI shows them.
+
+Four kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's state. Of the
+first two there is one message for each documented type of event, and one for all other types.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.dead_letter import DeadLetterHeaders
+from schemas.enriched import CONTENT_TYPE, EnrichedData, EnrichedEvent
+from schemas.state import DaemonState
+from schemas.webhook import Envelope
+from worker.core.messages import Received
+from worker.operations.documents.shapes import Components, Json, attribute_texts
+
+WEBHOOK: Final = "webhook"
+EVENT: Final = "event"
+DEAD: Final = "dead-letter"
+STATE: Final = "state"
+_JSON: Final = "application/json"
+_OTHER: Final = "other"
+_RECEIVED: Final = Received(body=b"", source="main", receipt_id="…", received_at="…")
+_ALL_KNOWN: Final = msgspec.structs.replace(_RECEIVED, path_type="…", attempts=2, replay="…", redriven=True)
+
+
+def messages(components: Components, events: Mapping[str, type[msgspec.Struct]]) -> dict[str, Json]:
+    """Every message by name.
+
+    Args:
+        components: the shapes' schemas.
+        events: the shape of `data` by event type.
+    """
+    typed = {name: components.to(shape) for name, shape in events.items()}
+    return {
+        **{f"{WEBHOOK}.{name}": _webhook(name, _body(components, data)) for name, data in typed.items()},
+        f"{WEBHOOK}.{_OTHER}": _webhook(
+            _OTHER, {"title": "any body", "description": "Not always an envelope or JSON."}
+        ),
+        **{f"{EVENT}.{name}": _event(components, name, _typed(components, name, data)) for name, data in typed.items()},
+        f"{EVENT}.{_OTHER}": _event(components, _OTHER, _untyped(components, typed)),
+        DEAD: _dead(components),
+        f"{DEAD}.by-broker": _dead_by_broker(),
+        STATE: _message(STATE, "What a daemon says of itself.", components.to(DaemonState)),
+    }
+
+
+def webhook_headers() -> Json:
+    """The headers of a message between our own stages, as `core.messages` writes them."""
+    texts = attribute_texts(Received)
+    written = _ALL_KNOWN.to(exchange="", routing_key="").headers
+    always = _RECEIVED.to(exchange="", routing_key="").headers
+    return {
+        "type": "object",
+        "properties": {
+            name: {"type": "integer" if isinstance(value, int) else "string", "description": texts[name]}
+            for name, value in written.items()
+        },
+        "required": sorted(always),
+    }
+
+
+def event_headers(components: Components) -> Json:
+    """The CloudEvent's attributes again, so that one can route and filter without parsing."""
+    whole = components.schemas[components.names[EnrichedEvent]]
+    attributes = {name: schema for name, schema in whole["properties"].items() if name != "data"}
+    return {
+        "type": "object",
+        "properties": {f"ce-{name}": {"type": "string", **_text(schema)} for name, schema in attributes.items()},
+        "required": sorted(f"ce-{name}" for name in whole["required"] if name != "data"),
+    }
+
+
+def dead_letter_headers(components: Components) -> Json:
+    """Those of the message as it stood, and why it is here."""
+    return {
+        "type": "object",
+        "allOf": [components.to(DeadLetterHeaders), {**webhook_headers(), "required": []}],
+        "required": list(DeadLetterHeaders.__struct_fields__),
+    }
+
+
+def _text(schema: Json) -> Json:
+    return {key: schema[key] for key in ("description", "enum") if key in schema}
+
+
+def _message(kind: str, summary: str, payload: Json, **more: Any) -> Json:
+    return {
+        "summary": summary,
+        "contentType": _JSON,
+        "payload": payload,
+        "bindings": {"amqp": {"bindingVersion": "0.3.0"}},
+        "x-kind": kind,
+        **more,
+    }
+
+
+def _body(components: Components, data: Json) -> Json:
+    """A webhook's body: the data in its envelope, or bare where the type stands in the path."""
+    return {
+        "anyOf": [
+            {
+                "allOf": [
+                    components.to(Envelope),
+                    {"properties": {"data": data}, "required": ["data"], "type": "object"},
+                ]
+            },
+            data,
+        ]
+    }
+
+
+def _webhook(name: str, payload: Json) -> Json:
+    return _message(
+        WEBHOOK,
+        f"A webhook as received: {name}." if name != _OTHER else "A webhook as received, of any other type.",
+        payload,
+        headers=webhook_headers(),
+        description="The body and its content type and encoding are those of the request; message_id is the receipt.",
+    )
+
+
+def _typed(components: Components, name: str, data: Json) -> Json:
+    content = {"allOf": [components.to(EnrichedData), {"properties": {"event": _body(components, data)}}]}
+    return {
+        "allOf": [
+            components.to(EnrichedEvent),
+            {"properties": {"type": {"const": f"com.zenoti.{name}"}, "data": content}},
+        ]
+    }
+
+
+def _untyped(components: Components, typed: Mapping[str, Json]) -> Json:
+    if not typed:
+        return components.to(EnrichedEvent)
+    others = {"not": {"enum": [f"com.zenoti.{name}" for name in typed]}}
+    return {"allOf": [components.to(EnrichedEvent), {"properties": {"type": others}}]}
+
+
+def _event(components: Components, name: str, payload: Json) -> Json:
+    return _message(
+        EVENT,
+        f"An event that goes out: {name}." if name != _OTHER else "An event that goes out, of any other type.",
+        payload,
+        headers=event_headers(components),
+        contentType=CONTENT_TYPE,
+        description="A CloudEvent 1.0 in the structured mode; message_id is its `id`, the same for the same event.",
+    )
+
+
+def _dead(components: Components) -> Json:
+    return _message(
+        DEAD,
+        "An event that could not go on, and why.",
+        {"title": "the webhook's body as it stood"},
+        headers=dead_letter_headers(components),
+        description="The body and its content type and encoding are those of the message as it stood.",
+    )
+
+
+def _dead_by_broker() -> Json:
+    known = webhook_headers()
+    deaths = {
+        "type": "array",
+        "description": "https://www.rabbitmq.com/docs/dlx",
+        "items": {"type": "object", "properties": {"queue": {"type": "string"}, "reason": {"type": "string"}}},
+    }
+    return _message(
+        DEAD,
+        "What the broker itself dead-lettered, beyond a delivery limit: it bears no reason of ours.",
+        {"title": "the webhook's body as it stood"},
+        headers={**known, "properties": {**known["properties"], "x-death": deaths}, "required": ["x-death"]},
+    )
