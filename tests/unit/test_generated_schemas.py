@@ -37,6 +37,12 @@ class Card(msgspec.Struct, frozen=True):
     number: Annotated[str, Meta(extra_json_schema={"x-personal": True})] | None = None
 
 
+class Folder(msgspec.Struct, frozen=True):
+    """A shape within itself."""
+
+    inner: "Folder | None" = None
+
+
 class Payment(msgspec.Struct, frozen=True):
     """A shape with everything that is hard to show.
 
@@ -173,6 +179,12 @@ def test_what_is_hard_to_show() -> None:
     assert judge.is_valid({"amount": 0.10, "more": [INVOICE_ID]})
     assert judge.is_valid({"amount": "0.10"})
     assert not judge.is_valid({"amount": None})
+
+
+def test_a_shape_within_itself_is_any_json_there() -> None:
+    """A recursive shape has a schema, open where it begins anew."""
+    shown = json_schemas([Folder])["Folder"]
+    assert Draft202012Validator(shown).is_valid({"inner": {"inner": None}})
 
 
 def references(node: Any) -> list[str]:

@@ -48,7 +48,7 @@ def document() -> Json:
             {"url": f"http://{Intake().host}:{Intake().port}", "description": "the default; put TLS before it"}
         ],
         "security": _security(),
-        "tags": [{"name": "webhooks"}],
+        "tags": [{"name": "webhooks", "description": "What Zenoti posts."}],
         "paths": {route: _path(name, events) for route, name in _ROUTES.items()},
         "components": {
             "schemas": components.schemas,
@@ -81,12 +81,13 @@ def _path(name: str, events: Mapping[str, Any]) -> Json:
 
 
 def _request_body(components: Components, events: Mapping[str, type[msgspec.Struct]]) -> Json:
-    bare = [components.to(shape) for shape in dict.fromkeys(events.values())]
+    shapes: list[type[msgspec.Struct]] = [Envelope, *events.values()]
+    bodies = [components.to(shape) for shape in dict.fromkeys(shapes)]
     return {
         "description": "The event in its envelope, or bare. 0 bytes are a ping.",
         "required": False,
         "content": {
-            "application/json": {"schema": {"anyOf": [components.to(Envelope), *bare]}},
+            "application/json": {"schema": {"anyOf": bodies} if len(bodies) > 1 else bodies[0]},
             "*/*": {"schema": {}},
         },
     }

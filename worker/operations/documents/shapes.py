@@ -100,6 +100,7 @@ class _Mirror:
 
     def of(self, kind: type[msgspec.Struct]) -> Any:
         if kind not in self._made:
+            self._made[kind] = Any  # a shape within itself is shown as any JSON
             config, fields = kind.__struct_config__, msgspec.structs.fields(kind)
             told, texts = _docstring(kind)
             self._made[kind] = msgspec.defstruct(
