@@ -130,6 +130,7 @@ async def _simulate(settings: Settings, arguments: argparse.Namespace, stop: asy
         visits=arguments.visits,
         rate=arguments.rate,
         seed=arguments.seed,
+        others=arguments.others,
     )
     return await simulate.simulate(settings, stop, wish)
 
@@ -206,4 +207,5 @@ def _add_simulate(commands: Any) -> None:
     made.add_argument("--door", metavar="URL", help="where webhooks go (the configured intake)")
     made.add_argument("--visits", type=int, help="so many, then end; 0: the API alone; else without end")
     made.add_argument("--rate", type=float, default=1.0, help="webhooks a second (1)")
+    made.add_argument("--others", type=float, default=0.0, help="share of all other kinds of events (0), below 1")
     made.add_argument("--seed", type=int, help="the same seed makes the same visits")

@@ -22,7 +22,10 @@ DEFAULT_API_KEY = "simulator"
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What to simulate: where the API listens, whose webhooks are sent where, how many visits at which rate."""
+    """What to simulate: where the API listens, whose webhooks are sent where, how many visits at which rate.
+
+    `others` is the share of events of other kinds between those of the visits, from 0 to below 1.
+    """
 
     host: str
     port: int
@@ -30,12 +33,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     door: str | None
     visits: int | None
     rate: float
+    others: float = 0.0
     seed: int | None
 
 
 async def simulate(settings: Settings, stop: asyncio.Event, wish: Wish) -> int:
     """Serve the API and send visits until stop is set, or as many are sent as were wished for."""
     require_sources(settings)
+    if not 0 <= wish.others < 1:
+        raise WrongSettings(f"--others {wish.others:g}: a share of all events, from 0 to below 1")
     name = wish.source or next(iter(settings.sources))
     source = settings.sources.get(name)
     if source is None:
@@ -79,7 +85,13 @@ async def _send(world: World, source: Source, *, name: str, door: str, stop: asy
         sender = WebhookSender(door, secret=secret.encode() if secret else None, token=token, session=session)
         sending = asyncio.ensure_future(
             send_visits(
-                sender, world, visits=wish.visits, rate=wish.rate, now=lambda: datetime.now(UTC), on_sent=on_sent
+                sender,
+                world,
+                visits=wish.visits,
+                rate=wish.rate,
+                now=lambda: datetime.now(UTC),
+                on_sent=on_sent,
+                others=wish.others,
             )
         )
         stopping = asyncio.ensure_future(stop.wait())

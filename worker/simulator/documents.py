@@ -1,21 +1,15 @@
-"""The simulator's documents: the synthetic catalogue, and the JSON of invoices and events in the vendor's shapes.
+"""The simulator's invoices: the JSON of the API's document, whole, as of a moment, refunded, or drifted.
 
-Pure, as the world is. Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details and the samples under
-https://docs.zenoti.com/reference/webhook-events, misspellings included; every value is invented.
+Pure, as the world is. Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details, misspellings included.
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from typing import Any, Final
 
-Json = dict[str, Any]
-
-SERVICE: Final = 0
-PRODUCT: Final = 2
-MEMBERSHIP: Final = 3
+from worker.simulator.invention import NO_TIME, PRODUCT, ZERO_GUID, Json, Ware, guid, naive, person
 
 _CENT: Final = Decimal("0.01")
 _NOTHING: Final = Decimal("0.00")
@@ -31,69 +25,6 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "redemptions": ("redemptions",),
     "dues_and_fees": ("invoice_dues", "environmental_fee"),
 }
-
-
-class Ware(NamedTuple):
-    """One thing that is sold; the price as text, so that it stays exact."""
-
-    kind: int
-    name: str
-    code: str
-    price: str
-    minutes: int = 0
-
-
-class Center(NamedTuple):
-    """One salon: its wall clock is that far from UTC."""
-
-    name: str
-    prefix: str
-    utc_offset: timedelta
-
-
-_SERVICES: Final = (
-    Ware(SERVICE, "Fringe trim", "FRT", "12.50", 15),
-    Ware(SERVICE, "Cut and finish", "CAF", "78.00", 45),
-    Ware(SERVICE, "Gloss and blow-dry", "GBD", "64.90", 60),
-    Ware(SERVICE, "Hot stone hour", "HSH", "149.50", 75),
-    Ware(SERVICE, "Maniküre, klassisch", "MKL", "39.95", 30),
-)
-_PRODUCTS: Final = (
-    Ware(PRODUCT, "Sample shampoo 250 ml", "SHA", "18.20"),
-    Ware(PRODUCT, "Hair grip (single)", "GRP", "0.10"),
-    Ware(PRODUCT, "Hand balm", "BLM", "9.99"),
-)
-_MEMBERSHIPS: Final = (Ware(MEMBERSHIP, "Twelve visits a year", "T12", "480.00"),)
-CENTERS: Final = (
-    Center("Quayside Sample Salon", "QSS", timedelta(hours=-8)),
-    Center("Millpond Sample Spa", "MSS", timedelta(hours=1)),
-    Center("Orchard Sample Studio", "OSS", timedelta(hours=5, minutes=30)),
-)
-THERAPISTS: Final = ("Ilse Placeholder", "Bram Specimen", "Noor Exemplar", "Tove Mockingham")
-_FIRST_NAMES: Final = ("Zoë", "Marek", "Amara", "Łucja", "Otis", "Yuki")
-_LAST_NAMES: Final = ("Sampleton", "O'Test", "Fixture", "Dummy-Smith")
-
-
-def rng(seed: str) -> random.Random:
-    """Randomness that its seed fixes."""
-    return random.Random(seed)  # noqa: S311  repeatable is the point
-
-
-def guid(rng: random.Random) -> str:
-    """A GUID as the vendor writes it."""
-    return str(UUID(int=rng.getrandbits(128), version=4))
-
-
-def naive(at: datetime) -> str:
-    """A time without its zone, as most of the vendor's are."""
-    return at.replace(tzinfo=None, microsecond=0).isoformat()
-
-
-def wares(rng: random.Random, *, as_documented: bool) -> list[Ware]:
-    """What a guest buys."""
-    if as_documented:
-        return [rng.choice(group) for group in (_SERVICES, _PRODUCTS, _MEMBERSHIPS)]
-    return rng.sample(_SERVICES, rng.randint(1, 3)) + rng.sample(_PRODUCTS, rng.choice((0, 0, 1)))
 
 
 def item_document(rng: random.Random, *, ware: Ware, ware_id: str, therapist: tuple[str, str]) -> Json:
@@ -169,25 +100,12 @@ def invoice_document(rng: random.Random, *, number: int, at: datetime, items: li
             "rounding_adjustment": _NOTHING,
             "sum_total": net + tax,
         },
-        "guest": _guest(rng),
+        "guest": person(rng),
         "invoice_items": items,
         "transactions": _transactions(rng, due=net + tax, at=at),
         "redemptions": [],  # named among the values of expand, its fields published nowhere
         "additional_fields": [{"key": "walk_in", "value": False}],
         "checkout_channel": "front-desk",  # in no published table: the vendor adds fields without a word
-    }
-
-
-def _guest(rng: random.Random) -> Json:
-    guest_id, line = guid(rng), rng.randrange(100)
-    return {
-        "id": guest_id,
-        "first_name": rng.choice(_FIRST_NAMES),
-        "last_name": rng.choice(_LAST_NAMES),
-        "gender": rng.choice((-1, 0, 1, 3)),
-        "code": "",
-        "mobile_phone": f"+1 555 01{line:02d}",  # the block that is set aside for fiction
-        "email": f"guest-{guest_id[:8]}@example.com",
     }
 
 
@@ -240,85 +158,53 @@ def as_of(invoice: Json, *, progress: int, closed: bool, expand: Collection[str]
     return shown
 
 
-def created(invoice: Json, *, center: Center, organization_id: str) -> Json:
-    """`data` of AppointmentGroup.Created."""
-    guest = invoice["guest"]
-    return {
-        "invoice_id": invoice["id"],
-        "invoice_number": invoice["invoice_number"],
-        "invoice_number_prefix": center.prefix,
-        "utm_source": None,
-        "utm_medium": None,
-        "appointment_group_id": invoice["appointment_group_id"],
-        "organization_id": organization_id,
-        "center_id": invoice["center_id"],
-        "center_Name": center.name,
-        "guest": {key: guest[key] for key in ("id", "first_name", "last_name", "email")},
-        "appointments": [_booked(a, center=center) for a in invoice["appointments"]],
-    }
+def renamed(document: Json, names: Mapping[str, str]) -> Json:
+    """The document with some of its keys spelled otherwise, each in its place."""
+    return {names.get(key, key): value for key, value in document.items()}
 
 
-def _booked(appointment: Json, *, center: Center) -> Json:
-    unsaid = ("serviceduration_in_miutes", "package_id", "cart_item_id", "equipment_id")
-    start, end = (datetime.fromisoformat(appointment[key]) for key in ("start_time", "end_time"))
-    return {key: value for key, value in appointment.items() if key not in unsaid} | {
-        "start_time_in_center": naive(start + center.utc_offset),
-        "end_time_in_center": naive(end + center.utc_offset),
-        "creation_date": appointment["start_time"],
-        "last_updated_on": appointment["start_time"],
-        "service_duration_in_minutes": appointment["serviceduration_in_miutes"],
-        "show_in_calendar": True,
-    }
+def refunded(invoice: Json) -> Json:
+    """The invoice of a refund: every amount given back, so below zero or zero; quantities stay as they are."""
+    given_back: Json = _negative(invoice)
+    return given_back | {"is_refund": True}
 
 
-def checked_in(invoice: Json) -> Json:
-    """`data` of AppointmentGroup.Status: the guest is there."""
-    return {
-        "invoice_id": invoice["id"],
-        "invoice_number": invoice["invoice_number"],
-        "receipt_number": "0",
-        "appointment_group_id": invoice["appointment_group_id"],
-        "appointment_group_status": 2,
-        "is_noshowfeerequired": "No",
-        "is_cancellationfeerequired": "No",
-    }
+def _negative(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return _NOTHING - value  # not -value: the vendor writes no -0.00
+        case dict():
+            return {key: _negative(inner) for key, inner in value.items()}
+        case list():
+            return [_negative(inner) for inner in value]
+        case _:
+            return value
 
 
-def progressed(invoice: Json, *, progress: int) -> Json:
-    """`data` of Appointment.Started (1) and Appointment.Completed (2)."""
-    return {
-        "invoice_id": invoice["id"],
-        "invoice_number": invoice["invoice_number"],
-        "appointment_group_id": invoice["appointment_group_id"],
-        "center_id": invoice["center_id"],
-        "appointments": [
-            _respelled(a) | {"room_id": a["room_id"], "equipment_id": "", "appointment_progress": progress}
-            for a in invoice["appointments"]
-        ],
-    }
+def drifted(invoice: Json) -> Json:
+    """The invoice in the other spellings that are about, with the sentinels that stand for nothing.
 
-
-def closed(invoice: Json) -> Json:
-    """`data` of Invoice.Closed."""
-    unsaid = (
-        "group_invoice_id", "invoice_number_prefix", "gstin", "invoice_dues", "environmental_fee", "redemptions",
-        "additional_fields",
-    )  # fmt: skip
-    told = {key: value for key, value in invoice.items() if key not in unsaid}
-    guest = dict(invoice["guest"])
-    guest["guest_email"] = guest.pop("email")
-    told["guest"] = guest
-    told["invoice_items"] = [
-        {key: value for key, value in item.items() if key not in ("is_giftcard", "hsn", "sac")}
-        for item in invoice["invoice_items"]
+    No sample shows them together: each is a quirk of one document or another, gathered here on one invoice.
+    """
+    appointments = [
+        renamed(a, {"serviceduration_in_miutes": "service_duration_in_minutes", "therapist_id": "TherapistId"})
+        | {"start_time": a["start_time"].replace("T", " "), "package_id": ZERO_GUID, "cart_item_id": "", "room_id": ""}
+        for a in invoice["appointments"]
     ]
-    told["appointments"] = [_respelled(a) for a in invoice["appointments"]]
-    return {"invoice": told}
-
-
-def _respelled(appointment: Json) -> Json:
-    """The appointment as the older events spell it."""
-    unsaid = ("therapist_id", "package_id", "cart_item_id", "room_id", "equipment_id", "appointment_progress")
-    return {key: value for key, value in appointment.items() if key not in unsaid} | {
-        "TherapistId": appointment["therapist_id"]
+    transactions = [
+        renamed(t, {"cash_regester_id": "cash_register_id"}) | {"payment_date": NO_TIME, "transaction_id": ""}
+        for t in invoice["transactions"]
+    ]
+    return invoice | {
+        "group_invoice_id": ZERO_GUID,
+        "invoice_date": invoice["invoice_date"].replace("T", " "),
+        "total_price": invoice["total_price"] | {"currency_id": -1},
+        "guest": renamed(invoice["guest"], {"email": "guest_email"}) | {"mobile_phone": "", "gender": -1},
+        "invoice_items": [
+            item | {"quantity": float(item["quantity"]), "sale_by_id": "", "is_giftcard": None}
+            for item in invoice["invoice_items"]
+        ],
+        "appointments": appointments,
+        "transactions": transactions,
+        "loyalty": {"points": [1.0, 2.5], "tier": None},  # in no published table
     }

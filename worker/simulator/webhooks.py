@@ -6,9 +6,11 @@ What is told is `world`'s; here is only when and how it is posted. The vendor's 
 import asyncio
 import hmac
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 import structlog
@@ -48,18 +50,22 @@ class WebhookSender:
         self._session = session
 
     async def post(self, event: WebhookEvent) -> int:
-        """Post once and return the status, or 0 if no answer came within 10 s; the reason of that is logged."""
+        """Post once and return the status, or 0 if no answer came within 10 s; the reason of that is logged.
+
+        An event with a type for the path goes to `<door>/<type>`.
+        """
         signature = {} if self._secret is None else {SIGNATURE_HEADER: sign(self._secret, event.body)}
-        return await self._post(event.body, headers=signature)
+        return await self._post(event.body, headers=signature, path_type=event.path_type)
 
     async def ping(self) -> int:
         """Post what the console's test button sends, empty and unsigned; returns as `post` does."""
-        return await self._post(b"", headers={})
+        return await self._post(b"", headers={}, path_type="")
 
-    async def _post(self, body: bytes, *, headers: dict[str, str]) -> int:
+    async def _post(self, body: bytes, *, headers: dict[str, str], path_type: str) -> int:
+        door = _door_for(self._door_url, path_type)
         try:
             async with self._session.post(
-                self._door_url,
+                door,
                 data=body,
                 params=self._query,
                 headers={"Content-Type": "application/json"} | headers,
@@ -68,8 +74,15 @@ class WebhookSender:
             ) as response:
                 return response.status
         except (aiohttp.ClientError, TimeoutError) as error:
-            _log.warning("simulator_unanswered", door=self._door_url, error=repr(error))
+            _log.warning("simulator_unanswered", door=door, error=repr(error))
             return 0
+
+
+def _door_for(door_url: str, path_type: str) -> str:
+    if not path_type:
+        return door_url
+    door = urlsplit(door_url)
+    return door._replace(path=f"{door.path.rstrip('/')}/{quote(path_type, safe='')}").geturl()
 
 
 async def send_visits(
@@ -80,6 +93,7 @@ async def send_visits(
     rate: float,
     now: Callable[[], datetime],
     on_sent: Callable[[WebhookEvent, int], None],
+    others: float = 0.0,
     backoff_seconds: Sequence[float] = _BACKOFF_SECONDS,
 ) -> None:
     """Send all events of `visits` visits, a few visits at a time, each visit's own in order; then return.
@@ -93,17 +107,24 @@ async def send_visits(
         rate: events per second over all visits, above 0; retries come on top.
         now: time of booking of each visit, with a time zone.
         on_sent: told once of every event, with the status of its last try; 0 is no answer.
+        others: share of events of other kinds among all that are sent, from 0 to below 1; they come in between.
         backoff_seconds: waits before a second, third, … try; then the event is given up and the next one sent.
     """
     turns = _turns(rate, start=asyncio.get_running_loop().time())
     numbers = iter(itertools.count() if visits is None else range(visits))
+    due = _due(others)
+
+    async def tell(event: WebhookEvent) -> None:
+        await _until(next(turns))
+        world.sent(event)
+        on_sent(event, await _post_patiently(sender, event, backoff_seconds=backoff_seconds))
 
     async def attend() -> None:
         for _ in numbers:  # shared: whoever is free takes the next guest
             for event in world.visit(now=now()).events:
-                await _until(next(turns))
-                world.sent(event)
-                on_sent(event, await _post_patiently(sender, event, backoff_seconds=backoff_seconds))
+                await tell(event)
+                for _ in range(next(due)):
+                    await tell(world.other(now=now()))
 
     async with asyncio.TaskGroup() as salon:
         for _ in range(OPEN_VISITS):
@@ -113,6 +134,14 @@ async def send_visits(
 def _turns(rate: float, *, start: float) -> Iterator[float]:
     # Counted from the start, not from the last turn: late sends must not add up.
     return (start + turn / rate for turn in itertools.count())
+
+
+def _due(share: float) -> Iterator[int]:
+    """How many of the others come after each event of a visit, so that they are that share of all."""
+    if not 0 <= share < 1:
+        raise ValueError("the share of others is from 0 to below 1")
+    each = share / (1 - share)
+    return (math.floor((n + 1) * each) - math.floor(n * each) for n in itertools.count())
 
 
 async def _until(at: float) -> None:

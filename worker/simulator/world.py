@@ -1,19 +1,25 @@
-"""The simulated salon: invoices, the events that tell of them, and how far each visit has come.
+"""The simulated organisation: invoices, the events that tell of them, and how far each visit has come.
 
 Pure: seed and `now` come in, bytes go out. No clock, no socket, no environment, no randomness that a seed does not fix.
 Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details and the samples under
 https://docs.zenoti.com/reference/webhook-events, misspellings included; every value is invented.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from worker.simulator import documents
+from worker.simulator import catalogue, invention, recipes
+from worker.simulator.appointments import progressed
+from worker.simulator.catalogue import Told, Wanted
+from worker.simulator.documents import as_of
+from worker.simulator.recipes import Recipe
 
 _PROGRESS: Final = {"Appointment.Started": 1, "Appointment.Completed": 2, "Invoice.Closed": 2}
+_BARE_ONE_IN: Final = 4
+_EVENTS_OF_A_VISIT: Final = 5
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")  # 0.10 leaves as 0.10
 
@@ -22,12 +28,19 @@ class WebhookEvent(msgspec.Struct, frozen=True):
     """One occurrence, ready to post.
 
     `body` is the JSON to send and sign, byte for byte; `event_id` is the envelope's, empty where there is none.
+    `invoice_id` is empty where the event names no invoice. `path_type` is the type to be given in the door's path,
+    empty where the body says it, or where its shape is to tell.
     """
 
     event_type: str
     body: bytes
     invoice_id: str
     event_id: str
+    path_type: str = ""
+
+
+class _Enveloped(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -37,21 +50,15 @@ class Visit(msgspec.Struct, frozen=True):
     events: tuple[WebhookEvent, ...]
 
 
-class _Standing(msgspec.Struct):
-    # The recipe of an invoice rather than the invoice: a day's run must not fill the memory.
-    number: int
-    now: datetime
-    as_documented: bool
-    progress: int = 0
-    closed: bool = False
-
-
 class World:
-    """All the visits of one simulated organisation, made in order from a seed."""
+    """All that happens in one simulated organisation, made in order from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._standings: dict[str, _Standing] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._issued = {"visit": 0, "other": 0}
+        self._told = self._rounds = 0
+        self._round: Iterator[tuple[int, WebhookEvent]] = iter(())
 
     def visit(self, *, now: datetime) -> Visit:
         """Make the next visit; the n-th of a seed is always the same but for what depends on `now`.
@@ -62,21 +69,10 @@ class World:
         Raises:
             ValueError: `now` has no time zone.
         """
-        invoice, center, standing = self._next(now, as_documented=False)
-        everything = documents.as_of(invoice, progress=2, closed=True, expand=documents.PARTS)
-        told = (
-            (
-                "AppointmentGroup.Created",
-                documents.created(invoice, center=center, organization_id=self._id("organization")),
-            ),
-            ("AppointmentGroup.Status", documents.checked_in(invoice)),
-            ("Appointment.Started", documents.progressed(invoice, progress=1)),
-            ("Appointment.Completed", documents.progressed(invoice, progress=2)),
-            ("Invoice.Closed", documents.closed(everything)),
-        )
+        invoice, recipe = self._issue("visit", now, Wanted())
+        scene = recipes.scene_of(self._seed, "visit", recipe.number, recipe.now)
         events = tuple(
-            self._event(event_type, data, invoice_id=invoice["id"], standing=standing, place=place)
-            for place, (event_type, data) in enumerate(told)
+            self._event(told, recipe, place=place) for place, told in enumerate(catalogue.visit(invoice, scene=scene))
         )
         return Visit(invoice_id=invoice["id"], events=events)
 
@@ -89,89 +85,114 @@ class World:
         Raises:
             ValueError: `now` has no time zone.
         """
-        invoice, _, standing = self._next(now, as_documented=True)
-        data = documents.closed(documents.as_of(invoice, progress=2, closed=True, expand=documents.PARTS))
-        closed = self._event("Invoice.Closed", data, invoice_id=invoice["id"], standing=standing, place=0)
-        invoice, _, _ = self._next(now, as_documented=True)
-        bare = _encoder.encode(documents.progressed(invoice, progress=2))
+        invoice, recipe = self._issue("visit", now, Wanted("documented"))
+        *_, told = catalogue.visit(invoice, scene=recipes.scene_of(self._seed, "visit", recipe.number, recipe.now))
+        closed = self._event(told, recipe, place=0, resource="Invoice")
+        invoice, _ = self._issue("visit", now, Wanted("documented"))
+        bare = _encoder.encode(progressed(invoice, progress=2))
         return closed, WebhookEvent("Appointment.Completed", bare, invoice["id"], "")
+
+    def catalogue(self, *, now: datetime) -> tuple[WebhookEvent, ...]:
+        """Make one event at least of every kind, enveloped, in an order in which they could happen.
+
+        The n-th catalogue of a seed is always the same but for what depends on `now`, whatever visits come between.
+
+        Raises:
+            ValueError: `now` has no time zone.
+        """
+        number = self._rounds
+        self._rounds += 1
+        scene = recipes.scene_of(self._seed, "catalogue", number, _utc(now))
+        recipe = Recipe("other", number, scene.now, Wanted())
+
+        def issue(wanted: Wanted) -> invention.Json:
+            return self._issue("other", now, wanted._replace(center=scene.center))[0]
+
+        events = []
+        for told in catalogue.everything(scene, issue):
+            recipe.number, self._told = self._told, self._told + 1
+            events.append(self._event(told, recipe, place=0))
+            recipe.now += timedelta(milliseconds=1)
+        return tuple(events)
+
+    def other(self, *, now: datetime) -> WebhookEvent:
+        """Make the next event beside the visits: catalogue after catalogue, one in four events bare.
+
+        Raises:
+            ValueError: `now` has no time zone.
+        """
+        following = next(self._round, None)
+        if following is None:
+            shift = self._rounds  # so that it is not the same kinds that are bare each time
+            self._round = iter(enumerate(self.catalogue(now=now), start=shift))
+            following = next(self._round)
+        place, event = following
+        return event if place % _BARE_ONE_IN else self.bare(event)
+
+    def bare(self, event: WebhookEvent) -> WebhookEvent:
+        """The same event without its envelope, its type to be given in the path; a bare one only gets the path."""
+        body = event.body
+        if event.event_id:
+            body = bytes(msgspec.json.decode(body, type=_Enveloped).data)
+        return WebhookEvent(event.event_type, body, event.invoice_id, "", path_type=event.event_type)
 
     def sent(self, event: WebhookEvent) -> None:
         """Let the invoice be as far as this event says; an event told again, or late, takes nothing back.
 
         Raises:
-            KeyError: the event is of another world.
+            KeyError: the event names an invoice of another world.
         """
-        standing = self._standings[event.invoice_id]
-        standing.progress = max(standing.progress, _PROGRESS.get(event.event_type, 0))
-        standing.closed = standing.closed or event.event_type == "Invoice.Closed"
+        if not event.invoice_id:
+            return
+        recipe = self._recipes[event.invoice_id]
+        recipe.progress = max(recipe.progress, _PROGRESS.get(event.event_type, 0))
+        recipe.closed |= event.event_type == "Invoice.Closed" and recipe.wanted.nature != "open"
+        recipe.gone |= event.event_type == "AppointmentGroup.Delete"
 
     def invoice(self, invoice_id: str, *, expand: Collection[str]) -> bytes | None:
         """Return the API's document `{"invoice": …, "error": null}` as things stand, or None for an unknown id.
+
+        Unknown is also the invoice of a group whose deletion was sent.
 
         Args:
             invoice_id: in any letter case.
             expand: the parts asked for, in any letter case; the others are null. An unknown part is ignored.
         """
-        standing = self._standings.get(invoice_id.lower())
-        if standing is None:
+        recipe = self._recipes.get(invoice_id.lower())
+        if recipe is None or recipe.gone:
             return None
-        invoice, _ = self._draw(standing)
-        shown = documents.as_of(invoice, progress=standing.progress, closed=standing.closed, expand=expand)
+        invoice = recipes.draw(self._seed, recipe)
+        shown = as_of(invoice, progress=recipe.progress, closed=recipe.closed, expand=expand)
         return _encoder.encode({"invoice": shown, "error": None})
 
-    def _next(self, now: datetime, *, as_documented: bool) -> tuple[documents.Json, documents.Center, _Standing]:
-        if now.tzinfo is None:
-            raise ValueError("now needs a time zone: local time would differ from machine to machine")
-        standing = _Standing(len(self._standings), now.astimezone(UTC), as_documented)
-        invoice, center = self._draw(standing)
-        self._standings[invoice["id"]] = standing
-        return invoice, center, standing
+    def _issue(self, series: str, now: datetime, wanted: Wanted) -> tuple[invention.Json, Recipe]:
+        recipe = Recipe(series, self._issued[series], _utc(now), wanted, closed=wanted.paid)
+        self._issued[series] += 1
+        invoice = recipes.draw(self._seed, recipe)
+        self._recipes[invoice["id"]] = recipe
+        return invoice, recipe
 
-    def _draw(self, standing: _Standing) -> tuple[documents.Json, documents.Center]:
-        """The invoice as it will be once paid and closed, every part of it there."""
-        rng = documents.rng(f"{self._seed}:visit:{standing.number}")
-        center, therapist = rng.choice(documents.CENTERS), rng.choice(documents.THERAPISTS)
-        items = []
-        appointments = []
-        start = standing.now.replace(minute=standing.now.minute // 15 * 15, second=0)
-        for ware in documents.wares(rng, as_documented=standing.as_documented):
-            item = documents.item_document(
-                rng, ware=ware, ware_id=self._id(ware.name), therapist=(self._id(therapist), therapist)
-            )
-            items.append(item)
-            if ware.kind == documents.SERVICE:
-                appointments.append(documents.appointment_document(rng, item=item, start=start, minutes=ware.minutes))
-                start += timedelta(minutes=ware.minutes)
-        invoice = documents.invoice_document(
-            rng, number=standing.number, at=standing.now + center.utc_offset, items=items
-        )
-        invoice |= {
-            "invoice_number_prefix": center.prefix,
-            "center_id": self._id(center.name),
-            "appointments": appointments,
-        }
-        return invoice, center
-
-    def _event(
-        self, event_type: str, data: documents.Json, *, invoice_id: str, standing: _Standing, place: int
-    ) -> WebhookEvent:
-        at = standing.now + timedelta(milliseconds=place)
+    def _event(self, told: Told, recipe: Recipe, *, place: int, resource: str | None = None) -> WebhookEvent:
+        """The event in its envelope: the place-th of what the recipe's number stands for."""
+        at = recipe.now + timedelta(milliseconds=place)
         # Shaped as Mongo's object ids: seconds, five bytes of the process, a counter, which alone makes them unique.
-        machine = documents.rng(f"{self._seed}:machine").getrandbits(40)
-        event_id, delivery_id = (
-            f"{int(at.timestamp()):08x}{machine:010x}{standing.number * 10 + place * 2 + i:06x}" for i in (0, 1)
-        )
+        process = "machine" if recipe.series == "visit" else f"machine:{recipe.series}"
+        machine = invention.rng(f"{self._seed}:{process}").getrandbits(40)
+        counter = (recipe.number * _EVENTS_OF_A_VISIT + place) * 2
+        event_id, delivery_id = (f"{int(at.timestamp()):08x}{machine:010x}{counter + i:06x}" for i in (0, 1))
         envelope = {
             "id": delivery_id,
             "event_id": event_id,
-            "event_schema": "v1",
-            "event_resource": event_type.partition(".")[0] if standing.as_documented else None,
-            "event_type": event_type,
-            "event_timestamp": f"{documents.naive(at)}.{at.microsecond:06d}{standing.number % 10}Z",
-            "data": data,
+            "event_schema": told.schema,
+            "event_resource": resource,
+            "event_type": told.event_type,
+            "event_timestamp": f"{invention.naive(at)}.{at.microsecond:06d}{recipe.number % 10}Z",
+            "data": told.data,
         }
-        return WebhookEvent(event_type, _encoder.encode(envelope), invoice_id, event_id)
+        return WebhookEvent(told.event_type, _encoder.encode(envelope), told.invoice_id, event_id)
 
-    def _id(self, name: str) -> str:
-        return documents.guid(documents.rng(f"{self._seed}:name:{name}"))
+
+def _utc(now: datetime) -> datetime:
+    if now.tzinfo is None:
+        raise ValueError("now needs a time zone: local time would differ from machine to machine")
+    return now.astimezone(UTC)
