@@ -74,6 +74,19 @@ class Door:
         return web.Response(status=202 if signed or not body else 401)
 
 
+class PathDoor(Door):
+    """A door that tells apart what is posted to it and to a type beneath it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[str] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Keep the type in the path too."""
+        self.types.append(request.match_info.get("event_type", ""))
+        return await super().take(request)
+
+
 @asynccontextmanager
 async def sender_to(
     door: Door, *, secret: bytes | None = SECRET, token: str | None = None
@@ -81,6 +94,7 @@ async def sender_to(
     """Open the door, and make a sender to it."""
     app = web.Application()
     app.router.add_post("/webhooks/main", door.take)
+    app.router.add_post("/webhooks/main/{event_type:.+}", door.take)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         yield WebhookSender(str(server.make_url("/webhooks/main")), secret=secret, token=token, session=session)
 
@@ -254,7 +268,9 @@ def visits_of(world: World, *, count: int) -> list[Visit]:
     return [world.visit(now=NOW) for _ in range(count)]
 
 
-async def send(door: Door, world: World, *, visits: int, rate: float = 1e6) -> list[tuple[WebhookEvent, int]]:
+async def send(
+    door: Door, world: World, *, visits: int, rate: float = 1e6, others: float = 0.0
+) -> list[tuple[WebhookEvent, int]]:
     """Send the visits without a pause; what was told of each event."""
     told: list[tuple[WebhookEvent, int]] = []
     async with sender_to(door) as sender:
@@ -265,6 +281,7 @@ async def send(door: Door, world: World, *, visits: int, rate: float = 1e6) -> l
             rate=rate,
             now=lambda: NOW,
             on_sent=lambda event, status: told.append((event, status)),
+            others=others,
             backoff_seconds=(0, 0, 0),
         )
     return told
@@ -315,6 +332,38 @@ async def test_an_event_is_given_up_in_the_end() -> None:
     door = Door([503, 500, 503, 502])
     told = await send(door, World(1), visits=1)
     assert [status for _, status in told] == [502, 202, 202, 202, 202]
+
+
+async def test_others_come_between() -> None:
+    """A fifth of all events are of other kinds, some of them bare at the path of their type; the visits stay whole."""
+    door = PathDoor()
+    told = await send(door, World(1), visits=12, others=0.2)
+    assert [status for _, status in told] == [202] * 75
+    visits = {event.body for visit in visits_of(World(1), count=12) for event in visit.events}
+    world = World(1)
+    beside = {world.other(now=NOW).body for _ in range(15)}
+    assert {event.body for event, _ in told} == visits | beside
+    by_path = {body: kind for (body, _, _), kind in zip(door.requests, door.types, strict=True)}
+    assert by_path == {event.body: event.path_type for event, _ in told}
+    assert 0 < sum(kind != "" for kind in door.types) < 15
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+async def test_an_impossible_share(share: float) -> None:
+    """A share below 0, or that leaves no room for visits, is refused."""
+    with pytest.raises(ValueError, match="share"):
+        await send(Door(), World(1), visits=1, others=share)
+
+
+async def test_any_type_fits_in_the_path() -> None:
+    """A type with spaces, slashes, question and other marks arrives as it is, beside the token."""
+    event = World(1).visit(now=NOW).events[0]
+    door = PathDoor()
+    odd = "Loyalty/Points? Earned+100%25 #ü"
+    async with sender_to(door, token="t") as sender:
+        assert await sender.post(WebhookEvent(odd, event.body, "", "", path_type=odd)) == 202
+    assert door.types == [odd]
+    assert door.requests[0][1] == {"token": "t"}
 
 
 async def test_visits_go_on_until_cancelled() -> None:

@@ -56,15 +56,16 @@ def guest_pass(invoice: Json, *, scene: Scene) -> Json:
     }
 
 
-def membership(invoice: Json, *, scene: Scene, membership_id: str, status: int) -> Json:
-    """`data` of Guest.Membership.*. Plausible but for `invoice.id`."""
+def membership(invoice: Json, *, scene: Scene, membership_id: str, state: tuple[str, int]) -> Json:
+    """`data` of Guest.Membership.*: what was done, and the status after it. Plausible but for `invoice.id`."""
     (item,) = invoice["invoice_items"]
     return {
         "id": membership_id,
         "center_id": invoice["center_id"],
         "guest": _buyer(invoice),
         "membership": {"id": item["id"], "name": item["name"], "code": item["code"]},
-        "status": status,
+        "last_action": state[0],
+        "status": state[1],
         "start_date": scene.at(),
         "end_date": scene.at(hours=365 * 24),
         "freeze_end_date": NO_TIME,
@@ -72,15 +73,16 @@ def membership(invoice: Json, *, scene: Scene, membership_id: str, status: int) 
     }
 
 
-def package(invoice: Json, *, scene: Scene, package_id: str, status: int) -> Json:
-    """`data` of Guest.Package.*. Plausible but for `invoice.id`."""
+def package(invoice: Json, *, scene: Scene, package_id: str, state: tuple[str, int]) -> Json:
+    """`data` of Guest.Package.*: what was done, and the status after it. Plausible but for `invoice.id`."""
     (item,) = invoice["invoice_items"]
     return {
         "id": package_id,
         "center_id": invoice["center_id"],
         "guest": _buyer(invoice),
         "package": {"id": item["id"], "name": item["name"], "code": item["code"], "price": item["price"]["final"]},
-        "status": status,
+        "last_action": state[0],
+        "status": state[1],
         "expiry_date": scene.at(hours=180 * 24),
         "balance": scene.rng.randint(0, 5),
         "invoice": _named(invoice),

@@ -114,17 +114,12 @@ async def send_visits(
     numbers = iter(itertools.count() if visits is None else range(visits))
     due = _due(others)
 
-    async def tell(event: WebhookEvent) -> None:
-        await _until(next(turns))
-        world.sent(event)
-        on_sent(event, await _post_patiently(sender, event, backoff_seconds=backoff_seconds))
-
     async def attend() -> None:
         for _ in numbers:  # shared: whoever is free takes the next guest
-            for event in world.visit(now=now()).events:
-                await tell(event)
-                for _ in range(next(due)):
-                    await tell(world.other(now=now()))
+            for event in _events(world, now=now, due=due):
+                await _until(next(turns))
+                world.sent(event)
+                on_sent(event, await _post_patiently(sender, event, backoff_seconds=backoff_seconds))
 
     async with asyncio.TaskGroup() as salon:
         for _ in range(OPEN_VISITS):
@@ -134,6 +129,14 @@ async def send_visits(
 def _turns(rate: float, *, start: float) -> Iterator[float]:
     # Counted from the start, not from the last turn: late sends must not add up.
     return (start + turn / rate for turn in itertools.count())
+
+
+def _events(world: World, *, now: Callable[[], datetime], due: Iterator[int]) -> Iterator[WebhookEvent]:
+    """The next visit's events, each followed by as many of the others as are due."""
+    for event in world.visit(now=now()).events:
+        yield event
+        for _ in range(next(due)):
+            yield world.other(now=now())
 
 
 def _due(share: float) -> Iterator[int]:

@@ -144,7 +144,7 @@ class World:
         """
         if not event.invoice_id:
             return
-        recipe = self._recipes[event.invoice_id]
+        recipe = self._recipes[event.invoice_id.lower()]
         recipe.progress = max(recipe.progress, _PROGRESS.get(event.event_type, 0))
         recipe.closed |= event.event_type == "Invoice.Closed" and recipe.wanted.nature != "open"
         recipe.gone |= event.event_type == "AppointmentGroup.Delete"
@@ -189,6 +189,8 @@ class World:
             "event_timestamp": f"{invention.naive(at)}.{at.microsecond:06d}{recipe.number % 10}Z",
             "data": told.data,
         }
+        if not told.dated:
+            del envelope["event_timestamp"]
         return WebhookEvent(told.event_type, _encoder.encode(envelope), told.invoice_id, event_id)
 
 
