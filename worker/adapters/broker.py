@@ -377,14 +377,22 @@ def _properties(message: Outgoing) -> spec.Basic.Properties:
 
 @contextmanager
 def _no_foreign_cancel() -> Iterator[None]:
-    """A connection that hangs makes the library cancel tasks that nobody cancelled: that is a lost connection."""
+    """Cancelled or not is what we say, not the library.
+
+    A connection that hangs makes it cancel tasks that nobody cancelled: that is a lost connection. And a call that we
+    cancel can end in one of its own errors: that is a cancellation.
+    """
+    task = asyncio.current_task()
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
         if task is not None and task.cancelling() > 0:
             raise
         raise BrokerUnavailable("the connection hangs") from error
+    except Exception as error:
+        if task is not None and task.cancelling() > 0:
+            raise asyncio.CancelledError from error
+        raise
 
 
 def _what(error: BaseException) -> str:

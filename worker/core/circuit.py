@@ -1,11 +1,12 @@
 """Circuit breaker of a source: successes and failures -> closed | open until the next probe.
 
 Opens after five failures in a row over at least two invoices (one sick invoice must not stop the others), or at once
-when the API refuses our key. While it is open a remembered invoice is asked for after 1 s, doubling to 30 s.
+when the API refuses our key. While it is open one of the invoices that failed is asked for after 1 s, doubling to 30 s.
 """
 
 FAILURES = 5
 INVOICES = 2
+REMEMBERED = 16  # invoices that failed lately, to probe with
 FIRST_PROBE_SECONDS = 1.0
 MAX_PROBE_SECONDS = 30.0
 
@@ -15,10 +16,10 @@ class Circuit:
 
     def __init__(self) -> None:
         self._failures = 0
-        self._invoices: set[str] = set()
+        self._invoices: dict[str, None] = {}  # in the order of their latest failure
         self._probe_seconds = FIRST_PROBE_SECONDS
         self._probe_at: float | None = None
-        self.probe_invoice = ""
+        self._probes = 0
 
     @property
     def is_open(self) -> bool:
@@ -30,6 +31,12 @@ class Circuit:
         """Failures in a row."""
         return self._failures
 
+    @property
+    def probe_invoice(self) -> str:
+        """Which invoice to ask for: each of those that failed in turn, since one of them may be sick by itself."""
+        invoices = list(self._invoices)
+        return invoices[-1 - self._probes % len(invoices)] if invoices else ""
+
     def probe_in(self, now: float) -> float:
         """Seconds until the next probe; 0 where the circuit is closed."""
         return 0.0 if self._probe_at is None else max(0.0, self._probe_at - now)
@@ -40,10 +47,12 @@ class Circuit:
         self._invoices.clear()
         self._probe_seconds = FIRST_PROBE_SECONDS
         self._probe_at = None
+        self._probes = 0
 
     def probe_failed(self, *, now: float) -> None:
         """A probe failed: the next comes after twice the time."""
         self._failures += 1
+        self._probes += 1
         self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
         self._probe_at = now + self._probe_seconds
 
@@ -55,7 +64,9 @@ class Circuit:
         if self._probe_at is not None:
             return
         self._failures += 1
-        self._invoices.add(invoice_id)
-        self.probe_invoice = invoice_id
+        self._invoices.pop(invoice_id, None)
+        self._invoices[invoice_id] = None
+        while len(self._invoices) > REMEMBERED:
+            del self._invoices[next(iter(self._invoices))]
         if at_once or (self._failures >= FAILURES and len(self._invoices) >= INVOICES):
             self._probe_at = now + self._probe_seconds

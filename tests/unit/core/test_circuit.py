@@ -74,6 +74,15 @@ def test_what_was_in_flight_as_it_opened_tells_nothing() -> None:
     assert circuit.probe_invoice == remembered
 
 
+def test_a_sick_invoice_does_not_keep_it_open() -> None:
+    """Each probe asks for another of the invoices that failed: one that is sick by itself must not hold the others."""
+    circuit, asked = opened(), []
+    for _ in range(4):
+        asked.append(circuit.probe_invoice)
+        circuit.probe_failed(now=NOW)
+    assert len(set(asked)) > 1
+
+
 def test_probe_is_due_from_its_time_on() -> None:
     """The wait for the probe runs down to zero and stays there."""
     circuit = opened()
