@@ -1,12 +1,17 @@
-"""What the invoice API answers: the frame of an answer, and its error shapes. A tolerant reader.
+"""What the invoice API answers: the frame of an answer, its error shapes, and the invoice itself. A tolerant reader.
 
-Source: https://docs.zenoti.com/reference (GET /v1/invoices/{invoice_id}); the error shapes beside the first are
-those that integrators have met in the field.
+Source: https://docs.zenoti.com/reference/retrieve-invoice-details (GET /v1/invoices/{invoice_id}); the error shapes
+beside the first are those that integrators have met in the field. The webhook of a closed invoice carries the same
+object, spelled a little differently: https://docs.zenoti.com/reference/sample-events
 """
 
-from typing import Final
+from enum import IntEnum
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import UNSET, field
+
+from schemas.fields import PERSONAL, Id, Money, Number, Personal, Reading, Time, Unread, decode
 
 _MAX_DIGITS = 9
 _NO_ERROR = (0, 200)  # codes that some answers carry beside a good invoice
@@ -42,3 +47,203 @@ class InvoiceAnswer(msgspec.Struct, frozen=True):
         if isinstance(found, str) and found.isdecimal() and found.isascii() and len(found) <= _MAX_DIGITS:
             found = int(found)
         return None if found in _NO_ERROR else found
+
+
+class ItemType(IntEnum):
+    """The numbers of `InvoiceItem.type` that are known; the field itself keeps any number."""
+
+    SERVICE = 0
+    PRODUCT = 2
+    MEMBERSHIP = 3
+    PACKAGE = 4
+    DAY_PACKAGE = 5
+    GIFT_OR_PREPAID_CARD = 6
+
+
+class Gender(IntEnum):
+    """The numbers of `gender` that are known; the field itself keeps any number."""
+
+    NOT_SPECIFIED = -1
+    FEMALE = 0
+    MALE = 1
+    OTHER = 3
+
+
+class AmountStatus(Reading, frozen=True):
+    """Table AmountStatusModel: what is due, paid and left, in major units. Comes with the expand `dues_and_fees`."""
+
+    total: Money | None = None
+    paid: Money | None = None
+    balance: Money | None = None
+
+
+class InvoiceTotalPrice(Reading, frozen=True):
+    """Table InvoiceTotalPrice, in major units; negative on a refund. `currency_id` is Zenoti's own, not ISO 4217."""
+
+    currency_id: Number | None = None
+    net_price: Money | None = None
+    tax: Money | None = None
+    rounding_adjustment: Money | None = None
+    sum_total: Money | None = None
+
+
+class ItemPrice(Reading, frozen=True):
+    """Table ItemPriceViewModel, in major units; its fields are published in samples only. `discount` may be absent."""
+
+    currency_id: Number | None = None
+    sales: Money | None = None
+    tax: Money | None = None
+    final: Money | None = None
+    discount: Money | None = None
+
+
+class Phone(Reading, frozen=True):
+    """A telephone number as an object. `country_code` is Zenoti's own number; `number` is text or, rarely, a number."""
+
+    country_code: Number | None = None
+    number: Personal | Annotated[int, PERSONAL] | None = None
+
+
+class InvoiceGuest(Reading, frozen=True):
+    """Table InvoiceGuestModel: who paid. The webhook says `guest_email`, the API `email`; both are read into `email`.
+
+    `mobile_phone` is text in invoices and an object or null in other documents; `gender` is one of `Gender` or newer.
+    """
+
+    id: Id | None = None
+    first_name: Personal | None = None
+    last_name: Personal | None = None
+    gender: Annotated[Number, PERSONAL] | None = None
+    code: str | None = None
+    mobile_phone: Personal | Phone | None = None
+    email: Personal | None = None
+    _email: Personal | None = field(default=None, name="guest_email")
+
+
+class InvoiceItem(Reading, frozen=True):
+    """Table InvoiceItemModel: one line. `quantity` comes as 1 or 1.0; `type` is one of `ItemType` or newer."""
+
+    invoice_item_id: Id | None = None
+    id: Id | None = None
+    name: str | None = None
+    type: Number | None = None
+    is_giftcard: bool | None = None
+    code: str | None = None
+    price: ItemPrice | None = None
+    quantity: Number | None = None
+    sale_by_id: Id | None = None
+    therapist_name: Personal | None = None
+    hsn: str | None = None
+    sac: str | None = None
+
+
+class InvoiceAppointment(Reading, frozen=True):
+    """Table InvoiceAppointmentModel: one service on the calendar, its duration in minutes.
+
+    Times are naive, their zone is not told. The duration is spelled `serviceduration_in_miutes` in the table and older
+    events, `service_duration_in_minutes` in newer ones; the therapist `therapist_id` here and `TherapistId` there.
+    Absent rooms and equipment have `""` for their id.
+    """
+
+    id: Id | None = None
+    invoice_item_id: Id | None = None
+    service_name: str | None = None
+    service_id: Id | None = None
+    start_time: Time | None = None
+    end_time: Time | None = None
+    service_duration_in_minutes: Number | None = None
+    _service_duration_in_minutes: Number | None = field(default=None, name="serviceduration_in_miutes")
+    has_add_ons: bool | None = None
+    is_add_on: bool | None = None
+    therapist_name: Personal | None = None
+    therapist_id: Id | None = None
+    _therapist_id: Id | None = field(default=None, name="TherapistId")
+    package_id: Id | None = None
+    is_recurring: bool | None = None
+    cart_item_id: Id | None = None
+    appointment_type: Number | None = None
+    therapist_request_type: Number | None = None
+    room_id: Id | None = None
+    room_name: str | None = None
+    equipment_id: Id | None = None
+    equipment_name: str | None = None
+
+
+class PaymentOption(Reading, frozen=True):
+    """Table PaymentOptionViewModel: how it was paid. Its fields are published nowhere; these are what is likely."""
+
+    id: Id | int | None = None
+    type: Number | None = None
+    name: str | None = None
+
+
+class InvoiceTransaction(Reading, frozen=True):
+    """Table InvoiceTransactionModel: one payment, in major units; `payment_date` is naive, its zone is not told.
+
+    The cash register is spelled `cash_regester_id` in the table and `cash_register_id` elsewhere. A payment option that
+    is a bare name or number is taken too.
+    """
+
+    payment_option: PaymentOption | str | int | None = None
+    total_amount_paid: Money | None = None
+    amount_paid: Money | None = None
+    tip_amount: Money | None = None
+    ssg_amount: Money | None = None
+    donation_amount: Money | None = None
+    fee_amount: Money | None = None
+    cash_back_amount: Money | None = None
+    transaction_id: Id | None = None
+    payment_date: Time | None = None
+    cash_register_id: Id | None = None
+    _cash_register_id: Id | None = field(default=None, name="cash_regester_id")
+
+
+class AdditionalField(Reading, frozen=True):
+    """Table AdditionalField<string, object>: a pair; the value is any JSON, byte for byte, so that no float arises."""
+
+    key: str | None = None
+    _key: str | None = field(default=None, name="Key")
+    value: Unread = UNSET
+
+
+class InvoiceDocument(Reading, frozen=True):
+    """Table InvoicePOSDetails: an invoice, from the API or from Invoice.Closed; amounts in major units.
+
+    A part that was not asked for is absent, null or an empty list. `is_closed` can be false in Invoice.Closed, and the
+    same invoice can close again: keep by `id`. `invoice_date` is naive, its zone is not told. `redemptions` is a part
+    that can be asked for, its fields published nowhere.
+    """
+
+    group_invoice_id: Id | None = None
+    id: Id | None = None
+    invoice_number: str | None = None
+    invoice_number_prefix: str | None = None
+    receipt_number: str | None = None
+    appointment_group_id: Id | None = None
+    lock: bool | None = None
+    is_closed: bool | None = None
+    is_refund: bool | None = None
+    invoice_date: Time | None = None
+    center_id: Id | None = None
+    gstin: str | None = None
+    invoice_dues: AmountStatus | None = None
+    environmental_fee: AmountStatus | None = None
+    total_price: InvoiceTotalPrice | None = None
+    guest: InvoiceGuest | None = None
+    invoice_items: tuple[InvoiceItem, ...] | None = None
+    appointments: tuple[InvoiceAppointment, ...] | None = None
+    transactions: tuple[InvoiceTransaction, ...] | None = None
+    additional_fields: tuple[AdditionalField, ...] | None = None
+    redemptions: Unread = UNSET
+
+
+_document: Final = msgspec.json.Decoder(InvoiceDocument)
+
+
+def read(invoice: bytes) -> InvoiceDocument:
+    """Read an invoice object: the API's, or `data.invoice` of an enriched event.
+
+    Raises:
+        Unreadable: it is no object, or a known field holds what it cannot.
+    """
+    return decode(_document, invoice)

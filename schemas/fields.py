@@ -1,0 +1,165 @@
+"""What all readings share: field types, the base that merges spellings and bounds numbers, and the one error.
+
+Nothing here reads a whole document. Every field of a reading is optional: absent and null are None.
+"""
+
+from collections.abc import Iterator
+from decimal import Clamped, Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Rounded, Subnormal
+from functools import cache
+from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, inspect
+from msgspec.structs import force_setattr
+
+PERSONAL: Final = Meta(extra={"personal": True})
+Personal = Annotated[str, PERSONAL]  # a guest's or an employee's own; `personal()` lists where these stand
+Id = Annotated[str, Meta(description="Text: not always a GUID, in any letter case; '' and all zeros stand for none.")]
+Time = Annotated[
+    str,
+    Meta(
+        description="As it came: YYYY-MM-DD, 'T' or a space, hh:mm:ss, up to 7 fractional digits, most often no zone; "
+        "'' and 0001-01-01T00:00:00 stand for none."
+    ),
+]
+Money = Annotated[Decimal, Meta(description="Major units of the currency, exact; at most 29 digits.")]
+Number = Annotated[int | Decimal, Meta(description="Whole; 1.0 reads as 1, and a fraction is kept exactly.")]
+Switch = bool | int  # true in one document, 1 in another
+Unread = msgspec.Raw | msgspec.UnsetType  # any JSON, byte for byte: its shape is published nowhere
+
+# What the vendor's own type, .NET's decimal, can hold. Checked by signals: no digit is ever written out for it.
+_DIGITS: Final = 29
+_BOUNDS: Final = Context(
+    prec=_DIGITS,
+    Emin=1 - _DIGITS,
+    Emax=_DIGITS - 1,
+    traps=[Clamped, InvalidOperation, Overflow, Inexact, Rounded, Subnormal],
+)
+_MAX_INT: Final = 10**_DIGITS
+_plus: Final = _BOUNDS.plus
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input
+_T = TypeVar("_T")
+
+
+class Unreadable(ValueError):
+    """A document is no JSON object of its kind, or a known field holds what it cannot hold.
+
+    Attributes:
+        what: `impossible type`, `number out of bounds` or `not JSON`.
+        place: the path of the field, `$.invoice.total_price.tax`. Neither it nor the text ever quotes a value.
+    """
+
+    def __init__(self, what: str, place: str) -> None:
+        super().__init__(f"{what} at {place}")
+        self.what = what
+        self.place = place
+
+
+class _OutOfBounds(ValueError):
+    def __init__(self, field: str) -> None:
+        super().__init__("out of bounds")
+        self.field = field
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A tolerant reading of one object of the vendor's: unknown fields are no error.
+
+    A field whose name begins with `_` is another spelling of the field without it; it is merged after decoding and is
+    None from then on. The first spelling that says something counts. Writing a reading out again is no purpose of it.
+    """
+
+    def __post_init__(self) -> None:
+        """Bound the numbers, then merge the spellings.
+
+        Raises:
+            ValueError: a number is out of bounds.
+        """
+        numbers, spellings = _plan(type(self))
+        for name, key, whole in numbers:
+            value = getattr(self, name)
+            if value is None or (type(value) is int and -_MAX_INT < value < _MAX_INT):
+                continue  # by far the most
+            read = _number(value, key, whole)
+            if read is not value:
+                force_setattr(self, name, read)
+        for other, name in spellings:
+            value = getattr(self, other)
+            if value is not None:
+                force_setattr(self, other, None)
+                if getattr(self, name) in (None, ""):
+                    force_setattr(self, name, value)
+
+
+@cache
+def _plan(cls: type[Reading]) -> tuple[tuple[tuple[str, str, bool], ...], tuple[tuple[str, str], ...]]:
+    """Of a class: its numbers (field, JSON name, whether whole), and its other spellings with what they spell."""
+    leaves = {name: _leaves(hint) for name, hint in get_type_hints(cls).items()}
+    keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
+    numbers = tuple((name, key, int in leaves[name]) for name, key in keys if Decimal in leaves[name])
+    spellings = tuple((name, name.strip("_")) for name in cls.__struct_fields__ if name.startswith("_"))
+    return numbers, spellings
+
+
+def _leaves(hint: Any) -> set[Any]:
+    inner = get_args(hint)
+    return set().union(*map(_leaves, inner)) if inner else {hint}
+
+
+def _number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
+    """The number itself, within bounds; an int where it is to be whole and is. What is no number stays as it is."""
+    if isinstance(value, tuple):
+        return tuple(_number(one, key, whole) for one in value)
+    if type(value) is int and abs(value) >= _MAX_INT:
+        raise _OutOfBounds(key)
+    if type(value) is not Decimal:
+        return value
+    try:
+        _plus(value)
+    except DecimalException:
+        raise _OutOfBounds(key) from None
+    if not value.is_finite():
+        raise _OutOfBounds(key)
+    return int(value) if whole and value == value.to_integral_value() else value
+
+
+def decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:
+    """Decode, with the one error that readers raise.
+
+    Raises:
+        Unreadable: see there.
+    """
+    try:
+        return decoder.decode(data)
+    except _UNREADABLE as error:
+        raise Unreadable(*_fault(error)) from None  # msgspec's own words can hold a value
+
+
+def _fault(error: Exception) -> tuple[str, str]:
+    text = str(error)
+    _, found, place = text.removesuffix("`").rpartition(" - at `$")
+    place = "$" + place if found and text.endswith("`") else "$"
+    if isinstance(error.__cause__, _OutOfBounds):
+        return "number out of bounds", f"{place}.{error.__cause__.field}"
+    return "impossible type" if isinstance(error, msgspec.ValidationError) else "not JSON", place
+
+
+def personal(shape: type[msgspec.Struct]) -> frozenset[str]:
+    """Where personal fields stand in a shape, as paths of JSON names: `invoice.guest.first_name`, `members[].name`."""
+    return frozenset(path for path, marked in _paths(inspect.type_info(shape), "") if marked)
+
+
+def _paths(node: inspect.Type, path: str) -> Iterator[tuple[str, bool]]:
+    match node:
+        case inspect.Metadata():
+            yield path, bool((node.extra or {}).get("personal"))
+            yield from _paths(node.type, path)
+        case inspect.UnionType():
+            for one in node.types:
+                yield from _paths(one, path)
+        case inspect.VarTupleType():
+            yield from _paths(node.item_type, path + "[]")
+        case inspect.StructType():
+            for field in node.fields:
+                yield from _paths(field.type, f"{path}.{field.encode_name}".lstrip("."))
+        case _:
+            return
