@@ -1,5 +1,34 @@
 """The wire: every shape that crosses a process border, as msgspec Structs and nothing else.
 
-Usable alone by a downstream service: `pip install zenoti-ingest`, then `from schemas.enriched import EnrichedEvent`.
-Readers are tolerant (unknown fields are no error); the writer is strict.
+Usable alone by a downstream service: `pip install zenoti-ingest`; nothing but msgspec is imported. Readers are tolerant
+(unknown fields are no error, every field can be absent); the writer is strict. Money is a Decimal, ids and times are
+text as they came, and of every spelling of a key one is left:
+
+>>> from schemas import downstream
+>>> from schemas.fields import Unreadable, personal
+>>> from schemas.webhook import InvoiceClosed
+>>> body = b'''{
+...   "specversion": "1.0", "id": "64f1c0de5a5e0a0001ab0001", "source": "/zenoti/main",
+...   "type": "com.zenoti.invoice.closed", "datacontenttype": "application/json",
+...   "dataschema": "urn:zenoti-ingest:enriched-event:v1",
+...   "data": {
+...     "event": {"event_type": "Invoice.Closed", "data": {"invoice": {
+...       "id": "A1", "total_price": {"sum_total": 488.10}, "guest": {"guest_email": "ada@example.com"},
+...       "appointments": [{"TherapistId": "T1", "serviceduration_in_miutes": 45.0}]}}},
+...     "invoice": {"id": "a1", "is_closed": true, "newer_field": 0.1},
+...     "enrichment": {"status": "enriched"}}}'''
+>>> delivered = downstream.read(body)
+>>> match delivered.event:
+...     case InvoiceClosed(invoice=closed) if closed is not None:
+...         closed.total_price.sum_total, closed.guest.email, closed.appointments[0].service_duration_in_minutes
+(Decimal('488.10'), 'ada@example.com', 45)
+>>> delivered.invoice.is_closed, delivered.invoice.invoice_items
+(True, None)
+>>> try:
+...     downstream.read(body.replace(b"488.10", b'"NaN"'))
+... except Unreadable as error:
+...     print(error)
+number out of bounds at $.data.event.data.invoice.total_price.sum_total
+>>> "invoice.guest.email" in personal(InvoiceClosed)
+True
 """
