@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from schemas import webhook
+from schemas.fields import Unreadable
 from schemas.webhook import Envelope
 from worker.core.errors import Malformed
 from worker.core.messages import Received
@@ -102,6 +104,7 @@ def read(message: Received) -> Event:
     named = (envelope.event_type or "").strip() or message.path_type.strip()
     kind = normal_type(named) if named else _type_by_shape(inner)
     try:
+        _require_types(kind, inner, at="$" if envelope.data is msgspec.UNSET else "$.data")
         return _event(envelope, _decode(_payload, inner), kind, body=body, message=message)
     except Malformed as error:
         error.event_type, error.event_id = kind, (envelope.event_id or "")[:_MAX_ATTRIBUTE_BYTES]
@@ -153,6 +156,16 @@ def _require_json(body: bytes) -> None:
     except msgspec.MsgspecError as error:
         place = re.search(r"\(byte \d+\)", str(error))
         raise Malformed(f"not JSON {place.group() if place else '(cut off, or an unpaired surrogate)'}") from error
+
+
+def _require_types(kind: str, inner: bytes, *, at: str) -> None:
+    """Types that `schemas` knows must be readable by it; of an unknown type nothing is asked."""
+    if kind not in webhook.EVENTS:
+        return
+    try:
+        webhook.read(kind, inner)
+    except Unreadable as error:
+        raise Malformed(f"{error.what} at {at}{error.place.removeprefix('$')}") from error
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
