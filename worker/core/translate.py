@@ -103,9 +103,11 @@ def read(message: Received) -> Event:
     envelope, inner = _open(body)
     named = (envelope.event_type or "").strip() or message.path_type.strip()
     kind = normal_type(named) if named else _type_by_shape(inner)
+    at = "$" if envelope.data is msgspec.UNSET else "$.data"
     try:
-        _require_types(kind, inner, at="$" if envelope.data is msgspec.UNSET else "$.data")
-        return _event(envelope, _decode(_payload, inner), kind, body=body, message=message)
+        _require_types(kind, inner, at=at)
+        payload = _decode(_payload, inner)
+        return _event(envelope, payload, kind, invoice=_named_invoice(payload, at=at), body=body, message=message)
     except Malformed as error:
         error.event_type, error.event_id = kind, (envelope.event_id or "")[:_MAX_ATTRIBUTE_BYTES]
         raise
@@ -177,11 +179,25 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise Malformed(f"impossible type at {place.group(1) if place else '$'}") from error
 
 
-def _event(envelope: Envelope, payload: _Payload, kind: str, *, body: bytes, message: Received) -> Event:
+def _named_invoice(payload: _Payload, *, at: str) -> tuple[str | None, str | None]:
+    """The id of the invoice that an event is about, and its centre."""
     invoice = _Invoice()
     if bytes(payload.invoice)[:1] == b"{":
         invoice = _decode(_invoice, bytes(payload.invoice))
-    invoice_id = _invoice_id(invoice.id, "invoice.id") or _invoice_id(payload.invoice_id, "invoice_id")
+    found = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
+    return found, _text(invoice.center_id)
+
+
+def _event(
+    envelope: Envelope,
+    payload: _Payload,
+    kind: str,
+    *,
+    invoice: tuple[str | None, str | None],
+    body: bytes,
+    message: Received,
+) -> Event:
+    invoice_id, center_id = invoice
     event_id = (envelope.event_id or "").strip() or None
     if event_id and len(event_id.encode()) > _MAX_ATTRIBUTE_BYTES:
         raise Malformed(f"longer than {_MAX_ATTRIBUTE_BYTES} bytes at $.event_id")
@@ -192,7 +208,7 @@ def _event(envelope: Envelope, payload: _Payload, kind: str, *, body: bytes, mes
         invoice_id=invoice_id,
         subject=invoice_id or _text(payload.id),
         time=_time(envelope.event_timestamp),
-        center_id=_text(invoice.center_id) or _text(payload.center_id),
+        center_id=center_id or _text(payload.center_id),
         body=body,
         received=message,
     )

@@ -156,3 +156,16 @@ def test_known_types_are_events_or_malformed(event_type: str, data: Any, key: st
         assert isinstance(found, Event)
         kind = found.type
     assert kind == event_type.lower()
+
+
+@pytest.mark.parametrize("value", [5, "a/b"], ids=repr)
+@pytest.mark.parametrize("place", ["invoice.id", "invoice_id"])
+def test_an_unusable_invoice_id_is_told_by_its_path(place: str, value: object) -> None:
+    """In events that nobody knows, too, an invoice id that cannot be one is told by its whole path."""
+    data = {"invoice": {"id": value}} if place == "invoice.id" else {"invoice_id": value}
+    with pytest.raises(Malformed) as enveloped:
+        read(received(body=envelope_body(event_type="A.B", data=data)))
+    with pytest.raises(Malformed) as bare:
+        read(received(body=msgspec.json.encode(data)))
+    assert str(enveloped.value).endswith(f" at $.data.{place}")
+    assert str(bare.value).endswith(f" at $.{place}")
