@@ -77,8 +77,8 @@ class Reading(msgspec.Struct, frozen=True):
         numbers, spellings = _plan(type(self))
         for name, key, whole in numbers:
             value = getattr(self, name)
-            if value is None or (type(value) is int and -_MAX_INT < value < _MAX_INT):
-                continue  # by far the most
+            if value is None:
+                continue
             read = _number(value, key, whole)
             if read is not value:
                 force_setattr(self, name, read)
@@ -107,19 +107,18 @@ def _leaves(hint: Any) -> set[Any]:
 
 def _number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
     """The number itself, within bounds; an int where it is to be whole and is. What is no number stays as it is."""
-    if isinstance(value, tuple):
-        return tuple(_number(one, key, whole) for one in value)
-    if type(value) is int and abs(value) >= _MAX_INT:
+    kind = type(value)
+    if kind is Decimal:
+        try:
+            _plus(value)
+        except DecimalException:
+            raise _OutOfBounds(key) from None
+        if not value.is_finite():
+            raise _OutOfBounds(key)
+        return int(value) if whole and value == value.to_integral_value() else value
+    if kind is int and not -_MAX_INT < value < _MAX_INT:
         raise _OutOfBounds(key)
-    if type(value) is not Decimal:
-        return value
-    try:
-        _plus(value)
-    except DecimalException:
-        raise _OutOfBounds(key) from None
-    if not value.is_finite():
-        raise _OutOfBounds(key)
-    return int(value) if whole and value == value.to_integral_value() else value
+    return tuple(_number(one, key, whole) for one in value) if kind is tuple else value
 
 
 def decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:

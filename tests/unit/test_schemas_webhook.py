@@ -2,6 +2,7 @@ import contextlib
 import doctest
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,12 +17,16 @@ from schemas.appointment import AppointmentGroup, AppointmentGroupChanged, Appoi
 from schemas.classes import ClassBooking, ClassSchedule
 from schemas.fields import Unreadable, personal
 from schemas.guest import Employee, Guest
-from schemas.invoice import Phone
+from schemas.invoice import InvoiceAnswer, Phone
+from schemas.invoice import read as read_invoice
 from schemas.membership import GuestpassRedeemed, Membership
 from schemas.package import Package
 from schemas.webhook import EVENTS, InvoiceClosed, UnknownEvent, read
-from tests.builders import ZERO_ID, data, json_values
+from tests.builders import ZERO_ID, data, json_values, received
 from worker.core.routing import normal_type
+from worker.core.translate import read as read_webhook
+from worker.simulator.documents import PARTS
+from worker.simulator.world import World
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 NO_TIME = "0001-01-01T00:00:00"
@@ -264,6 +269,24 @@ def test_personal_fields_of_every_event() -> None:
     for cls in ALL:
         own = {key for key in personal(cls) if "." not in key}
         assert names.intersection(cls.__struct_encode_fields__) <= own, cls
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_simulator_tells_is_read(seed: int) -> None:
+    """Every event and every invoice of the simulator, with all its parts, is read by its type, sums exactly."""
+    world = World(seed)
+    visit = world.visit(now=datetime(2031, 5, 6, 8, tzinfo=UTC))
+    for told in (*visit.events, *world.seed_events(now=datetime(2031, 5, 6, 8, tzinfo=UTC))):
+        found = read_webhook(received(body=told.body))
+        assert (found.type, found.invoice_id) == (told.event_type.lower(), told.invoice_id)
+        world.sent(told)
+    answer = world.invoice(visit.invoice_id, expand=PARTS)
+    assert answer is not None
+    invoice = read_invoice(bytes(msgspec.json.decode(answer, type=InvoiceAnswer).invoice))
+    assert invoice.invoice_items
+    assert invoice.total_price is not None
+    finals = [item.price.final for item in invoice.invoice_items if item.price and item.price.final is not None]
+    assert sum(finals) == invoice.total_price.sum_total
 
 
 def message(**data: Any) -> bytes:
