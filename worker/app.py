@@ -29,6 +29,7 @@ from worker.settings import SecretSpec, Settings, Source, broker_urls, enrich_wi
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
+from worker.stages.topology_watch import TopologyWatch
 from worker.stages.translate import Translate
 from worker.telemetry import log
 
@@ -103,6 +104,24 @@ async def ensure(settings: Settings, connection: AbstractConnection, topology: T
         log.info("topology_declared", queues=new)
 
 
+def topology_watch(settings: Settings, link: Link, topology: Topology) -> TopologyWatch:
+    """An eye on the topology, by a connection."""
+
+    async def missing() -> list[str]:
+        found: list[str] = []
+
+        async def ask(connection: AbstractConnection) -> None:
+            found.extend(d.name for d in await broker_topology.compare(connection, topology, passive=True))
+
+        await link.use(ask, within=ENSURE_SECONDS)
+        return found
+
+    async def put_right() -> None:
+        await link.use(lambda connection: ensure(settings, connection, topology), within=ENSURE_SECONDS)
+
+    return TopologyWatch(missing=missing, ensure=put_right)
+
+
 def secret_of(key: str, spec: SecretSpec) -> Secret:
     """A secret from where the settings say."""
     return Secret(key=key, given=spec.given, file=spec.file)
@@ -132,26 +151,30 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, topology = names_of(settings), door_topology(settings)
     link = broker_link(settings, name="intake", topology=topology)
-    intake = Intake(link, names=names, sources=doors, confirm_seconds=settings.intake.confirm_seconds)
+    watch = topology_watch(settings, link, topology)
+    intake = Intake(
+        link,
+        names=names,
+        sources=doors,
+        confirm_seconds=settings.intake.confirm_seconds,
+        broken=lambda: watch.detail,
+    )
     door = HttpDoor(intake.receive, sources=frozenset(settings.sources), max_body_bytes=settings.intake.max_body_bytes)
 
     def checks() -> dict[str, Check]:
         return {
             "broker": _check_link(link),
-            "topology": Check(ok=not intake.topology_detail, detail=intake.topology_detail),
+            "topology": Check(ok=not watch.detail, detail=watch.detail),
         }
 
     def sources() -> dict[str, SourceState]:
         return {name: SourceState(last_event_at=intake.last_event_at.get(name)) for name in settings.sources}
 
-    async def look() -> None:
-        await link.use(lambda connection: ensure(settings, connection, topology), within=ENSURE_SECONDS)
-
     admin = _Admin(
         "intake", settings.intake.admin_host, settings.intake.admin_port, stop=stop, checks=checks, sources=sources
     )
     telling = state.tell(link, exchange=names.state, describe=admin.describe)
-    async with admin.listening(), _background(link.run(), intake.watch(look), telling):
+    async with admin.listening(), _background(link.run(), watch.run(), telling):
         port = await door.listen(
             host=settings.intake.host, port=settings.intake.port, drain_seconds=settings.intake.drain_seconds / 2
         )
@@ -177,9 +200,12 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         translates = {n: _translate(settings, n, s, publisher) for n, s in _rotated(settings) if "translate" in stages}
         working: list[Stage] = [*lanes.values(), *translates.values()]
 
+        watch = topology_watch(settings, publisher, topology)
+
         def checks() -> dict[str, Check]:
             circuits = {f"circuit {n}": Check(ok=True, detail=_circuit(lane)) for n, lane in lanes.items()}
-            return {"publisher": _check_link(publisher), "consumer": _check_link(consumer), **circuits}
+            seen = {"topology": Check(ok=not watch.detail, detail=watch.detail)}
+            return {"publisher": _check_link(publisher), "consumer": _check_link(consumer), **seen, **circuits}
 
         def sources() -> dict[str, SourceState]:
             return {name: _lane_state(lane) for name, lane in lanes.items()}
@@ -187,7 +213,7 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         at = settings.consumer
         admin = _Admin("consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources)
         telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
-        async with admin.listening(), _background(publisher.run(), consumer.run(), telling) as group:
+        async with admin.listening(), _background(publisher.run(), consumer.run(), watch.run(), telling) as group:
             tasks = [group.create_task(consume(s, link=consumer, publisher=publisher, stop=stop)) for s in working]
             await stop.wait()
             log.info("stopping", daemon="consume")

@@ -39,9 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, WRONG_USAGE)
     except WorkerError as error:
         return _complain(error, NOT_DONE)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_DONE
+    except OSError as error:  # an address that cannot be listened on, above all
+        return _complain(error, NOT_DONE)
     except BaseExceptionGroup as errors:
         first = _first(errors)
-        if not isinstance(first, WorkerError):
+        if not isinstance(first, WorkerError | OSError):
             raise  # a defect: its traceback is what helps
         return _complain(first, WRONG_USAGE if isinstance(first, WrongSettings) else NOT_DONE)
 

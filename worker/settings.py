@@ -57,7 +57,10 @@ class Broker(Section, frozen=True, kw_only=True):
         SecretSpec((DEFAULT_BROKER_URL,))
     )
     prefix: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue")
+        str,
+        Meta(
+            pattern=r"^(?!amq\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue"
+        ),
     ] = "zenoti"
     declare: Annotated[bool, Meta(description="true: declare what is missing; false: verify")] = True
     management_url: Annotated[SecretSpec, Meta(description="RabbitMQ's management API; optional")] = SecretSpec()
@@ -296,6 +299,9 @@ def _leaf(annotation: Any, value: Any, path: str) -> Any:
 
 
 def _description(annotation: Any) -> str:
+    allowed = re.search(r"Literal\[([^]]*)\]", str(annotation))
+    if allowed:
+        return f"one of {allowed.group(1)}"
     found = [m.description for m in getattr(annotation, "__metadata__", ()) if getattr(m, "description", None)]
     return found[-1] if found else "see the configuration reference"
 

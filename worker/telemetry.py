@@ -1,11 +1,12 @@
 """Logs and metrics: structlog's set-up, and the registry of both. An event or metric that is not registered fails.
 
-Logs go to stderr, one JSON object a line, or readable lines on a terminal. No body, no header's value and no text of
-a foreign exception is ever a field; tracebacks come without local variables, which would show customers' data.
+Logs go to stderr, one JSON object a line, or readable lines on a terminal. No body and no header's value is ever a
+field; a defect's traceback comes without local variables and without the exception's text.
 """
 
 import logging
 import sys
+import traceback
 from typing import Any, Final
 
 import structlog
@@ -17,9 +18,10 @@ EVENTS: Final = frozenset(
         # every process
         "started", "stopping", "stopped", "admin_listening", "defect", "library",
         # broker
-        "broker_connected", "broker_away", "broker_close_failed", "topology_declared", "state_unpublished",
+        "broker_connected", "broker_away", "broker_close_failed", "topology_declared", "topology_broken",
+        "topology_restored", "topology_unseen", "bindings_unverified", "state_unpublished",
         # door
-        "door_listening", "door_refused", "door_accepted", "door_unavailable", "raw_queue_missing", "source_insecure",
+        "door_listening", "door_refused", "door_accepted", "door_unavailable", "source_insecure",
         # consumers
         "subscribed", "subscription_ended", "dead_lettered", "retried", "duplicate_dropped", "unroutable",
         # enrich
@@ -63,15 +65,13 @@ def configure(*, level: str, fmt: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     render: Any = structlog.processors.JSONRenderer()
     if fmt == "console":
-        render = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             _registered,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if fmt == "console" else [_tracebacks()]),
+            _traceback,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -87,8 +87,14 @@ def _registered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _tracebacks() -> structlog.processors.ExceptionRenderer:
-    return structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+def _traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Where it happened and of what type; the exception's text is left out, since it may quote a customer's value."""
+    if event.pop("exc_info", None):
+        error = sys.exception()
+        if error is not None:
+            frames = traceback.format_tb(error.__traceback__)
+            event["exception"] = "".join(frames) + type(error).__name__
+    return event
 
 
 class _Forward(logging.Handler):

@@ -338,3 +338,21 @@ async def _has_consumers(hand: Hand, queue: str, count: int) -> bool:
 
 async def _is(hand: Hand, queue: str, count: int) -> bool:
     return await hand.ready(queue) == count
+
+
+async def test_a_call_that_we_cancel_stays_cancelled(link: Link) -> None:
+    """The library can end a cancelled call in an error of its own: it is a cancellation all the same."""
+    begun = asyncio.Event()
+
+    async def converts(_: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RuntimeError("as the library does") from None
+
+    task = asyncio.create_task(link.use(converts, within=30))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from worker.core.errors import TopologyMismatch
 from worker.core.topology import Exchange, Queue, Topology
+from worker.telemetry import log
 
 NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
 
@@ -58,9 +59,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> int:
         for queue in topology.queues:
             if queue.name in missing:
                 await _declare_queue(channel, queue, passive=False)
-        underlay = await channel.get_underlay_channel()
-        for binding in topology.bindings:
-            await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+        await _bind(channel, topology)
     new = sum(d.kind == "queue" for d in differences)
     if new:
         await asyncio.sleep(NEW_QUEUE_SECONDS)
@@ -68,12 +67,19 @@ async def declare(connection: AbstractConnection, topology: Topology) -> int:
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> None:
-    """Ask passively whether everything is there.
+    """Ask passively whether every exchange and queue is there, and bind them anew where the broker lets us.
+
+    Whether a binding is there the broker tells nobody over AMQP; binding again changes nothing where it is.
 
     Raises:
         TopologyMismatch: something is missing.
     """
     _refuse(await compare(connection, topology, passive=True))
+    try:
+        async with connection.channel() as channel:
+            await _bind(channel, topology)
+    except aiormq.exceptions.ChannelAccessRefused:
+        log.debug("bindings_unverified")
 
 
 async def depths(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, tuple[int, int] | None]:
@@ -100,6 +106,12 @@ async def delete(connection: AbstractConnection, topology: Topology) -> None:
             await underlay.queue_delete(queue.name)
         for exchange in topology.exchanges:
             await underlay.exchange_delete(exchange.name)
+
+
+async def _bind(channel: AbstractChannel, topology: Topology) -> None:
+    underlay = await channel.get_underlay_channel()
+    for binding in topology.bindings:
+        await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
 
 
 def _refuse(differences: Sequence[Difference]) -> None:

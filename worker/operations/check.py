@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from worker.adapters.invoice_api import new_session
-from worker.app import full_topology, invoice_api, require_sources
-from worker.core.errors import ApiRefusedUs, ApiThrottled, InvoiceNotFound, PermanentError, WorkerError
+from worker.app import full_topology, invoice_api, require_sources, secret_of
+from worker.core.errors import ApiRefusedUs, ApiThrottled, InvoiceNotFound, PermanentError, WorkerError, WrongSettings
 from worker.core.invoice_request import decipher, request
 from worker.operations.link import connected
 from worker.operations.terminal import document, say
@@ -49,6 +49,11 @@ async def check(settings: Settings, *, as_json: bool) -> int:
 def _door(name: str, source: Source) -> Finding:
     token = "?token=<your webhook_token>" if source.webhook_token else ""
     url = f"https://<your public host>/webhooks/{name}{token}"
+    try:
+        for kind, spec in (("webhook_secret", source.webhook_secret), ("webhook_token", source.webhook_token)):
+            secret_of(f"sources.{name}.{kind}", spec)
+    except WrongSettings as error:
+        return Finding(f"webhook of {name}", ok=False, detail=str(error))
     if not (source.webhook_secret or source.webhook_token or source.insecure):
         return Finding(
             f"webhook of {name}", ok=False, detail=f"{url}: set webhook_secret, webhook_token, or insecure = true"

@@ -1,7 +1,7 @@
 """`dead list | show | redrive | discard`: the dead letters as a product."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ from worker.adapters.broker_topology import depths
 from worker.adapters.dead_letters import Letter, letters
 from worker.app import names_of
 from worker.core import dead_letter
-from worker.core.errors import TopologyMismatch
+from worker.core.errors import PublishUnconfirmed, TopologyMismatch, Unroutable
+from worker.core.routing import normal_type
 from worker.core.topology import Names
 from worker.operations.link import connected
 from worker.operations.terminal import document, say, show, table
@@ -36,7 +37,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.reason in (None, letter.reason)
             and self.source in (None, letter.source)
-            and self.type in (None, letter.event_type)
+            and (self.type is None or normal_type(self.type) == letter.event_type)
             and (self.id is None or self.id in (letter.event_id, letter.receipt_id))
         )
 
@@ -69,18 +70,34 @@ async def show_(settings: Settings, letter_id: str, *, as_json: bool) -> int:
             if Filter(id=letter_id).takes(headers):
                 _show_one(headers, letter.body, as_json=as_json)
                 return 0
-    say(f"There is no dead letter with the event or receipt id {letter_id}.")
+    if as_json:
+        document({"letter": None, "body": None})
+    else:
+        say(f"There is no dead letter with the event or receipt id {letter_id}.")
     return 1
 
 
 async def redrive(settings: Settings, chosen: Filter, *, dry_run: bool, as_json: bool) -> int:
-    """Put the chosen letters back where they came from: published, confirmed, then taken out."""
-    return await _each_chosen(settings, chosen, "redriven", dry_run=dry_run, as_json=as_json)
+    """Put the chosen letters back where they came from: published, confirmed, then taken out.
+
+    A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
+    """
+    names = names_of(settings)
+    async with connected(settings, name="dead publish") as publisher:
+
+        async def put_back(letter: Letter) -> None:
+            await publisher.publish(_revived(letter, names), within=PUBLISH_SECONDS)
+
+        return await _each_chosen(settings, chosen, "redriven", put_back, dry_run=dry_run, as_json=as_json)
 
 
 async def discard(settings: Settings, chosen: Filter, *, dry_run: bool, as_json: bool) -> int:
     """Take the chosen letters out for good."""
-    return await _each_chosen(settings, chosen, "discarded", dry_run=dry_run, as_json=as_json)
+
+    async def drop(_: Letter) -> None:
+        """Nothing comes before the taking out."""
+
+    return await _each_chosen(settings, chosen, "discarded", drop, dry_run=dry_run, as_json=as_json)
 
 
 async def headers_of(link: Link, names: Names, chosen: Filter) -> list[DeadLetterHeaders]:
@@ -95,11 +112,19 @@ def by_reason(found: list[DeadLetterHeaders]) -> Mapping[str, int]:
     return dict(sorted(Counter(letter.reason for letter in found).items()))
 
 
-async def _each_chosen(settings: Settings, chosen: Filter, word: str, *, dry_run: bool, as_json: bool) -> int:
+async def _each_chosen(
+    settings: Settings,
+    chosen: Filter,
+    word: str,
+    act: Callable[[Letter], Awaitable[None]],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
     names = names_of(settings)
-    done: list[DeadLetterHeaders] = []
+    matched: list[DeadLetterHeaders] = []
+    stayed: list[str] = []
     async with (
-        connected(settings, name="dead publish") as publisher,
         connected(settings, name="dead") as link,
         letters(link, queue=names.dead, count=await _count(link, names)) as each,
     ):
@@ -107,18 +132,24 @@ async def _each_chosen(settings: Settings, chosen: Filter, word: str, *, dry_run
             headers = dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
             if not chosen.takes(headers):
                 continue
-            if not dry_run:
-                if word == "redriven":
-                    await publisher.publish(_revived(letter, names), within=PUBLISH_SECONDS)
+            matched.append(headers)
+            if dry_run:
+                continue
+            try:
+                await act(letter)
                 await letter.ack()
-            done.append(headers)
+            except (PublishUnconfirmed, Unroutable) as error:
+                stayed.append(f"{headers.receipt_id}: {error}")
+    done = 0 if dry_run else len(matched) - len(stayed)
     if as_json:
         document(
-            {word: 0 if dry_run else len(done), "matched": len(done), "dry_run": dry_run, "by_reason": by_reason(done)}
+            {word: done, "matched": len(matched), "stayed": stayed, "dry_run": dry_run, "by_reason": by_reason(matched)}
         )
     else:
-        say(f"{'would be ' if dry_run else ''}{word}: {len(done)} dead letter(s)")
-    return 0
+        say(f"would be {word}: {len(matched)} dead letter(s)" if dry_run else f"{word}: {done} dead letter(s)")
+        for line in stayed:
+            say(f"stayed: {line}")
+    return 1 if stayed else 0
 
 
 def _revived(letter: Letter, names: Names) -> Any:

@@ -13,7 +13,7 @@ import msgspec
 from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
-from worker.core import dead_letter, outbound
+from worker.core import outbound
 from worker.core.circuit import Circuit
 from worker.core.duplicates import Seen
 from worker.core.errors import (
@@ -23,22 +23,21 @@ from worker.core.errors import (
     PermanentError,
     PublishUnconfirmed,
     TransientError,
-    Unencodable,
     Unroutable,
     WorkerError,
 )
 from worker.core.invoice_request import Invoice, decipher, request
-from worker.core.messages import Outgoing, Received, received
+from worker.core.messages import Outgoing, Received
 from worker.core.quota import Quota
 from worker.core.settle import DeadLetter, Hold, Ladder, Retry, defect_detail, settle
 from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.core.window import Round, Window
-from worker.stages.ports import Fetches, Publishes
+from worker.stages.ports import PUBLISH_SECONDS, Fetches, Publishes
+from worker.stages.settling import bury, message_of
 from worker.telemetry import (
     api_calls,
     circuit_open,
-    dead_letters,
     duplicates,
     enriched,
     lane_events,
@@ -46,7 +45,6 @@ from worker.telemetry import (
     retries,
 )
 
-PUBLISH_SECONDS = 15.0
 MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.02  # deliveries of a backlog follow each other far more closely
 FILL_SECONDS = 1.0
@@ -157,14 +155,7 @@ class Lane:
         subscription = self._subscription
         if subscription is None:
             return  # the channel is about to close, which hands it back
-        message = received(
-            delivery.body,
-            delivery.headers,
-            source=self._source,
-            message_id=delivery.message_id,
-            content_type=delivery.content_type,
-            content_encoding=delivery.content_encoding,
-        )
+        message = message_of(delivery, source=self._source)
         try:
             event = self._understood(message)
         except Malformed as error:
@@ -303,11 +294,7 @@ class Lane:
             status="enriched", expand=self._plan.expand, missing=invoice.missing, fetched_at=fetched_at
         )
         for waiting in begun.waiting:
-            try:
-                await self._deliver(waiting.item, enrichment, invoice.document)
-            except Unencodable as error:
-                verdict = DeadLetter(error.reason, str(error))
-                await self._bury(waiting.item.delivery, waiting.item.event.received, verdict, waiting.item.event)
+            await self._deliver(waiting.item, enrichment, invoice.document)
         self._window.finish(begun)
 
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
@@ -361,27 +348,8 @@ class Lane:
         await held.delivery.ack()
 
     async def _bury(self, delivery: Delivery, message: Received, verdict: DeadLetter, event: Event | None) -> None:
-        letter = dead_letter.write(
-            message,
-            verdict,
-            names=self._names,
-            stage=self.name,
-            dead_at=utc_now(),
-            event_type=event.type if event else "",
-            event_id=event.id if event else "",
-            invoice_id=(event.invoice_id or "") if event else "",
-        )
-        await self._publish(letter)
-        dead_letters.labels(self._source, verdict.reason).inc()
-        log.warning(
-            "dead_lettered",
-            stage=self.name,
-            source=self._source,
-            receipt_id=message.receipt_id,
-            reason=verdict.reason,
-            detail=verdict.detail,
-        )
-        await delivery.ack()
+        known = {"event_type": event.type, "event_id": event.id, "invoice_id": event.invoice_id or ""} if event else {}
+        await bury(self._publisher, delivery, message, verdict, names=self._names, stage=self.name, **known)
 
     async def _publish(self, message: Outgoing) -> None:
         await self._publisher.publish(message, within=PUBLISH_SECONDS)

@@ -1,24 +1,22 @@
 """Intake: may it in? -> publish to raw queue and archive -> confirmed -> 202.
 
 The broker routes one publish to both; the confirm says that both have it. A bound archive alone would still confirm,
-so the topology is looked at every few seconds, and while it is not as it must be nothing is taken.
+so the topology is watched, and while something is known to be missing nothing is taken.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from multidict import CIMultiDictProxy
 
 from worker.adapters.clock import new_receipt_id, utc_now
 from worker.adapters.http_door import Answer, Arrival
 from worker.core.door import Accept, Ping, Refuse, Rule, judge
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unroutable
+from worker.core.errors import PublishUnconfirmed, Unroutable
 from worker.core.messages import Received
 from worker.core.topology import Names
 from worker.stages.ports import Publishes
 from worker.telemetry import door_unsigned, log
 
-LOOK_SECONDS = 5.0
 _MAX_TYPE_CHARS = 200
 _MAX_PROPERTY_BYTES = 255  # AMQP's short string
 
@@ -39,16 +37,23 @@ class Intake:
         names: of exchanges and queues.
         sources: by name.
         confirm_seconds: how long a confirm may take.
+        broken: what stands against taking events; empty: nothing.
     """
 
     def __init__(
-        self, publisher: Publishes, *, names: Names, sources: Mapping[str, DoorSource], confirm_seconds: float
+        self,
+        publisher: Publishes,
+        *,
+        names: Names,
+        sources: Mapping[str, DoorSource],
+        confirm_seconds: float,
+        broken: Callable[[], str],
     ) -> None:
         self._publisher = publisher
         self._names = names
         self._sources = sources
         self._confirm_seconds = confirm_seconds
-        self.topology_detail = ""
+        self._broken = broken
         self.last_event_at: dict[str, str] = {}
 
     async def receive(self, arrival: Arrival) -> Answer:
@@ -67,20 +72,8 @@ class Intake:
                     door_unsigned.labels(arrival.source).inc()
                 return await self._keep(arrival)
 
-    async def watch(self, ensure: Callable[[], Awaitable[None]]) -> None:
-        """Look at the topology for ever; `ensure` raises where it is not as it must be."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await ensure()
-                self.topology_detail = ""
-            except (TopologyMismatch, BrokerUnavailable) as error:
-                if self.topology_detail != str(error):
-                    log.error("raw_queue_missing", detail=str(error))
-                self.topology_detail = str(error)
-
     async def _keep(self, arrival: Arrival) -> Answer:
-        if self.topology_detail:
+        if self._broken():
             return Answer(503, detail="the broker cannot take events at the moment")
         message = Received(
             body=arrival.body,

@@ -3,10 +3,12 @@
 Each has a contract suite in tests/contract, passed by the real adapter and by the fake of the tests.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
+
+PUBLISH_SECONDS: Final = 15.0  # how long a stage waits for a confirm; then the delivery comes again
 
 
 class Publishes(Protocol):

@@ -9,19 +9,17 @@ import time
 
 from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
-from worker.adapters.clock import utc_now
-from worker.core import dead_letter, outbound
+from worker.core import outbound
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
-from worker.core.messages import Outgoing, Received, received
+from worker.core.messages import Outgoing, Received
 from worker.core.routing import any_matches, routing_key, wants_enrichment
 from worker.core.settle import DeadLetter, defect_detail
 from worker.core.topology import Names
 from worker.core.translate import Event, read
-from worker.stages.ports import Publishes
-from worker.telemetry import dead_letters, duplicates, log, translated
-
-PUBLISH_SECONDS = 15.0
+from worker.stages.ports import PUBLISH_SECONDS, Publishes
+from worker.stages.settling import bury, message_of
+from worker.telemetry import duplicates, log, translated
 
 
 class Translate:
@@ -91,14 +89,7 @@ class Translate:
             subscription.fail(str(error))
 
     async def _pass_on(self, delivery: Delivery) -> None:
-        message = received(
-            delivery.body,
-            delivery.headers,
-            source=self._source,
-            message_id=delivery.message_id,
-            content_type=delivery.content_type,
-            content_encoding=delivery.content_encoding,
-        )
+        message = message_of(delivery, source=self._source)
         try:
             event = read(message)
             await self._send(event)
@@ -142,15 +133,4 @@ class Translate:
         self, delivery: Delivery, message: Received, verdict: DeadLetter, error: PermanentError | None
     ) -> None:
         known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
-        letter = dead_letter.write(message, verdict, names=self._names, stage=self.name, dead_at=utc_now(), **known)
-        await self._publisher.publish(letter, within=PUBLISH_SECONDS)
-        dead_letters.labels(self._source, verdict.reason).inc()
-        log.warning(
-            "dead_lettered",
-            stage=self.name,
-            source=self._source,
-            receipt_id=message.receipt_id,
-            reason=verdict.reason,
-            detail=verdict.detail,
-        )
-        await delivery.ack()
+        await bury(self._publisher, delivery, message, verdict, names=self._names, stage=self.name, **known)

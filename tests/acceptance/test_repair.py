@@ -1,0 +1,38 @@
+from tests.acceptance.conftest import System, http
+from tests.acceptance.signing import signed
+from tests.eventually import eventually
+
+BODY = b'{"event_id":"%d","event_type":"Guestpass.redeemed","data":{"invoice_id":"i-1"}}'
+
+
+async def test_a_queue_that_somebody_deletes_is_told_and_made_anew(system: System) -> None:
+    """Raw queue and lane deleted under the running daemons are told in the log and made anew; events flow again."""
+    await system.start()
+    async with system.connection.channel() as channel:
+        for queue in ("raw.main", "enrich.main.0"):
+            await channel.queue_delete(f"{system.prefix}.{queue}")
+    await eventually(lambda: all("topology_broken" in system.log(name) for name in ("intake", "consume")), within=15)
+    await system.ready(system.intake_admin)
+    await system.ready(system.consume_admin)
+    numbers = iter(range(1000))
+
+    async def flows() -> bool:
+        body = BODY % next(numbers)
+        status, _, _ = await http("POST", system.door, body=body, headers=signed(body))
+        return status == 202 and await system.depth("out.all") > 0
+
+    await eventually(flows, within=20)
+
+
+async def test_an_unbound_raw_queue_is_bound_again_though_nothing_is_declared(system: System) -> None:
+    """With broker.declare = false too the door binds its raw queue again: the archive alone would go on confirming."""
+    assert (await system.run("topology", "apply"))[0] == 0
+    system.settings["BROKER__DECLARE"] = "false"
+    async with system.connection.channel() as channel:
+        queue = await channel.get_queue(f"{system.prefix}.raw.main")
+        await queue.unbind(f"{system.prefix}.intake", "main")
+        await system.spawn("intake", "intake")
+        await system.ready(system.intake_admin)
+        body = BODY % 1
+        assert (await http("POST", system.door, body=body, headers=signed(body)))[0] == 202
+        assert await system.depth("raw.main") == 1

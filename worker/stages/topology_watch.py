@@ -1,0 +1,55 @@
+"""Looks at the topology every few seconds: what is missing is told, and declared anew where the daemons may.
+
+A bound archive alone would still confirm what the door publishes, and a queue that somebody deletes under a running
+consumer is not told to anybody: so somebody has to look.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from worker.core.errors import BrokerUnavailable, TopologyMismatch
+from worker.telemetry import log
+
+LOOK_SECONDS = 5.0
+
+
+class TopologyWatch:
+    """Keeps an eye on what must be there.
+
+    Args:
+        missing: asks the broker, and names what is not there; raises BrokerUnavailable.
+        ensure: puts it right; raises TopologyMismatch where it cannot, BrokerUnavailable where there is no broker.
+
+    Attributes:
+        detail: what stands against taking events; empty: nothing.
+    """
+
+    def __init__(self, *, missing: Callable[[], Awaitable[list[str]]], ensure: Callable[[], Awaitable[None]]) -> None:
+        self._missing = missing
+        self._ensure = ensure
+        self.detail = ""
+
+    async def run(self) -> None:
+        """Look for ever; a lost broker is told by its connection, not here."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except BrokerUnavailable as error:
+                log.debug("topology_unseen", detail=str(error))
+            except TopologyMismatch as error:
+                self._tell(str(error))
+
+    async def _look(self) -> None:
+        missing = await self._missing()
+        if missing:
+            self._tell(f"missing: {', '.join(missing)}")
+        await self._ensure()
+        if self.detail:
+            log.info("topology_restored")
+        self.detail = ""
+
+    def _tell(self, detail: str) -> None:
+        if self.detail != detail:
+            log.error("topology_broken", detail=detail)
+        self.detail = detail
