@@ -78,7 +78,7 @@ class System:
         self.api = api
         self.connection = connection
         self.folder = folder
-        self.port, self.intake_admin, self.consume_admin = free_ports(3)
+        self.port, self.intake_admin, self.consume_admin, self.simulator_port = free_ports(4)
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.door = f"http://127.0.0.1:{self.port}/webhooks/{SOURCE}"
         self.settings = {

@@ -132,13 +132,13 @@ async def is_two(system: System) -> bool:
 
 async def test_simulate(system: System) -> None:
     """`simulate` serves the API and sends visits to the door, which come out enriched."""
-    system.settings["SOURCES__MAIN__BASE_URL"] = f"http://127.0.0.1:{system.port + 1}"
+    system.settings["SOURCES__MAIN__BASE_URL"] = f"http://127.0.0.1:{system.simulator_port}"
     await system.start()
-    await system.spawn("simulate", "simulate", "--port", str(system.port + 1), "--rate", "20", "--seed", "7")
-    out = await system.take("out.all", 20)
+    await system.spawn("simulate", "simulate", "--port", str(system.simulator_port), "--rate", "20", "--seed", "7")
+    out = await system.take("out.all", 20, within=45)
     assert {json.loads(message.body)["data"]["enrichment"]["status"] for message in out} == {"enriched"}
     assert await system.terminate("simulate") == 0
-    code, _, err = await system.run("simulate", "--port", str(system.port + 1), "--visits", "1", "--rate", "50")
+    code, _, err = await system.run("simulate", "--port", str(system.simulator_port), "--visits", "1", "--rate", "50")
     assert code == 0, err
 
 

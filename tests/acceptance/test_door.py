@@ -8,6 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import System, free_ports, http
 from tests.acceptance.signing import signed
+from tests.eventually import eventually
 
 BODY = b'{"event_id":"e1","event_type":"Guest.Created","data":{"id":"g1"}}'
 
@@ -118,5 +119,7 @@ async def test_admin_listener(system: System) -> None:
     assert b'zenoti_door_requests_total{source="main",status="202"} 1.0' in metrics
     system.settings["INTAKE__PORT"] = "0"
     await system.spawn("second", "intake")
-    said = await system.ready(system.intake_admin + 1)
-    assert said["status"] == "ready"
+    await eventually(lambda: "admin_listening" in system.log("second"), within=10)
+    (told,) = (json.loads(line) for line in system.log("second").splitlines() if "admin_listening" in line)
+    assert system.intake_admin < told["port"] < system.intake_admin + 20
+    assert (await system.ready(told["port"]))["status"] == "ready"
