@@ -1,10 +1,10 @@
 """The messages on the broker, with their headers, as AsyncAPI shows them.
 
 Four kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's state. Of the
-first two there is one message for each documented type of event, and one for all other types.
+first two there is one message for each shape of documented events, and one for all other types.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -33,14 +33,16 @@ def messages(components: Components, events: Mapping[str, type[msgspec.Struct]])
         components: the shapes' schemas.
         events: the shape of `data` by event type.
     """
-    typed = {name: components.to(shape) for name, shape in events.items()}
+    shapes = {
+        shape.__name__: (components.to(shape), [kind for kind, each in events.items() if each is shape])
+        for shape in dict.fromkeys(events.values())
+    }
+    any_body = {"title": "any body", "description": "Not always an envelope or JSON."}
     return {
-        **{f"{WEBHOOK}.{name}": _webhook(name, _body(components, data)) for name, data in typed.items()},
-        f"{WEBHOOK}.{_OTHER}": _webhook(
-            _OTHER, {"title": "any body", "description": "Not always an envelope or JSON."}
-        ),
-        **{f"{EVENT}.{name}": _event(components, name, _typed(components, name, data)) for name, data in typed.items()},
-        f"{EVENT}.{_OTHER}": _event(components, _OTHER, _untyped(components, typed)),
+        **{f"{WEBHOOK}.{name}": _webhook(kinds, _body(components, data)) for name, (data, kinds) in shapes.items()},
+        f"{WEBHOOK}.{_OTHER}": _webhook([], any_body),
+        **{f"{EVENT}.{name}": _event(components, kinds, data) for name, (data, kinds) in shapes.items()},
+        f"{EVENT}.{_OTHER}": _other_event(components, list(events)),
         DEAD: _dead(components),
         f"{DEAD}.by-broker": _dead_by_broker(),
         STATE: _message(STATE, "What a daemon says of itself.", components.to(DaemonState)),
@@ -112,37 +114,39 @@ def _body(components: Components, data: Json) -> Json:
     }
 
 
-def _webhook(name: str, payload: Json) -> Json:
+def _webhook(kinds: Sequence[str], payload: Json) -> Json:
     return _message(
         WEBHOOK,
-        f"A webhook as received: {name}." if name != _OTHER else "A webhook as received, of any other type.",
+        f"A webhook as received: {', '.join(kinds) or 'of any other type'}.",
         payload,
         headers=webhook_headers(),
         description="The body and its content type and encoding are those of the request; message_id is the receipt.",
     )
 
 
-def _typed(components: Components, name: str, data: Json) -> Json:
+def _event(components: Components, kinds: Sequence[str], data: Json) -> Json:
+    """The events whose data have one shape."""
     content = {"allOf": [components.to(EnrichedData), {"properties": {"event": _body(components, data)}}]}
-    return {
-        "allOf": [
-            components.to(EnrichedEvent),
-            {"properties": {"type": {"const": f"com.zenoti.{name}"}, "data": content}},
-        ]
-    }
+    types = {"enum": _ce_types(kinds)}
+    payload = {"allOf": [components.to(EnrichedEvent), {"properties": {"type": types, "data": content}}]}
+    return _outgoing(components, ", ".join(kinds), payload)
 
 
-def _untyped(components: Components, typed: Mapping[str, Json]) -> Json:
-    if not typed:
-        return components.to(EnrichedEvent)
-    others = {"not": {"enum": [f"com.zenoti.{name}" for name in typed]}}
-    return {"allOf": [components.to(EnrichedEvent), {"properties": {"type": others}}]}
+def _other_event(components: Components, known: Sequence[str]) -> Json:
+    payload = components.to(EnrichedEvent)
+    if known:
+        payload = {"allOf": [payload, {"properties": {"type": {"not": {"enum": _ce_types(known)}}}}]}
+    return _outgoing(components, "of any other type", payload)
 
 
-def _event(components: Components, name: str, payload: Json) -> Json:
+def _ce_types(kinds: Sequence[str]) -> list[str]:
+    return [f"com.zenoti.{kind}" for kind in kinds]
+
+
+def _outgoing(components: Components, told: str, payload: Json) -> Json:
     return _message(
         EVENT,
-        f"An event that goes out: {name}." if name != _OTHER else "An event that goes out, of any other type.",
+        f"An event that goes out: {told}.",
         payload,
         headers=event_headers(components),
         contentType=CONTENT_TYPE,
