@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import pytest
+from aio_pika import DeliveryMode, Message
 from aiohttp import web
 
 from tests.acceptance.conftest import ROOT, System, http
@@ -158,3 +159,18 @@ async def test_the_demonstration(broker_url: str) -> None:
     assert process.returncode == 0, out.decode()
     assert out.decode().count("enriched") >= 8
     assert "OK" in out.decode()
+
+
+async def test_a_letter_that_cannot_go_back_stops_no_other(system: System) -> None:
+    """A letter of a source that is gone stays and is told, the status is 1, and the others go back all the same."""
+    assert (await system.run("topology", "apply"))[0] == 0
+    async with system.connection.channel() as channel:
+        for number, source in enumerate(("main", "gone", "main")):
+            headers = {"reason": "refused", "stage": "translate", "source": source, "receipt_id": f"r-{number}"}
+            letter = Message(b"{}", headers=headers, delivery_mode=DeliveryMode.PERSISTENT)  # type: ignore[arg-type]
+            await channel.default_exchange.publish(letter, routing_key=f"{system.prefix}.dead")
+    code, out, _ = await system.run("dead", "redrive", "--all", "--json")
+    told = json.loads(out)
+    assert (code, told["redriven"], told["matched"]) == (1, 2, 3)
+    assert [line.partition(":")[0] for line in told["stayed"]] == ["r-1"]
+    assert (await system.depth("dead"), await system.depth("raw.main")) == (1, 2)

@@ -6,7 +6,6 @@ when the API refuses our key. While it is open one of the invoices that failed i
 
 FAILURES = 5
 INVOICES = 2
-REMEMBERED = 16  # invoices that failed lately, to probe with
 FIRST_PROBE_SECONDS = 1.0
 MAX_PROBE_SECONDS = 30.0
 
@@ -16,7 +15,7 @@ class Circuit:
 
     def __init__(self) -> None:
         self._failures = 0
-        self._invoices: dict[str, None] = {}  # in the order of their latest failure
+        self._invoices: dict[str, None] = {}  # by their latest failure; FAILURES at most, then it is open
         self._probe_seconds = FIRST_PROBE_SECONDS
         self._probe_at: float | None = None
         self._probes = 0
@@ -66,7 +65,5 @@ class Circuit:
         self._failures += 1
         self._invoices.pop(invoice_id, None)
         self._invoices[invoice_id] = None
-        while len(self._invoices) > REMEMBERED:
-            del self._invoices[next(iter(self._invoices))]
         if at_once or (self._failures >= FAILURES and len(self._invoices) >= INVOICES):
             self._probe_at = now + self._probe_seconds
