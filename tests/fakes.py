@@ -104,10 +104,15 @@ class FakeSubscription:
         self._on_delivery = on_delivery
         self.channel = FakeChannel()
         self.ended = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.unsettled: dict[int, float] = {}
+        self.delivered = 0
+        self.lost = False
         self.detail = ""
 
     async def __aenter__(self) -> Self:
         for tag, message in self._waiting.items():
+            self.delivered += 1
             await self._on_delivery(delivery(message, self.channel, tag=tag))
         return self
 
@@ -121,6 +126,11 @@ class FakeSubscription:
         """End it."""
         self.detail = self.detail or detail
         self.ended.set()
+        self.leaving.set()
+
+    def held_seconds(self) -> float:
+        """Nothing is held for long."""
+        return 0.0
 
 
 class FakeLink:
@@ -136,6 +146,11 @@ class FakeLink:
 
     async def wait_ready(self) -> None:
         """It always is."""
+
+    async def ready(self, queue: str) -> int:
+        """Messages that nobody holds."""
+        del queue
+        return 0
 
     @property
     def unacked(self) -> dict[int, Outgoing]:

@@ -19,6 +19,7 @@ from worker.core.settle import Ladder
 from worker.core.topology import Names
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
+from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.ports import Fetches, Publishes
 from worker.stages.translate import Translate
 
@@ -74,15 +75,15 @@ def lane(
     calls_per_minute: float = 60_000,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
-    plan = Plan(expand=("InvoiceItems",), max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
+    plan = Plan(max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
+    quota = Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60)
     return Lane(
         publisher,
-        api,
+        InvoiceCalls(api, source="main", expand=("InvoiceItems",), quota=quota),
         names=names,
         source="main",
         prefetch=100,
         plan=plan,
-        quota=Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60),
         seen=Seen(window_seconds=60, max_keys=1000),
     )
 

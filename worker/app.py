@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
@@ -29,6 +30,7 @@ from worker.settings import SecretSpec, Settings, Source, broker_urls, enrich_wi
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
+from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.topology_watch import TopologyWatch
 from worker.stages.translate import Translate
 from worker.telemetry import log
@@ -205,7 +207,14 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         def checks() -> dict[str, Check]:
             circuits = {f"circuit {n}": Check(ok=True, detail=_circuit(lane)) for n, lane in lanes.items()}
             seen = {"topology": Check(ok=not watch.detail, detail=watch.detail)}
-            return {"publisher": _check_link(publisher), "consumer": _check_link(consumer), **seen, **circuits}
+            stages = {f"{s.name} {s.queue}": _check_defects(s) for s in working}
+            return {
+                "publisher": _check_link(publisher),
+                "consumer": _check_link(consumer),
+                **seen,
+                **circuits,
+                **stages,
+            }
 
         def sources() -> dict[str, SourceState]:
             return {name: _lane_state(lane) for name, lane in lanes.items()}
@@ -214,7 +223,8 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         admin = _Admin("consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources)
         telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
         async with admin.listening(), _background(publisher.run(), consumer.run(), watch.run(), telling) as group:
-            tasks = [group.create_task(consume(s, link=consumer, publisher=publisher, stop=stop)) for s in working]
+            working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
+            tasks = [group.create_task(working_on(stage)) for stage in working]
             await stop.wait()
             log.info("stopping", daemon="consume")
             _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
@@ -310,6 +320,13 @@ def _check_link(link: Link) -> Check:
     return Check(ok=link.state.ready, since=link.state.since, detail=link.state.detail)
 
 
+def _check_defects(stage: Stage) -> Check:
+    if not stage.defects.are_too_many:
+        return Check(ok=True)
+    told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
+    return Check(ok=False, detail=told)
+
+
 def _rotated(settings: Settings) -> list[tuple[str, Source]]:
     """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
     items = list(settings.sources.items())
@@ -353,17 +370,20 @@ def _translate(settings: Settings, name: str, source: Source, publisher: Link) -
 def _lane(settings: Settings, name: str, source: Source, publisher: Link, session: Any) -> Lane:
     return Lane(
         publisher,
-        invoice_api(session, name, source),
+        InvoiceCalls(
+            invoice_api(session, name, source),
+            source=name,
+            expand=source.expand,
+            quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+        ),
         names=names_of(settings),
         source=name,
         prefetch=enrich_window(settings, source),
         plan=Plan(
-            expand=source.expand,
             max_in_flight=source.max_in_flight,
             deliver_failures=source.on_enrich_failure == "deliver",
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
-        quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
         seen=_seen(settings),
     )
 

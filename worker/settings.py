@@ -104,6 +104,12 @@ class Consumer(Section, frozen=True, kw_only=True):
     duplicate_window_max: Annotated[int, Meta(ge=0, le=5_000_000, description="how many events are remembered")] = (
         200_000
     )
+    hold_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="how long an event stays unsettled before it is handed back: half the broker's consumer_timeout"
+        ),
+    ] = 900.0
     drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
 
 

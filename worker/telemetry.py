@@ -18,12 +18,14 @@ EVENTS: Final = frozenset(
         # every process
         "started", "stopping", "stopped", "admin_listening", "defect", "library",
         # broker
-        "broker_connected", "broker_away", "broker_close_failed", "topology_declared", "topology_broken",
+        "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
+        "properties_undecodable", "topology_declared", "topology_broken",
         "topology_restored", "topology_unseen", "bindings_unverified", "state_unpublished",
         # door
         "door_listening", "door_refused", "door_accepted", "door_unavailable", "source_insecure",
         # consumers
-        "subscribed", "subscription_ended", "dead_lettered", "retried", "duplicate_dropped", "unroutable",
+        "subscribed", "subscription_ended", "stage_stopped", "publish_failed", "queue_unseen",
+        "dead_lettered", "retried", "duplicate_dropped", "unroutable",
         # enrich
         "invoice_fetched", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator

@@ -9,6 +9,7 @@ import asyncio
 import random
 import struct
 import time
+from asyncio import FIRST_COMPLETED
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import aiormq.exceptions
 import msgspec
 from aio_pika.abc import AbstractConnection
 from pamqp import commands as spec
+from pamqp.header import ContentHeader
 from yarl import URL
 
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable, Unroutable
@@ -32,7 +34,10 @@ PREPARE_SECONDS = 60.0
 CLOSE_SECONDS = 5.0
 OPEN_CHANNEL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 10
-MAX_BACKOFF_SECONDS = 15.0
+MAX_BACKOFF_SECONDS = 5.0
+BLOCKED_LOOK_SECONDS = 1.0
+MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
+BLOCKED = "the broker has blocked the connection: it is short of memory or disk"
 ACKS_REACH_SECONDS = 0.1  # acks written just before a close can be lost, and their deliveries come again
 _PERSISTENT = 2
 # All that aiormq raises when the world fails; ChannelInvalidStateError is a RuntimeError, time-outs are OSErrors.
@@ -59,9 +64,17 @@ class Delivery(msgspec.Struct, frozen=True):
     content_encoding: str | None
     tag: int
     channel: aiormq.abc.AbstractChannel
+    unsettled: dict[int, float] = {}
+
+    @property
+    def returned(self) -> int:
+        """How often it has come back unsettled, as the broker counts it: hand-backs too, up to 4.2."""
+        count = self.headers.get("x-delivery-count")
+        return count if isinstance(count, int) else 0
 
     async def ack(self) -> bool:
         """Settle it; False where its channel is gone and it will come again."""
+        self.unsettled.pop(self.tag, None)
         try:
             await self.channel.basic_ack(self.tag, wait=False)
         except LOST:
@@ -95,6 +108,8 @@ class Link:
         self._ready = asyncio.Event()
         self._channels: dict[str, aiormq.abc.AbstractChannel] = {}
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unconfirmed: defaultdict[str, int] = defaultdict(int)
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._was_ready = False
         self.state = LinkState(ready=False, since=time.time(), detail="not connected yet")
 
@@ -114,7 +129,7 @@ class Link:
                 self._was_ready = True
                 self._become(ready=True, detail="")
                 log.info("broker_connected", connection=self._name)
-                await lost.wait()
+                await self._until_lost(lost)
                 self._become(ready=False, detail="the connection was lost")
             except TopologyMismatch as error:
                 if self._refuse_mismatch and not self._was_ready:
@@ -128,6 +143,29 @@ class Link:
             delay = min(MAX_BACKOFF_SECONDS, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
             log.warning("broker_away", connection=self._name, detail=self.state.detail, retry_seconds=round(delay, 1))
             await asyncio.sleep(delay)
+
+    async def _until_lost(self, lost: asyncio.Event) -> None:
+        """Return once the connection is lost; while the broker blocks it, it is not ready.
+
+        The library tells of a block only in its log, and where one asks whether it may write; so somebody has to ask.
+        """
+        transport = self.connection().transport
+        assert transport is not None  # noqa: S101  # it has just connected
+        ended = asyncio.create_task(lost.wait())
+        try:
+            while not ended.done():
+                unblocked = asyncio.create_task(transport.connection.ready())
+                await asyncio.wait((ended, unblocked), timeout=BLOCKED_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                if unblocked.done() and not self.state.ready:
+                    log.info("broker_unblocked", connection=self._name)
+                    self._become(ready=True, detail="")
+                elif not unblocked.done() and not ended.done() and self.state.ready:
+                    log.error("broker_blocked", connection=self._name)
+                    self._become(ready=False, detail=BLOCKED)
+                unblocked.cancel()
+                await asyncio.wait((ended,), timeout=BLOCKED_LOOK_SECONDS)
+        finally:
+            ended.cancel()
 
     async def wait_ready(self) -> None:
         """Return once the connection can be used; callers set the deadline."""
@@ -145,6 +183,22 @@ class Link:
                     await action(self.connection())
         except LOST as error:
             raise BrokerUnavailable(_what(error)) from error
+
+    async def ready(self, queue: str) -> int:
+        """Messages of a queue that nobody holds.
+
+        Raises:
+            BrokerUnavailable: the broker does not tell.
+        """
+        channel = await self.open_channel(confirms=False)
+        try:
+            with _no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    return (await channel.queue_declare(queue, passive=True)).message_count or 0
+        except LOST as error:
+            raise BrokerUnavailable(_what(error)) from error
+        finally:
+            await _close(channel, name=queue)
 
     def connection(self) -> AbstractConnection:
         """The connection as it stands.
@@ -168,6 +222,7 @@ class Link:
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """
+        channel = None
         try:
             with _no_foreign_cancel():
                 async with asyncio.timeout(within):
@@ -181,6 +236,11 @@ class Link:
                     )
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
+        except TimeoutError as error:
+            if channel is not None:
+                self._count_unconfirmed(message.exchange, channel)
+            detail = self.state.detail or "the broker did not confirm"
+            raise PublishUnconfirmed(f"{detail} (within {within:g} s)") from error
         except (*LOST, BrokerUnavailable) as error:
             raise PublishUnconfirmed(_what(error)) from error
         except (TypeError, ValueError, ArithmeticError, struct.error) as error:
@@ -236,13 +296,9 @@ class Link:
         connection, self._connection = self._connection, None
         self._ready.clear()
         self._channels.clear()
+        self._unconfirmed.clear()
         if connection is not None:
-            try:
-                with _no_foreign_cancel():
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await connection.close()
-            except (*LOST, BrokerUnavailable) as error:
-                log.debug("broker_close_failed", connection=self._name, detail=_what(error))
+            await _close(connection, name=self._name)
 
     def _become(self, *, ready: bool, detail: str) -> None:
         if ready:
@@ -268,12 +324,32 @@ class Link:
     def _forget(self, exchange: str, channel: aiormq.abc.AbstractChannel | None) -> None:
         if self._channels.get(exchange) is channel:
             del self._channels[exchange]
+            self._unconfirmed.pop(exchange, None)
+
+    def _count_unconfirmed(self, exchange: str, channel: aiormq.abc.AbstractChannel) -> None:
+        """After too many of them take another channel; closing the old one clears the library's book of it."""
+        if self._channels.get(exchange) is not channel:
+            return
+        self._unconfirmed[exchange] += 1
+        if self._unconfirmed[exchange] >= MAX_UNCONFIRMED:
+            self._forget(exchange, channel)
+            closing = asyncio.create_task(_close(channel, name=self._name))
+            self._abandoned.add(closing)
+            closing.add_done_callback(self._abandoned.discard)
 
 
 class Subscription:
     """A consumer's life, from subscribe to the close of its channel; closing hands back what is unsettled, in order.
 
     `ended` is set when the broker ended it, or `fail` was called; whoever owns it leaves the context and begins anew.
+
+    Attributes:
+        ended: it is over; what is in hand may still be settled while its channel lives.
+        leaving: nothing new is to be begun; set with `ended` too.
+        detail: why it ended.
+        lost: the channel ended by itself, or with its connection.
+        delivered: how many have come.
+        unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
     """
 
     def __init__(
@@ -292,7 +368,11 @@ class Subscription:
         self._arguments = dict(arguments) if arguments else None
         self._channel: aiormq.abc.AbstractChannel | None = None
         self._handling: set[asyncio.Task[None]] = set()
+        self.unsettled: dict[int, float] = {}
+        self.delivered = 0
+        self.lost = False
         self.ended = asyncio.Event()
+        self.leaving = asyncio.Event()
         self.detail = ""
 
     async def __aenter__(self) -> Self:
@@ -302,7 +382,7 @@ class Subscription:
             BrokerUnavailable: it could not be done.
         """
         self._channel = channel = await self._link.open_channel(confirms=False)
-        channel.closing.add_done_callback(lambda _: self.fail("the channel was closed"))
+        channel.closing.add_done_callback(self._closed)
         channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
         try:
             with _no_foreign_cancel():
@@ -320,13 +400,8 @@ class Subscription:
         channel = self._channel
         if channel is None or channel.is_closed:
             return
-        try:
-            with _no_foreign_cancel():
-                await asyncio.sleep(ACKS_REACH_SECONDS)
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await channel.close()
-        except (*LOST, BrokerUnavailable) as failure:
-            log.debug("broker_close_failed", connection=self._queue, detail=_what(failure))
+        await asyncio.sleep(ACKS_REACH_SECONDS)
+        await _close(channel, name=self._queue)
 
     async def handled(self) -> None:
         """Return once every delivery in hand has been handled."""
@@ -338,6 +413,16 @@ class Subscription:
         if not self.ended.is_set():
             self.detail = detail
             self.ended.set()
+            self.leaving.set()
+
+    def held_seconds(self) -> float:
+        """How long the oldest unsettled delivery has been in our hands."""
+        oldest = next(iter(self.unsettled.values()), None)
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
+
+    def _closed(self, _: object) -> None:
+        self.lost = not self.ended.is_set()
+        self.fail("the channel was closed")
 
     async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
         properties = message.header.properties
@@ -351,7 +436,10 @@ class Subscription:
             content_encoding=properties.content_encoding,
             tag=tag,
             channel=self._channel,
+            unsettled=self.unsettled,
         )
+        self.delivered += 1
+        self.unsettled[tag] = asyncio.get_running_loop().time()
         # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
         task = asyncio.create_task(self._handle(delivery))
         self._handling.add(task)
@@ -363,6 +451,16 @@ class Subscription:
         except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
             log.exception("defect", queue=self._queue)
             self.fail("a defect in the receiver")
+
+
+async def _close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str) -> None:
+    """Close a connection or channel, within CLOSE_SECONDS; what is lost already is closed enough."""
+    try:
+        with _no_foreign_cancel():
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await thing.close()
+    except (*LOST, BrokerUnavailable) as error:
+        log.debug("broker_close_failed", connection=name, detail=_what(error))
 
 
 def _properties(message: Outgoing) -> spec.Basic.Properties:
@@ -393,6 +491,26 @@ def _no_foreign_cancel() -> Iterator[None]:
         if task is not None and task.cancelling() > 0:
             raise asyncio.CancelledError from error
         raise
+
+
+def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[ContentHeader, bytes], None]:
+    """Properties that the library cannot decode count as absent.
+
+    As it comes, one message whose timestamp is out of range ends the reader, and with it the connection, each time it
+    is delivered, and nothing behind it is ever reached.
+    """
+
+    def tolerant(header: ContentHeader, data: bytes) -> None:
+        try:
+            unmarshal(header, data)
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes make of the decoder
+            header.properties = spec.Basic.Properties()
+            log.warning("properties_undecodable", error=type(error).__name__)
+
+    return tolerant
+
+
+ContentHeader.unmarshal = _tolerate(ContentHeader.unmarshal)  # type: ignore[method-assign,assignment]
 
 
 def _what(error: BaseException) -> str:

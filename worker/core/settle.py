@@ -19,6 +19,9 @@ from worker.core.errors import (
 
 NOT_FOUND_ATTEMPTS = 4  # an invoice can be younger in the API than its event; after 5 s, 30 s and 2 min it is believed
 MAX_DETAIL = 500
+DEFECT = "defect"
+# What has come back so often may be what ends the process that handles it: it is handled last and alone.
+RETURNS_OF_A_SUSPECT = 3
 
 
 class Ladder(msgspec.Struct, frozen=True):
@@ -65,7 +68,7 @@ def settle(error: Exception, *, attempt: int, ladder: Ladder) -> Retry | DeadLet
         case TransientError():
             return DeadLetter("attempts-exhausted", f"{detail} (attempt {attempt} of {ladder.max_attempts})")
         case _:
-            return DeadLetter("defect", defect_detail(error))
+            return DeadLetter(DEFECT, defect_detail(error))
 
 
 def defect_detail(error: Exception) -> str:

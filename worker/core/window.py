@@ -2,10 +2,15 @@
 
 A round takes every waiting event of one invoice, so its call starts after the last of them was received. Events that
 come while the call is in flight wait for a round of their own: the answer may be older than they are.
+
+A *suspect* has come back so often that it may be what ends the process. Invoices with a suspect among their events
+are served when no other is ready, one at a time with nothing beside, and in an order that differs from process to
+process: so the one that kills does not keep the others from being served.
 """
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
+from zlib import crc32
 
 import msgspec
 
@@ -17,6 +22,7 @@ class Waiting(msgspec.Struct, Generic[T], frozen=True):
 
     order: tuple[bool, str, str]
     item: T
+    suspect: bool = False
 
 
 class Round(msgspec.Struct, Generic[T], frozen=True):
@@ -27,9 +33,14 @@ class Round(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Window(Generic[T]):
-    """The waiting events of one lane. Times are seconds of any monotonic clock."""
+    """The waiting events of one lane. Times are seconds of any monotonic clock.
 
-    def __init__(self) -> None:
+    Args:
+        shuffle: any number of this process's own; it orders the suspects.
+    """
+
+    def __init__(self, *, shuffle: int = 0) -> None:
+        self._shuffle = shuffle
         self._waiting: dict[str, list[Waiting[T]]] = {}
         self._in_flight: dict[str, Round[T]] = {}
         self._held_until: dict[str, float] = {}
@@ -47,20 +58,26 @@ class Window(Generic[T]):
         """Calls under way."""
         return len(self._in_flight)
 
-    def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T) -> None:
+    def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, suspect: bool = False) -> None:
         """An event has come."""
-        self._waiting.setdefault(invoice_id, []).append(Waiting(order, item))
+        self._waiting.setdefault(invoice_id, []).append(Waiting(order, item, suspect))
 
     def next_round(self, now: float) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
+        if any(self._is_suspect(begun.waiting) for begun in self._in_flight.values()):
+            return None
         ready = [
             (min(w.order for w in waiting), invoice_id)
             for invoice_id, waiting in self._waiting.items()
             if invoice_id not in self._in_flight and self._held_until.get(invoice_id, now) <= now
         ]
-        if not ready:
+        good = [one for one in ready if not self._is_suspect(self._waiting[one[1]])]
+        if good:
+            _, invoice_id = min(good)
+        elif ready and not self._in_flight:
+            invoice_id = min((crc32(one.encode(), self._shuffle), one) for _, one in ready)[1]
+        else:
             return None
-        _, invoice_id = min(ready)
         self._held_until.pop(invoice_id, None)
         begun = Round(invoice_id, sorted(self._waiting.pop(invoice_id), key=lambda w: w.order))
         self._in_flight[invoice_id] = begun
@@ -75,6 +92,10 @@ class Window(Generic[T]):
         self.finish(begun)
         self._waiting.setdefault(begun.invoice_id, []).extend(begun.waiting)
         self._held_until[begun.invoice_id] = until
+
+    @staticmethod
+    def _is_suspect(waiting: Sequence[Waiting[T]]) -> bool:
+        return any(w.suspect for w in waiting)
 
     def next_change(self, now: float) -> float | None:
         """Seconds until the first held invoice may be fetched again; None where none is held."""

@@ -1,20 +1,26 @@
 """The life of a consuming stage: subscribe, work, hand back, again. Retries what the broker broke; never gives up.
 
-Whatever ends a subscription (a lost channel, a publish without a confirm, an open circuit, a stop) leads to the same
-end: nothing new is begun, what is in hand is finished, the channel is closed, and the broker has the rest, in order.
+Whatever ends a subscription (a lost channel, an open circuit, a stop, an event held too long) leads to the same end:
+nothing new is begun, what is in hand is finished, the channel is closed, and the broker has the rest, in order.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+import msgspec
+
 from worker.adapters.broker import Delivery, Link, Subscription
+from worker.core.defects import Defects
 from worker.core.errors import BrokerUnavailable
 from worker.telemetry import log
 
 FIRST_PAUSE_SECONDS = 0.2
-MAX_PAUSE_SECONDS = 10.0
+MAX_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 30.0  # a subscription that lived so long was a good one
+KEEP_SECONDS = 5.0  # between two looks at a subscription
+SILENT_SECONDS = 60.0  # messages are ready and none comes: then the broker does not know our consumer
+MAX_LOSSES = 3  # so many subscriptions lost one after the other, and deliveries come one by one
 
 
 class Stage(Protocol):
@@ -23,6 +29,7 @@ class Stage(Protocol):
     name: str
     queue: str
     prefetch: int
+    defects: Defects
 
     async def admit(self) -> None:
         """Return when work may be taken; cancelled on stop."""
@@ -40,49 +47,127 @@ class Stage(Protocol):
         """The subscription has ended, or stop is set."""
 
 
-async def consume(stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Event) -> None:
-    """Run a stage until stop is set and its work is handed back."""
-    pause = FIRST_PAUSE_SECONDS
+class _Fortune(msgspec.Struct):
+    """How the last subscriptions went.
+
+    Attributes:
+        pause: seconds before the next.
+        losses: how many were lost one after the other, soon after they began. A message that breaks the client as it
+            is read makes that happen for ever; with a prefetch of one it takes no neighbour along.
+        silent: seconds without a delivery after which a subscription is taken for dead.
+    """
+
+    pause: float = FIRST_PAUSE_SECONDS
+    losses: int = 0
+    silent: float = SILENT_SECONDS
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether deliveries are to come one by one."""
+        return self.losses >= MAX_LOSSES
+
+    def note(self, *, lasted: float, lost: bool) -> None:
+        """A subscription has ended."""
+        if lasted > STEADY_SECONDS:
+            self.pause, self.losses = FIRST_PAUSE_SECONDS, 0
+        elif lost:
+            self.losses += 1
+
+
+async def consume(
+    stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Event, hold_seconds: float = 900.0
+) -> None:
+    """Run a stage until stop is set and its work is handed back.
+
+    Args:
+        stage: what to run.
+        link: the connection to consume by.
+        publisher: the connection to publish by; nothing is taken while it is away.
+        stop: ends it.
+        hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
+    """
+    fortune = _Fortune()
     while not stop.is_set():
+        if stage.defects.are_too_many:
+            log.error("stage_stopped", stage=stage.name, queue=stage.queue, defects=stage.defects.in_a_row)
+            await stop.wait()
         await _unless(stop, stage.admit())
         await _unless(stop, publisher.wait_ready())
         await _unless(stop, link.wait_ready())
         if stop.is_set():
             return
-        begun = asyncio.get_running_loop().time()
-        detail = await _session(stage, link, stop)
-        if asyncio.get_running_loop().time() - begun > STEADY_SECONDS:
-            pause = FIRST_PAUSE_SECONDS
+        detail = await _session(stage, link, stop, fortune=fortune, hold_seconds=hold_seconds)
         if not detail:  # it ended by itself, and is admitted again when it may
             continue
         if not stop.is_set():
+            pause = fortune.pause
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
             )
             await _unless(stop, asyncio.sleep(pause))
-            pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            fortune.pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
-async def _session(stage: Stage, link: Link, stop: asyncio.Event) -> str:
+async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _Fortune, hold_seconds: float) -> str:
     """One subscription from open to close; returns why it ended."""
-    subscription = link.subscribe(stage.queue, prefetch=stage.prefetch, on_delivery=stage.on_delivery)
+    careful = fortune.is_careful
+    prefetch = 1 if careful else stage.prefetch
+    subscription = link.subscribe(stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery)
     stage.open(subscription)
+    begun = asyncio.get_running_loop().time()
     try:
         async with subscription:
-            log.info("subscribed", stage=stage.name, queue=stage.queue)
-            waker = asyncio.create_task(_wake(stage, subscription, stop))
+            log.info("subscribed", stage=stage.name, queue=stage.queue, prefetch=prefetch)
+            beside = [
+                asyncio.create_task(_wake(stage, subscription, stop)),
+                asyncio.create_task(_keep(stage, link, subscription, fortune=fortune, hold_seconds=hold_seconds)),
+            ]
             try:
                 await stage.serve(subscription, stop)
             finally:
-                waker.cancel()
-            return subscription.detail
+                for task in beside:
+                    task.cancel()
     except BrokerUnavailable as error:
         return str(error)
+    finally:
+        fortune.note(lasted=asyncio.get_running_loop().time() - begun, lost=subscription.lost)
+    return subscription.detail
 
 
 async def _wake(stage: Stage, subscription: Subscription, stop: asyncio.Event) -> None:
     await _unless(stop, subscription.ended.wait())
+    subscription.leaving.set()
     stage.wake()
+
+
+async def _keep(
+    stage: Stage, link: Link, subscription: Subscription, *, fortune: _Fortune, hold_seconds: float
+) -> None:
+    """End a subscription that has outlived its use: an event held too long, or silence where there should be none."""
+    loop = asyncio.get_running_loop()
+    begun = heard = loop.time()
+    seen = 0
+    while not subscription.ended.is_set():
+        await asyncio.sleep(min(KEEP_SECONDS, hold_seconds / 4))
+        if subscription.delivered != seen or subscription.unsettled:
+            seen, heard = subscription.delivered, loop.time()
+        if subscription.held_seconds() > hold_seconds:
+            subscription.fail(f"an event was held for over {hold_seconds:g} s")
+        elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
+            subscription.fail("steady again: deliveries need not come one by one any more")
+        elif loop.time() - heard > fortune.silent:
+            heard = loop.time()
+            if await _ready(link, stage.queue):
+                fortune.silent = 2 * fortune.silent  # a standby of a busy lane hears nothing either
+                subscription.fail("messages are ready and none is delivered")
+
+
+async def _ready(link: Link, queue: str) -> int:
+    try:
+        return await link.ready(queue)
+    except BrokerUnavailable as error:
+        log.debug("queue_unseen", queue=queue, detail=str(error))
+        return 0
 
 
 async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, Any]) -> None:

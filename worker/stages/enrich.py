@@ -5,6 +5,7 @@ Publish -> confirm -> ack. A publish that fails ends the subscription: the broke
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable
 
@@ -15,35 +16,20 @@ from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
 from worker.core import outbound
 from worker.core.circuit import Circuit
+from worker.core.defects import Defects
 from worker.core.duplicates import Seen
-from worker.core.errors import (
-    ApiRefusedUs,
-    ApiThrottled,
-    Malformed,
-    PermanentError,
-    PublishUnconfirmed,
-    TransientError,
-    Unroutable,
-    WorkerError,
-)
-from worker.core.invoice_request import Invoice, decipher, request
-from worker.core.messages import Outgoing, Received
+from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable, WorkerError
+from worker.core.invoice_request import Invoice
+from worker.core.messages import Received
 from worker.core.quota import Quota
-from worker.core.settle import DeadLetter, Hold, Ladder, Retry, defect_detail, settle
+from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, settle
 from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.core.window import Round, Window
-from worker.stages.ports import PUBLISH_SECONDS, Fetches, Publishes
-from worker.stages.settling import bury, message_of
-from worker.telemetry import (
-    api_calls,
-    circuit_open,
-    duplicates,
-    enriched,
-    lane_events,
-    log,
-    retries,
-)
+from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.ports import Publishes
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
+from worker.telemetry import duplicates, enriched, lane_events, log, retries
 
 MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.02  # deliveries of a backlog follow each other far more closely
@@ -51,9 +37,8 @@ FILL_SECONDS = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source wants its invoices: parts to ask for, calls at a time, what a failure becomes, and the ladder."""
+    """How a source wants its invoices: calls at a time, what a failure becomes, and the ladder."""
 
-    expand: tuple[str, ...]
     max_in_flight: int
     deliver_failures: bool
     ladder: Ladder
@@ -67,8 +52,11 @@ class _Filling(msgspec.Struct):
 
 
 class _Held(msgspec.Struct, frozen=True):
+    """An event in the window, with what it can be settled by."""
+
     event: Event
     delivery: Delivery
+    subscription: Subscription
 
 
 class Lane:
@@ -76,12 +64,11 @@ class Lane:
 
     Args:
         publisher: the port to the broker.
-        api: the port to the invoice API.
+        calls: the way to the invoice API.
         names: of exchanges and queues.
         source: whose lane it is.
         prefetch: unacknowledged events looked at together.
         plan: how the source wants its invoices.
-        quota: when the next call may go.
         seen: what this lane has passed on.
     """
 
@@ -90,27 +77,26 @@ class Lane:
     def __init__(
         self,
         publisher: Publishes,
-        api: Fetches,
+        calls: InvoiceCalls,
         *,
         names: Names,
         source: str,
         prefetch: int,
         plan: Plan,
-        quota: Quota,
         seen: Seen,
     ) -> None:
         self._publisher = publisher
-        self._api = api
         self._names = names
         self._source = source
         self._plan = plan
         self._seen = seen
-        self._window: Window[_Held] = Window()
+        self._shuffle = random.getrandbits(32)
+        self._window: Window[_Held] = Window(shuffle=self._shuffle)
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._filling: _Filling | None = None
-        self.quota = quota
-        self.circuit = Circuit()
+        self.calls = calls
+        self.defects = Defects()
         self.queue = names.lane(source)
         self.prefetch = prefetch
 
@@ -119,31 +105,40 @@ class Lane:
         """The events in hand."""
         return self._window
 
+    @property
+    def quota(self) -> Quota:
+        """When the next call may go."""
+        return self.calls.quota
+
+    @property
+    def circuit(self) -> Circuit:
+        """Whether calls may go at all."""
+        return self.calls.circuit
+
     async def admit(self) -> None:
-        """Return when the circuit is closed; until then probe with the invoice that failed last."""
-        while self.circuit.is_open:
-            await asyncio.sleep(max(self.circuit.probe_in(time.monotonic()), self.quota.wait(time.monotonic())))
-            await self._probe(self.circuit.probe_invoice)
+        """Return when the circuit is closed."""
+        await self.calls.circuit_closes()
 
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries."""
-        self._window = Window()
+        self._window = Window(shuffle=self._shuffle)
         self._subscription = subscription
         self._filling = None
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
         """Begin calls as quota and window allow, until the end; then finish those in flight."""
-        async with asyncio.TaskGroup() as calls:
+        async with asyncio.TaskGroup() as rounds:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
                 self._changed.clear()
                 begun = self._begin()
                 if begun is not None:
-                    calls.create_task(self._serve_round(begun, subscription))
+                    rounds.create_task(self._serve_round(begun, subscription))
                     continue
                 await self._wait_for_change()
             self._subscription = None
+            subscription.leaving.set()
             await subscription.handled()
-        self._window = Window()
+        self._window = Window(shuffle=self._shuffle)
         lane_events.labels(self._source).set(0)
 
     def wake(self) -> None:
@@ -159,11 +154,15 @@ class Lane:
         try:
             event = self._understood(message)
         except Malformed as error:
-            await self._guarded(self._bury(delivery, message, DeadLetter(error.reason, str(error)), None), subscription)
+            verdict = DeadLetter(error.reason, str(error))
+            await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
             return
         self._note_delivery(time.monotonic())
         order = (bool(message.replay), message.received_at, message.receipt_id)
-        self._window.add(event.invoice_id or "", order=order, item=_Held(event, delivery))
+        suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
+        self._window.add(
+            event.invoice_id or "", order=order, item=_Held(event, delivery, subscription), suspect=suspect
+        )
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
 
@@ -214,70 +213,15 @@ class Lane:
         """One call, and the settlement of every event that waited for it."""
         fetched_at = utc_now()
         try:
-            invoice = await self._fetch(begun.invoice_id)
+            invoice = await self.calls.fetch(begun.invoice_id)
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
-            self._note_failure(error, begun.invoice_id)
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
             await self._guarded(self._settle_failure(begun, error), subscription)
         else:
-            self._note_success()
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
-
-    async def _fetch(self, invoice_id: str) -> Invoice:
-        """Call and decipher; tell quota, metrics and log how it went."""
-        expand = self._plan.expand
-        try:
-            response = await self._api.fetch(request(invoice_id, expand=expand))
-            invoice = decipher(response, invoice_id=invoice_id, expand=expand)
-        except Exception as error:
-            if isinstance(error, ApiThrottled):
-                self.quota.pause(error.retry_after, now=time.monotonic())
-            kind, detail = type(error).__name__, _detail(error)
-            api_calls.labels(self._source, kind).inc()
-            log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
-            raise
-        api_calls.labels(self._source, "ok").inc()
-        log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, missing=list(invoice.missing))
-        return invoice
-
-    def _note_failure(self, error: Exception, invoice_id: str) -> None:
-        """Tell the circuit; an answer that says something of this invoice alone is a success of the API."""
-        was_open = self.circuit.is_open
-        match error:
-            case ApiRefusedUs():
-                self.circuit.failed(invoice_id, now=time.monotonic(), at_once=True)
-            case ApiThrottled():
-                pass
-            case TransientError():
-                self.circuit.failed(invoice_id, now=time.monotonic())
-            case PermanentError():
-                self._note_success()
-        if self.circuit.is_open and not was_open:
-            circuit_open.labels(self._source).set(1)
-            log.error("circuit_opened", source=self._source, failures=self.circuit.failures, detail=_detail(error))
-
-    def _note_success(self) -> None:
-        if self.circuit.is_open:
-            log.info("circuit_closed", source=self._source)
-        self.circuit.succeeded()
-        circuit_open.labels(self._source).set(0)
-
-    async def _probe(self, invoice_id: str) -> None:
-        """Ask whether the API is back; charges no event."""
-        self.quota.spend(time.monotonic())
-        try:
-            await self._fetch(invoice_id)
-        except PermanentError:
-            self._note_success()
-        except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
-            if not isinstance(error, WorkerError):
-                log.exception("defect", stage=self.name, source=self._source)
-            self.circuit.probe_failed(now=time.monotonic())
-        else:
-            self._note_success()
 
     async def _guarded(self, settling: Awaitable[None], subscription: Subscription) -> None:
         """Run a settlement; what was not confirmed, or a defect, ends the subscription and comes again."""
@@ -291,7 +235,7 @@ class Lane:
 
     async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: str) -> None:
         enrichment = Enrichment(
-            status="enriched", expand=self._plan.expand, missing=invoice.missing, fetched_at=fetched_at
+            status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=fetched_at
         )
         for waiting in begun.waiting:
             await self._deliver(waiting.item, enrichment, invoice.document)
@@ -307,11 +251,12 @@ class Lane:
             outgoing = outbound.outgoing(
                 held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
             )
-            await self._publish(outgoing)
+            await publish(self._publisher, outgoing, subscription=held.subscription)
             enriched.labels(self._source, enrichment.status).inc()
             if key is not None:
                 self._seen.remember(key, now=time.monotonic())
         await held.delivery.ack()
+        self.defects.went_well()
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception) -> None:
         for waiting in begun.waiting:
@@ -327,15 +272,16 @@ class Lane:
                 case Retry(seconds, attempt):
                     await self._retry(held, seconds, attempt)
                 case DeadLetter() if self._plan.deliver_failures:
-                    enrichment = Enrichment(status="failed", expand=self._plan.expand, reason=verdict.reason)
+                    enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
                     await self._deliver(held, enrichment, None)
                 case DeadLetter():
-                    await self._bury(held.delivery, held.event.received, verdict, held.event)
+                    await self._dead(held, verdict)
         self._window.finish(begun)
 
     async def _retry(self, held: _Held, seconds: int, attempt: int) -> None:
         again = msgspec.structs.replace(held.event.received, attempts=attempt)
-        await self._publish(again.to(exchange=self._names.retry(seconds), routing_key=self.queue))
+        outgoing = again.to(exchange=self._names.retry(seconds), routing_key=self.queue)
+        await publish(self._publisher, outgoing, subscription=held.subscription)
         retries.labels(self._source).inc()
         log.info(
             "retried",
@@ -347,13 +293,42 @@ class Lane:
         )
         await held.delivery.ack()
 
-    async def _bury(self, delivery: Delivery, message: Received, verdict: DeadLetter, event: Event | None) -> None:
-        known = {"event_type": event.type, "event_id": event.id, "invoice_id": event.invoice_id or ""} if event else {}
-        await bury(self._publisher, delivery, message, verdict, names=self._names, stage=self.name, **known)
+    async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
+        """A letter; after too many defects in a row none is written, and the stage stops."""
+        if verdict.reason != DEFECT:
+            self.defects.went_well()
+        elif self.defects.are_too_many:
+            held.subscription.fail(TOO_MANY_DEFECTS)
+            return
+        else:
+            self.defects.noted()
+        event = held.event
+        await self._bury(
+            held.delivery,
+            event.received,
+            verdict,
+            subscription=held.subscription,
+            event_type=event.type,
+            event_id=event.id,
+            invoice_id=event.invoice_id or "",
+        )
 
-    async def _publish(self, message: Outgoing) -> None:
-        await self._publisher.publish(message, within=PUBLISH_SECONDS)
-
-
-def _detail(error: Exception) -> str:
-    return str(error) if isinstance(error, WorkerError) else defect_detail(error)
+    async def _bury(
+        self,
+        delivery: Delivery,
+        message: Received,
+        verdict: DeadLetter,
+        *,
+        subscription: Subscription,
+        **known: str,
+    ) -> None:
+        await bury(
+            self._publisher,
+            delivery,
+            message,
+            verdict,
+            subscription=subscription,
+            names=self._names,
+            stage=self.name,
+            **known,
+        )

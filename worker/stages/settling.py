@@ -1,13 +1,20 @@
-"""What both consuming stages do with a delivery: read it as our message, and lay it among the dead letters."""
+"""What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
 
-from worker.adapters.broker import Delivery
+import asyncio
+
+from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
 from worker.core import dead_letter
-from worker.core.messages import Received, received
+from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.messages import Outgoing, Received, received
 from worker.core.settle import DeadLetter
 from worker.core.topology import Names
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
 from worker.telemetry import dead_letters, log
+
+FIRST_PAUSE_SECONDS = 0.2
+MAX_PAUSE_SECONDS = 60.0
+TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the queue into the dead letters"
 
 
 def message_of(delivery: Delivery, *, source: str) -> Received:
@@ -22,12 +29,41 @@ def message_of(delivery: Delivery, *, source: str) -> Received:
     )
 
 
+async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subscription) -> None:
+    """Publish; what is not confirmed is published again, with growing pauses, until the subscription is to be left.
+
+    Handing it back at once would cost a delivery count and an API call each time, for what the message cannot help.
+
+    Raises:
+        PublishUnconfirmed: it is not sure that it is there, and the delivery is to be handed back.
+        Unroutable: no queue is bound for it, and the delivery is to be handed back.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await publisher.publish(message, within=PUBLISH_SECONDS)
+        except (PublishUnconfirmed, Unroutable) as error:
+            if subscription.leaving.is_set():
+                raise
+            log.warning("publish_failed", exchange=message.exchange, detail=str(error), retry_seconds=pause)
+            try:
+                async with asyncio.timeout(pause):
+                    await subscription.leaving.wait()
+            except TimeoutError:
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            else:
+                raise
+        else:
+            return
+
+
 async def bury(
     publisher: Publishes,
     delivery: Delivery,
     message: Received,
     verdict: DeadLetter,
     *,
+    subscription: Subscription,
     names: Names,
     stage: str,
     event_type: str = "",
@@ -50,7 +86,7 @@ async def bury(
         event_id=event_id,
         invoice_id=invoice_id,
     )
-    await publisher.publish(letter, within=PUBLISH_SECONDS)
+    await publish(publisher, letter, subscription=subscription)
     dead_letters.labels(message.source, verdict.reason).inc()
     told = {"receipt_id": message.receipt_id, "reason": verdict.reason, "detail": verdict.detail}
     log.warning("dead_lettered", stage=stage, source=message.source, **told)

@@ -5,20 +5,22 @@ happen without a wait between them.
 """
 
 import asyncio
+import random
 import time
 
 from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
 from worker.core import outbound
+from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing, Received
 from worker.core.routing import any_matches, routing_key, wants_enrichment
-from worker.core.settle import DeadLetter, defect_detail
+from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
 from worker.core.topology import Names
 from worker.core.translate import Event, read
-from worker.stages.ports import PUBLISH_SECONDS, Publishes
-from worker.stages.settling import bury, message_of
+from worker.stages.ports import Publishes
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
 from worker.telemetry import duplicates, log, translated
 
 
@@ -56,6 +58,12 @@ class Translate:
         self._seen = seen
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
+        self._passing: dict[str, asyncio.Event] = {}  # keys of the events whose publish is under way
+        self._suspects: list[Delivery] = []
+        self._in_hand = 0
+        self._nobody_alone = asyncio.Event()
+        self._nobody_alone.set()
+        self.defects = Defects()
         self.queue = names.raw(source)
         self.prefetch = prefetch
 
@@ -65,13 +73,18 @@ class Translate:
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries."""
         self._subscription = subscription
+        self._suspects = []
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
-        """Let deliveries come until the end, then wait for those in hand."""
+        """Let deliveries come, and take suspects when nothing else is in hand; finish at the end what is in hand."""
         while not (stop.is_set() or subscription.ended.is_set()):
             self._changed.clear()
-            await self._changed.wait()
+            if self._suspects and not self._in_hand:
+                await self._take_suspect(subscription)
+            else:
+                await self._changed.wait()
         self._subscription = None
+        subscription.leaving.set()
         await subscription.handled()
 
     def wake(self) -> None:
@@ -79,43 +92,85 @@ class Translate:
         self._changed.set()
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Pass one event on; what cannot be published ends the subscription, and the broker delivers it again."""
+        """Pass one event on; what has come back several times waits until it is alone."""
         subscription = self._subscription
         if subscription is None:
             return  # the channel is about to close, which hands it back
+        if delivery.returned >= RETURNS_OF_A_SUSPECT:
+            self._suspects.append(delivery)
+            self._changed.set()
+            return
+        await self._nobody_alone.wait()
+        self._in_hand += 1
         try:
-            await self._pass_on(delivery)
+            await self._take(delivery, subscription)
+        finally:
+            self._in_hand -= 1
+            if self._suspects:
+                self._changed.set()
+
+    async def _take_suspect(self, subscription: Subscription) -> None:
+        """One of those that may be what ends the process: any, so that the others come before it sooner or later."""
+        suspect = self._suspects.pop(random.randrange(len(self._suspects)))  # noqa: S311  # nothing secret
+        self._nobody_alone.clear()
+        try:
+            await self._take(suspect, subscription)
+        finally:
+            self._nobody_alone.set()
+
+    async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
+        """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
+        message = message_of(delivery, source=self._source)
+        try:
+            await self._pass_on(message, delivery, subscription)
         except (PublishUnconfirmed, Unroutable) as error:
             subscription.fail(str(error))
 
-    async def _pass_on(self, delivery: Delivery) -> None:
-        message = message_of(delivery, source=self._source)
+    async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription) -> None:
         try:
             event = read(message)
-            await self._send(event)
+            await self._send(event, subscription)
         except PermanentError as error:
-            await self._bury(delivery, message, DeadLetter(error.reason, str(error)), error)
-            return
+            known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
+            await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **known)
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
             log.exception("defect", stage=self.name, source=self._source, receipt_id=message.receipt_id)
-            await self._bury(delivery, message, DeadLetter("defect", defect_detail(error)), None)
+            if self.defects.are_too_many:
+                subscription.fail(TOO_MANY_DEFECTS)
+                return
+            self.defects.noted()
+            await self._bury(message, delivery, DeadLetter(DEFECT, defect_detail(error)), subscription)
             return
-        await delivery.ack()
+        else:
+            await delivery.ack()
+        self.defects.went_well()
 
-    async def _send(self, event: Event) -> None:
-        """Publish to the next hop, unless this process has passed the event on before."""
+    async def _send(self, event: Event, subscription: Subscription) -> None:
+        """Publish to the next hop, unless this process has passed the event on before, or is about to."""
         key = event.duplicate_key
-        if key is not None and self._seen.has(key, now=time.monotonic()):
+        if key is None:
+            await self._publish(event, subscription)
+            return
+        while (passing := self._passing.get(key)) is not None:
+            await passing.wait()
+        if self._seen.has(key, now=time.monotonic()):
             duplicates.labels(self._source, self.name).inc()
             log.info("duplicate_dropped", stage=self.name, source=self._source, event_id=event.id)
             return
-        outgoing, to = self.next_hop(event)
-        await self._publisher.publish(outgoing, within=PUBLISH_SECONDS)
-        translated.labels(self._source, to).inc()
-        if key is not None:
+        self._passing[key] = passed = asyncio.Event()
+        try:
+            await self._publish(event, subscription)
             self._seen.remember(key, now=time.monotonic())
+        finally:
+            del self._passing[key]
+            passed.set()
+
+    async def _publish(self, event: Event, subscription: Subscription) -> None:
+        outgoing, to = self.next_hop(event)
+        await publish(self._publisher, outgoing, subscription=subscription)
+        translated.labels(self._source, to).inc()
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
         """Where an event goes, and a word for it."""
@@ -130,7 +185,15 @@ class Translate:
         return outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
 
     async def _bury(
-        self, delivery: Delivery, message: Received, verdict: DeadLetter, error: PermanentError | None
+        self, message: Received, delivery: Delivery, verdict: DeadLetter, subscription: Subscription, **known: str
     ) -> None:
-        known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
-        await bury(self._publisher, delivery, message, verdict, names=self._names, stage=self.name, **known)
+        await bury(
+            self._publisher,
+            delivery,
+            message,
+            verdict,
+            subscription=subscription,
+            names=self._names,
+            stage=self.name,
+            **known,
+        )
