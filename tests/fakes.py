@@ -22,6 +22,7 @@ class FakePublisher:
         missing: exchanges that are not there.
         unroutable: routing keys that no queue is bound for.
         away: there is no broker.
+        refused: how many publishes were not confirmed.
     """
 
     def __init__(self) -> None:
@@ -30,9 +31,11 @@ class FakePublisher:
         self.missing: set[str] = set()
         self.unroutable: set[str] = set()
         self.away = False
+        self.refused = 0
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """Keep it, or raise as told."""
+        self.refused += 1
         if self.away or message.exchange in self.missing:
             raise PublishUnconfirmed(f"not confirmed within {within:g} s")
         if self.unconfirmed:
@@ -40,6 +43,7 @@ class FakePublisher:
             raise PublishUnconfirmed("not confirmed, as the test wishes")
         if message.routing_key in self.unroutable:
             raise Unroutable(f"no queue is bound for {message.routing_key}")
+        self.refused -= 1
         self.published.append(message)
 
 
@@ -102,6 +106,7 @@ class FakeSubscription:
     def __init__(self, waiting: Mapping[int, Outgoing], on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
         self._waiting = dict(waiting)
         self._on_delivery = on_delivery
+        self._handling: list[asyncio.Future[None]] = []
         self.channel = FakeChannel()
         self.ended = asyncio.Event()
         self.leaving = asyncio.Event()
@@ -113,14 +118,17 @@ class FakeSubscription:
     async def __aenter__(self) -> Self:
         for tag, message in self._waiting.items():
             self.delivered += 1
-            await self._on_delivery(delivery(message, self.channel, tag=tag))
+            one = delivery(message, self.channel, tag=tag)
+            self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
+        await asyncio.sleep(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.channel.lost = True
 
     async def handled(self) -> None:
-        """Each is handled before the next is delivered."""
+        """Return once every delivery has been handled; a receiver must not fail."""
+        await asyncio.gather(*self._handling)
 
     def fail(self, detail: str) -> None:
         """End it."""
@@ -138,11 +146,13 @@ class FakeLink:
 
     Attributes:
         subscriptions: all there were.
+        asked: how often somebody asked what is ready.
     """
 
     def __init__(self, *messages: Outgoing) -> None:
         self._messages = dict(enumerate(messages, start=1))
         self.subscriptions: list[FakeSubscription] = []
+        self.asked = 0
 
     async def wait_ready(self) -> None:
         """It always is."""
@@ -150,6 +160,7 @@ class FakeLink:
     async def ready(self, queue: str) -> int:
         """Messages that nobody holds."""
         del queue
+        self.asked += 1
         return 0
 
     @property

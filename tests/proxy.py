@@ -16,6 +16,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._carriers: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._requests_flow = asyncio.Event()
         self._answers_flow = asyncio.Event()
         self.refusing = False
@@ -49,12 +50,18 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self._clients.clear()
 
     def freeze(self, *, answers_only: bool = False) -> None:
         """Carry nothing, and close nothing: neither side is told."""
         self._answers_flow.clear()
         if not answers_only:
             self._requests_flow.clear()
+
+    def answer(self, data: bytes) -> None:
+        """Send bytes to the clients as if the server had; it must be quiet, or they land within what it says."""
+        for writer in self._clients:
+            writer.write(data)
 
     def is_frozen(self) -> bool:
         """Whether answers are held back."""
@@ -76,6 +83,7 @@ class Proxy:
             writer.transport.abort()
             return
         self._writers |= {writer, far_writer}
+        self._clients.add(writer)
         for one in (
             _carry(reader, far_writer, self._requests_flow),
             _carry(far_reader, writer, self._answers_flow),

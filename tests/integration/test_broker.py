@@ -13,12 +13,16 @@ from aiohttp.test_utils import unused_port
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.proxy import Proxy
+from worker.adapters import broker
 from worker.adapters.broker import Delivery, Link, Subscription
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
 from worker.core.messages import Outgoing
 
 WITHIN = 5.0
 BACK_SECONDS = 10.0
+# AMQP 0-9-1 method frames on channel 0: connection.blocked with the reason "disk", connection.unblocked.
+BLOCKED = b"\x01\x00\x00" + (9).to_bytes(4, "big") + b"\x00\x0a\x00\x3c\x04disk\xce"
+UNBLOCKED = b"\x01\x00\x00" + (4).to_bytes(4, "big") + b"\x00\x0a\x00\x3d\xce"
 
 
 class Inbox:
@@ -217,6 +221,49 @@ async def test_a_black_hole(open_link: OpenLink, proxy: Proxy, own_queue: str) -
     with pytest.raises(PublishUnconfirmed):
         await link.publish(message(own_queue, 1), within=0.5)
     assert time.monotonic() - begun < 1.5
+
+
+async def test_a_connection_that_the_broker_blocks(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
+    """While an alarm blocks it the link is not ready and says why, nothing is written, and publishes fail in time."""
+    link = await open_link(proxy.url)
+    await link.publish(message(own_queue), within=WITHIN)
+    proxy.answer(BLOCKED)
+    await eventually(lambda: not link.state.ready)
+    assert "short of memory or disk" in link.state.detail
+    with pytest.raises(PublishUnconfirmed, match="short of memory or disk"):
+        await link.publish(message(own_queue, 1), within=0.2)
+    publishing = asyncio.create_task(link.publish(message(own_queue, 2), within=BACK_SECONDS))
+    proxy.answer(UNBLOCKED)
+    await publishing
+    assert link.state.ready
+
+
+async def test_a_blocked_connection_that_dies(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
+    """A connection lost while it is blocked is made anew."""
+    link = await open_link(proxy.url)
+    proxy.answer(BLOCKED)
+    await eventually(lambda: not link.state.ready)
+    proxy.cut()
+    await link.publish(message(own_queue), within=BACK_SECONDS)
+
+
+async def test_publishes_that_nobody_waits_for_any_more(
+    open_link: OpenLink, proxy: Proxy, own_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many without a confirm the channel is changed, so the library's book of them does not grow."""
+    monkeypatch.setattr(broker, "MAX_UNCONFIRMED", 20)
+    link = await open_link(proxy.url)
+    await link.publish(message(own_queue), within=WITHIN)
+    transport = link.connection().transport
+    assert transport is not None
+    old = {number for number, channel in transport.connection.channels.items() if channel is not None}
+    proxy.freeze(answers_only=True)
+    attempts = [link.publish(message(own_queue, n), within=0.3) for n in range(20)]
+    failed = await asyncio.gather(*attempts, return_exceptions=True)
+    assert {type(one) for one in failed} == {PublishUnconfirmed}
+    proxy.thaw()
+    await link.publish(message(own_queue, 99), within=BACK_SECONDS)
+    await eventually(lambda: old.isdisjoint(transport.connection.channels))
 
 
 async def test_the_death_of_a_hanging_connection(open_link: OpenLink, proxy: Proxy, hand: Hand, own_queue: str) -> None:

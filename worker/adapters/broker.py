@@ -13,6 +13,7 @@ from asyncio import FIRST_COMPLETED
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from types import TracebackType
 from typing import Any, Self
 
@@ -500,6 +501,7 @@ def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[Co
     is delivered, and nothing behind it is ever reached.
     """
 
+    @wraps(unmarshal)
     def tolerant(header: ContentHeader, data: bytes) -> None:
         try:
             unmarshal(header, data)

@@ -57,9 +57,9 @@ class _Fortune(msgspec.Struct):
         silent: seconds without a delivery after which a subscription is taken for dead.
     """
 
+    silent: float
     pause: float = FIRST_PAUSE_SECONDS
     losses: int = 0
-    silent: float = SILENT_SECONDS
 
     @property
     def is_careful(self) -> bool:
@@ -86,7 +86,7 @@ async def consume(
         stop: ends it.
         hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
     """
-    fortune = _Fortune()
+    fortune = _Fortune(silent=SILENT_SECONDS)
     while not stop.is_set():
         if stage.defects.are_too_many:
             log.error("stage_stopped", stage=stage.name, queue=stage.queue, defects=stage.defects.in_a_row)

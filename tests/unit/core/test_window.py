@@ -155,3 +155,42 @@ def test_finishing_twice_is_a_defect() -> None:
     some.finish(begun)
     with pytest.raises(KeyError):
         some.finish(begun)
+
+
+def suspects(*invoices: str, shuffle: int = 0) -> Window[int]:
+    """A window with one suspect of each invoice, the oldest first."""
+    some: Window[int] = Window(shuffle=shuffle)
+    for second, invoice_id in enumerate(invoices):
+        some.add(invoice_id, order=at(second), item=second, suspect=True)
+    return some
+
+
+def test_suspects_come_last_and_alone() -> None:
+    """While another invoice is ready or in flight no suspect begins; while a suspect is in flight nothing does."""
+    some = suspects("s", "t")
+    some.add("g", order=at(50), item=50)
+    good = begin(some)
+    assert good.invoice_id == "g"
+    assert some.next_round(NOW) is None
+    some.finish(good)
+    suspect = begin(some)
+    some.add("h", order=at(51), item=51)
+    assert some.next_round(NOW) is None
+    some.finish(suspect)
+    assert begin(some).invoice_id == "h"
+
+
+def test_one_suspect_makes_its_invoice_suspect() -> None:
+    """Events of one invoice stay in order: they wait with the suspect among them, and share its call."""
+    some = suspects("s")
+    some.add("s", order=at(10), item=10)
+    some.add("g", order=at(20), item=20)
+    good = begin(some)
+    assert good.invoice_id == "g"
+    some.finish(good)
+    assert items(begin(some)) == [0, 10]
+
+
+def test_processes_take_suspects_in_different_orders() -> None:
+    """The first suspect differs from process to process, so the one that kills does not always come first."""
+    assert len({begin(suspects("a", "b", "c", "d", shuffle=n)).invoice_id for n in range(50)}) == 4
