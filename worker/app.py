@@ -87,6 +87,7 @@ def broker_link(
     return Link(
         lambda: [url for text in secret.texts() for url in broker_urls(text)],
         name=f"zenoti-ingest {name} {_instance()}",
+        role=name,
         prepare=prepare,
         refuse_mismatch=refuse_mismatch,
     )

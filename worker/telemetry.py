@@ -56,6 +56,12 @@ retries: Final = _counter("zenoti_retries", "Events sent down the retry ladder, 
 duplicates: Final = _counter(
     "zenoti_duplicates", "Events dropped as duplicates, by source and stage.", "source", "stage"
 )
+connection_ready: Final = Gauge(
+    "zenoti_connection_ready",
+    "1 where a connection to the broker can be used; 0 while it is away or blocked.",
+    ["connection"],
+    registry=registry,
+)
 lane_events: Final = Gauge("zenoti_lane_events", "Events that the lane holds.", ["source"], registry=registry)
 circuit_open: Final = Gauge("zenoti_circuit_open", "1 where the circuit is open.", ["source"], registry=registry)
 

@@ -28,7 +28,7 @@ from yarl import URL
 
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable, Unroutable
 from worker.core.messages import Outgoing
-from worker.telemetry import log
+from worker.telemetry import connection_ready, log
 
 CONNECT_SECONDS = 5.0
 PREPARE_SECONDS = 60.0
@@ -89,6 +89,7 @@ class Link:
     Args:
         urls: the nodes, asked for anew at each attempt, since a file may change.
         name: how the broker's operator sees it.
+        role: what metrics call it; `name` where not given.
         prepare: run on each new connection before it counts as ready.
         refuse_mismatch: a TopologyMismatch before the first success ends `run`.
     """
@@ -98,11 +99,13 @@ class Link:
         urls: Callable[[], Sequence[str]],
         *,
         name: str,
+        role: str = "",
         prepare: Prepare | None = None,
         refuse_mismatch: bool = False,
     ) -> None:
         self._urls = urls
         self._name = name
+        self._role = role or name
         self._prepare = prepare
         self._refuse_mismatch = refuse_mismatch
         self._connection: AbstractConnection | None = None
@@ -308,6 +311,7 @@ class Link:
             self._ready.clear()
         if (ready, detail) != (self.state.ready, self.state.detail):
             self.state = LinkState(ready=ready, since=time.time(), detail=detail)
+            connection_ready.labels(self._role).set(ready)
 
     async def _channel(self, exchange: str) -> aiormq.abc.AbstractChannel:
         """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it.
