@@ -62,6 +62,7 @@ class FakeInvoiceApi:
     def __init__(self, answers: Mapping[str, Sequence[Answer]] | None = None) -> None:
         self._answers = {path: list(given) for path, given in (answers or {}).items()}
         self.requests: list[Request] = []
+        self.key = "key"
         self.gate = asyncio.Event()
         self.gate.set()
         self.waiting = 0
@@ -69,6 +70,10 @@ class FakeInvoiceApi:
     def will(self, path: str, *answers: Answer) -> None:
         """From now on answer a path so."""
         self._answers[path] = list(answers)
+
+    def key_mark(self) -> object:
+        """The key."""
+        return self.key
 
     async def fetch(self, request: Request) -> Response:
         """Answer or raise as told; a path that nobody told of is a 418."""

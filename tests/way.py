@@ -73,13 +73,14 @@ def lane(
     deliver_failures: bool = False,
     max_in_flight: int = 4,
     calls_per_minute: float = 60_000,
+    expand: tuple[str, ...] = ("InvoiceItems",),
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
     plan = Plan(max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
     quota = Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60)
     return Lane(
         publisher,
-        InvoiceCalls(api, source="main", expand=("InvoiceItems",), quota=quota),
+        InvoiceCalls(api, source="main", expand=expand, quota=quota),
         names=names,
         source="main",
         prefetch=100,

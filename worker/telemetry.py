@@ -27,7 +27,7 @@ EVENTS: Final = frozenset(
         "subscribed", "subscription_ended", "stage_stopped", "publish_failed", "queue_unseen",
         "dead_lettered", "retried", "duplicate_dropped", "unroutable",
         # enrich
-        "invoice_fetched", "fetch_failed", "circuit_opened", "circuit_closed",
+        "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator
         "simulator_listening", "simulator_sent", "simulator_unanswered",
     }

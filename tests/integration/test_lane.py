@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from tests.conftest import Hand, OpenLink
@@ -188,6 +189,65 @@ async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
         api.will(path("i-0"), answer("i-0"))
         assert sorted(await way.ids(5, within=10)) == [f"e-{n}" for n in range(5)]
     assert await way.left() == {}
+
+
+async def test_a_key_that_changes_is_tried_at_once(way: Way) -> None:
+    """While the circuit is open for a refused key, a new key does not wait for the next probe, half a minute away."""
+    api = knows("i-1")
+    api.will(path("i-1"), Response(401, {}, b""))
+    refused = way.lane(api)
+    async with way.running(refused):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: refused.circuit.probe_in(time.monotonic()) > 3, within=15)
+        api.will(path("i-1"), answer("i-1"))
+        api.key = "a new one"
+        assert await way.ids(1, within=3) == ["e-1"]
+
+
+async def test_an_api_that_splits_expands(way: Way) -> None:
+    """Parts that the combined call lacks are asked for alone; from then on each is, without the combined call."""
+    api = knows("i-1")
+    items = Response(200, {}, b'{"invoice": {"id": "i-1", "invoice_items": [{"price": 1.10}]}}')
+    transactions = Response(200, {}, b'{"invoice": {"id": "i-1", "invoice_items": null, "transactions": [1.0]}}')
+    api.will(path("i-1"), items, transactions, items, transactions)
+    both = ("InvoiceItems", "Transactions")
+    async with way.running(way.lane(api, expand=both)):
+        for number in (1, 2):
+            await way.put(way.lane_queue, event(body(f"e-{number}", invoice="i-1"), number=number))
+            [came] = await way.came()
+            assert b'"invoice":{"id":"i-1","invoice_items":[{"price": 1.10}],"transactions":[1.0]}' in came.body
+            assert json.loads(came.body)["data"]["enrichment"]["missing"] == []
+    asked = [tuple(value for _, value in request.query) for request in api.requests]
+    assert asked == [both, ("Transactions",), ("InvoiceItems",), ("Transactions",)]
+
+
+async def test_a_part_that_is_refused(way: Way) -> None:
+    """A part that a call for it alone does not bring, or that is refused, is named as missing and holds nothing."""
+    api = knows("i-1")
+    items = Response(200, {}, b'{"invoice": {"id": "i-1", "invoice_items": []}}')
+    api.will(path("i-1"), items, Response(403, {}, b""), items)
+    async with way.running(way.lane(api, expand=("InvoiceItems", "Transactions", "Appointments"))):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        [came] = await way.came()
+    enrichment = json.loads(came.body)["data"]["enrichment"]
+    assert (enrichment["status"], enrichment["missing"]) == ("enriched", ["Transactions", "Appointments"])
+    assert len(api.requests) == 3
+    assert await way.left() == {}
+
+
+async def test_what_the_vendor_says_remains(way: Way) -> None:
+    """When the answer says that nothing remains of the quota, no call goes before the reset."""
+    api = knows("i-2")
+    said = {"ratelimit-remaining": "0", "ratelimit-reset": "2"}
+    api.will(path("i-1"), msgspec.structs.replace(answer("i-1"), headers=said))
+    spent = way.lane(api)
+    async with way.running(spent):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await way.came()
+        assert spent.quota.wait(time.monotonic()) > 1
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-2"), number=2))
+        assert await way.ids(1) == ["e-2"]
+    assert len(api.requests) == 2
 
 
 async def test_the_first_probe_comes_after_a_second(way: Way) -> None:

@@ -40,6 +40,10 @@ class InvoiceApi:
         self._connecting = aiohttp.ClientTimeout(total=None, sock_connect=call_seconds / 2)
         self._application_version = application_version
 
+    def key_mark(self) -> object:
+        """The key as it stands now; to be compared, never shown."""
+        return self._api_key()
+
     async def fetch(self, request: Request) -> Response:
         """Send it, and return what came back, be it an error.
 

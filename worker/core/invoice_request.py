@@ -19,10 +19,10 @@ from worker.core.errors import (
     RequestDefect,
     WorkerError,
 )
+from worker.core.quota import told
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 DEFAULT_RETRY_AFTER_SECONDS = 60.0
-MAX_RETRY_AFTER_SECONDS = 900.0
 _OK, _UNAUTHORISED, _THROTTLED = 200, 401, 429
 _CLIENT_ERRORS = range(400, 500)
 _SPEAKS_FOR_ITSELF = {_UNAUTHORISED, _THROTTLED, *range(500, 600)}  # whatever the body says
@@ -35,7 +35,7 @@ _PERMANENT: dict[int | str, type[WorkerError]] = {
 }
 # Where each part stands in the invoice. gst_parameters and dues_and_fees are no key of their own in the vendor's
 # table, so whether they came cannot be told.
-_PART = {
+PLACE = {
     "invoiceitems": "invoice_items",
     "appointments": "appointments",
     "transactions": "transactions",
@@ -75,6 +75,20 @@ def request(invoice_id: str, *, expand: tuple[str, ...]) -> Request:
     return Request(f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand))
 
 
+def merged(invoice: Invoice, other: Invoice) -> Invoice:
+    """The invoice, with what it lacks taken from another answer about it; every value byte for byte."""
+    members = _members.decode(invoice.document)
+    more = {
+        key: value
+        for key, value in _members.decode(other.document).items()
+        if bytes(value) != b"null" and bytes(members.get(key, b"null")) == b"null"
+    }
+    if not more:
+        return invoice
+    missing = tuple(part for part in invoice.missing if PLACE[part.lower()] not in more)
+    return Invoice(msgspec.json.encode(members | more), missing)
+
+
 def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
     """Read an answer.
 
@@ -109,21 +123,14 @@ def _failure(code: int | str, response: Response) -> WorkerError:
     if code == _UNAUTHORISED:
         return ApiRefusedUs("the API does not take the key (401)")
     if code == _THROTTLED:
-        return ApiThrottled(_retry_after(response.headers.get("retry-after", "")))
+        said = told(response.headers)
+        return ApiThrottled(said.retry_after_seconds or said.reset_seconds or DEFAULT_RETRY_AFTER_SECONDS)
     known = _PERMANENT.get(code)
     if known is not None:
         return known(f"the API answered code {code}")
     if code in _CLIENT_ERRORS:
         return Refused(f"the API answered code {code}")
     return ApiUnavailable(f"the API answered {f'code {code}' if isinstance(code, int) else 'an unknown error code'}")
-
-
-def _retry_after(value: str) -> float:
-    """Seconds, bounded; the default where the header is absent or is no number."""
-    text = value.strip()
-    if not (text.isascii() and text.isdecimal()):
-        return DEFAULT_RETRY_AFTER_SECONDS
-    return min(max(float(text[:9]), 1.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
@@ -133,6 +140,6 @@ def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> In
     found = bytes(members.get("id", b"null"))
     if found != b"null" and found.lower() != f'"{invoice_id}"'.lower().encode():
         raise ApiUnavailable("the API's answer holds another invoice")
-    wanted = {part: _PART[part.lower()] for part in expand if part.lower() in _PART}
+    wanted = {part: PLACE[part.lower()] for part in expand if part.lower() in PLACE}
     missing = tuple(part for part, key in wanted.items() if bytes(members.get(key, b"null")) == b"null")
     return Invoice(document, missing)

@@ -8,11 +8,14 @@ import time
 
 from worker.core.circuit import Circuit
 from worker.core.errors import ApiRefusedUs, ApiThrottled, PermanentError, TransientError, WorkerError
-from worker.core.invoice_request import Invoice, decipher, request
-from worker.core.quota import Quota
+from worker.core.expands import Expands
+from worker.core.invoice_request import Invoice, decipher, merged, request
+from worker.core.quota import Quota, told
 from worker.core.settle import defect_detail
 from worker.stages.ports import Fetches
 from worker.telemetry import api_calls, circuit_open, log
+
+KEY_LOOK_SECONDS = 1.0
 
 
 class InvoiceCalls:
@@ -28,34 +31,66 @@ class InvoiceCalls:
     def __init__(self, api: Fetches, *, source: str, expand: tuple[str, ...], quota: Quota) -> None:
         self._api = api
         self._source = source
-        self.expand = expand
+        self._expands = Expands(expand)
         self.quota = quota
         self.circuit = Circuit()
 
+    @property
+    def expand(self) -> tuple[str, ...]:
+        """The parts of an invoice that are asked for."""
+        return self._expands.parts
+
     async def circuit_closes(self) -> None:
-        """Return when the circuit is closed; until then probe."""
+        """Return when the circuit is closed; until then probe, at once where the key has changed."""
         while self.circuit.is_open:
-            await asyncio.sleep(max(self.circuit.probe_in(time.monotonic()), self.quota.wait(time.monotonic())))
+            key = self._api.key_mark()
+            while (wait := self.circuit.probe_in(time.monotonic())) > 0 and self._api.key_mark() == key:  # noqa: ASYNC110  # a file tells nobody
+                await asyncio.sleep(min(wait, KEY_LOOK_SECONDS))
             await self._probe(self.circuit.probe_invoice)
 
     async def fetch(self, invoice_id: str) -> Invoice:
-        """An invoice for events that wait for it.
+        """An invoice for events that wait for it, in one call, or in several where the source is splitting.
 
         Raises:
             WorkerError: of any kind; see core/settle.py.
         """
         try:
-            invoice = await self._call(invoice_id)
+            invoice = await self._whole(invoice_id)
         except Exception as error:
             self._note_failure(error, invoice_id)
             raise
         self._note_success()
         return invoice
 
-    async def _probe(self, invoice_id: str) -> None:
+    async def _whole(self, invoice_id: str) -> Invoice:
+        """The first call, and those for what it lacks; a part that is refused is named as missing and holds nothing."""
+        asked = self._expands.first()
+        was_splitting = self._expands.is_splitting
+        invoice = await self._call(invoice_id, ask=asked)
+        for part in self._expands.alone(asked, invoice.missing):
+            await self._turn()
+            try:
+                other = await self._call(invoice_id, ask=(part,))
+            except PermanentError:
+                continue  # told by the call
+            more = merged(invoice, other)
+            if not was_splitting:
+                self._expands.came(part, brought=part not in more.missing)
+            invoice = more
+        if self._expands.is_splitting and not was_splitting:
+            log.warning("source_splits_expands", source=self._source)
+        return invoice
+
+    async def _turn(self) -> None:
+        """Wait for a call of the quota, and spend it."""
+        while (wait := self.quota.wait(time.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it meanwhile
+            await asyncio.sleep(wait)
         self.quota.spend(time.monotonic())
+
+    async def _probe(self, invoice_id: str) -> None:
+        await self._turn()
         try:
-            await self._call(invoice_id)
+            await self._call(invoice_id, ask=self.expand)
         except PermanentError:
             self._note_success()
         except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
@@ -65,10 +100,11 @@ class InvoiceCalls:
         else:
             self._note_success()
 
-    async def _call(self, invoice_id: str) -> Invoice:
+    async def _call(self, invoice_id: str, *, ask: tuple[str, ...]) -> Invoice:
         """Call and decipher; tell quota, metrics and log how it went."""
         try:
-            response = await self._api.fetch(request(invoice_id, expand=self.expand))
+            response = await self._api.fetch(request(invoice_id, expand=ask))
+            self.quota.correct(told(response.headers), now=time.monotonic())
             invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
         except Exception as error:
             if isinstance(error, ApiThrottled):

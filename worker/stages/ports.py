@@ -34,3 +34,6 @@ class Fetches(Protocol):
             ApiUnreachable: no answer at all.
             ApiUnavailable: the answer did not come whole in time.
         """
+
+    def key_mark(self) -> object:
+        """Something that differs when the key has changed."""

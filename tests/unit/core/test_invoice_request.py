@@ -16,7 +16,7 @@ from worker.core.errors import (
     RequestDefect,
     WorkerError,
 )
-from worker.core.invoice_request import Invoice, Request, Response, decipher, request
+from worker.core.invoice_request import Invoice, Request, Response, decipher, merged, request
 
 EXPAND = ("InvoiceItems", "Transactions", "Appointments")
 
@@ -241,3 +241,27 @@ def test_letter_case_of_the_id_varies(spelling: str) -> None:
     response = invoice_answer(invoice=json.dumps({"id": spelling}).encode())
     for asked in (INVOICE_ID.upper(), INVOICE_ID.lower()):
         assert decipher(response, invoice_id=asked, expand=()).missing == ()
+
+
+def test_merged() -> None:
+    """What the first answer lacks comes from the second, every value byte for byte; what it has stays."""
+    first = Invoice(b'{"id": "i-1", "invoice_items": [{"price": 1.10}], "transactions": null}', ("Transactions",))
+    second = Invoice(b'{"id":"other","transactions":[{"amount":0.10}],"gst":{ "a": 1e2 },"appointments":null}')
+    both = merged(first, second)
+    assert both.missing == ()
+    assert both.document == (
+        b'{"id":"i-1","invoice_items":[{"price": 1.10}],"transactions":[{"amount":0.10}],"gst":{ "a": 1e2 }}'
+    )
+
+
+def test_merged_with_nothing_new() -> None:
+    """Where the second answer brings nothing, the first is handed on as it came."""
+    first = Invoice(b'{ "id": "i-1" }', ("Transactions",))
+    assert merged(first, Invoice(b'{"id":"i-1","transactions":null}')) is first
+
+
+def test_throttled_until_the_reset() -> None:
+    """429 without Retry-After waits until the vendor's reset."""
+    error = refusal(Response(429, {"ratelimit-reset": "7"}, b""))
+    assert isinstance(error, ApiThrottled)
+    assert error.retry_after == 7.0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.quota import BURST, Quota
+from worker.core.quota import BURST, MAX_WAIT_SECONDS, WINDOW_SECONDS, Quota, Told, told
 
 NOW = 1000.0
 ROUNDING = 1e-6  # seconds: what adding floats may lose
@@ -111,3 +111,86 @@ def test_a_take_over_begins_with_one_call() -> None:
     quota.pause(9, now=now)
     quota.take_over(now + 1)
     assert quota.wait(now + 1) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, Told()),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": " 12 "}, Told(remaining=0, reset_seconds=12.0)),
+        ({"ratelimit-remaining": "many", "ratelimit-reset": "-1"}, Told()),
+        ({"ratelimit-reset": "1789000000"}, Told()),
+        ({"ratelimit-limit": "30"}, Told(interval_seconds=2.0)),
+        ({"ratelimit-limit": "60;w=1;b=60"}, Told(interval_seconds=1 / 60)),
+        ({"ratelimit-limit": "60, 60;w=60"}, Told(interval_seconds=1.0)),
+        ({"api-ratelimit-limit": "120", "organization-ratelimit-limit": "40"}, Told(interval_seconds=1.5)),
+        ({"ratelimit-limit": "0"}, Told()),
+        ({"ratelimit-limit": "1;w=999999"}, Told(interval_seconds=WINDOW_SECONDS)),
+        ({"ratelimit-limit": "plenty"}, Told()),
+        ({"retry-after": "7"}, Told(retry_after_seconds=7.0)),
+        ({"retry-after": "0"}, Told(retry_after_seconds=1.0)),
+        ({"retry-after": "9" * 400}, Told(retry_after_seconds=MAX_WAIT_SECONDS)),
+        (
+            {"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT", "date": "Wed, 21 Oct 2031 07:28:00 GMT"},
+            Told(retry_after_seconds=30.0),
+        ),
+        (
+            {"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT", "date": "Wed, 21 Oct 2031 08:28:00 GMT"},
+            Told(retry_after_seconds=1.0),
+        ),
+        ({"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT"}, Told()),
+        ({"retry-after": "Wed, 21 Oct 2031 07:28:30 -0000", "date": "Wed, 21 Oct 2031 07:28:00 GMT"}, Told()),
+    ],
+    ids=str,
+)
+def test_what_the_headers_say(headers: dict[str, str], expected: Told) -> None:
+    """Every header is optional; what it cannot mean counts as absent, and nothing exceeds its bound."""
+    assert told(headers) == expected
+
+
+def test_nothing_remains() -> None:
+    """Others spend from the same quota: when the vendor says that nothing remains, nothing goes until the reset."""
+    quota = Quota(calls_per_minute=60, now=NOW)
+    quota.correct(Told(remaining=0, reset_seconds=20.0), now=NOW + 30)
+    assert quota.wait(NOW + 30) == pytest.approx(20.0)
+    assert quota.tokens(NOW + 50) == 1.0
+    assert quota.remaining == 0
+
+
+def test_nothing_remains_and_nobody_says_how_long() -> None:
+    """Without a reset the vendor's whole window is waited."""
+    quota = Quota(calls_per_minute=60, now=NOW)
+    quota.correct(Told(remaining=0), now=NOW)
+    assert quota.wait(NOW) == WINDOW_SECONDS
+
+
+def test_less_remains_than_was_saved_up() -> None:
+    """What was saved up is worth no more than the vendor says remains."""
+    quota = Quota(calls_per_minute=60, now=NOW)
+    quota.correct(Told(remaining=3, reset_seconds=20.0), now=NOW + 60)
+    assert quota.tokens(NOW + 60) == 3.0
+    assert quota.wait(NOW + 60) == 0.0
+
+
+def test_the_vendors_limit_slows_and_never_hastens() -> None:
+    """A limit below the configured pace counts while it is told; one above it changes nothing."""
+    quota = Quota(calls_per_minute=60, now=NOW)
+    quota.correct(Told(interval_seconds=2.0), now=NOW)
+    quota.spend(NOW)
+    assert (quota.wait(NOW), quota.calls_per_minute) == (2.0, 30.0)
+    quota.correct(Told(interval_seconds=0.1), now=NOW)
+    assert (quota.wait(NOW), quota.calls_per_minute) == (1.0, 60.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after", "date"]),
+        st.text(max_size=20) | st.integers(-1, 10**12).map(str),
+    )
+)
+def test_no_header_stops_us_for_long(headers: dict[str, str]) -> None:
+    """Whatever a header says, the next call goes within a quarter of an hour."""
+    quota = Quota(calls_per_minute=60, now=NOW)
+    quota.correct(told(headers), now=NOW)
+    assert quota.wait(NOW) <= MAX_WAIT_SECONDS
