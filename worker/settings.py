@@ -348,8 +348,17 @@ def _check(settings: Settings) -> None:
     for name, downstream in settings.downstream.items():
         if downstream.max_bytes is not None and downstream.max_bytes < 1:
             raise WrongSettings(f"downstream.{name}.max_bytes = {downstream.max_bytes}: must be at least 1")
-    for url in settings.broker.url.given:
+    _check_urls(settings.broker)
+
+
+def _check_urls(broker: Broker) -> None:
+    for url in broker.url.given:
         broker_urls(url)
+    for url in broker.management_url.given:
+        if not re.fullmatch(r"https?://[^/?#\s]+([/?]\S*)?", url):
+            raise WrongSettings(
+                "broker.management_url is no HTTP URL: wanted is http://user:password@host:15672, or https://"
+            )
 
 
 def broker_urls(text: str) -> tuple[str, ...]:

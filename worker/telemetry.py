@@ -20,7 +20,7 @@ EVENTS: Final = frozenset(
         # broker
         "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
         "properties_undecodable", "topology_declared", "topology_broken",
-        "topology_restored", "topology_unseen", "bindings_unverified", "state_unpublished",
+        "topology_restored", "topology_unseen", "arguments_unverified", "bindings_unverified", "state_unpublished",
         # door
         "door_listening", "door_refused", "door_accepted", "door_unavailable", "source_insecure",
         # consumers

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import Hand, topology_of
 from worker.adapters import broker_topology
-from worker.adapters.broker_topology import Difference
+from worker.core.differences import Difference
 from worker.core.errors import TopologyMismatch
 from worker.core.messages import Outgoing
 from worker.core.topology import Binding, Exchange, Names, Queue, Topology

@@ -7,12 +7,12 @@ queue is missing only to those who ask passively (404). Both close the channel; 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import aiormq.exceptions
-import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
+from worker.core.differences import Difference, missing, refused
 from worker.core.errors import TopologyMismatch
 from worker.core.topology import Exchange, Queue, Topology
 from worker.telemetry import log
@@ -20,25 +20,34 @@ from worker.telemetry import log
 NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """One thing that the broker has not as declared."""
+async def compare(
+    connection: AbstractConnection, topology: Topology, *, passive: bool = False, where_allowed: bool = False
+) -> list[Difference]:
+    """What is missing or different.
 
-    kind: Literal["exchange", "queue"]
-    name: str
-    state: Literal["missing", "different"]
-    detail: str
-    ours: bool = True
-
-
-async def compare(connection: AbstractConnection, topology: Topology, *, passive: bool = False) -> list[Difference]:
-    """What is missing or different; `passive` asks only for what is missing, which needs no right to configure."""
+    Args:
+        connection: to the broker.
+        topology: what must be there.
+        passive: ask only for what is missing, which needs no right to configure.
+        where_allowed: the first refusal of that right ends the asking for what is different, not the comparison.
+    """
     asker = _Asker(connection)
     found: list[Difference] = []
     things: list[Exchange | Queue] = [*topology.exchanges, *topology.queues]
     for thing in things:
-        difference = await _difference(asker, thing, passive=passive)
-        if difference is not None:
-            found.append(difference)
+        if await asker.refusal(_question(thing, passive=True)) is not None:
+            found.append(missing(thing))
+        elif not passive and (isinstance(thing, Exchange) or thing.ours):
+            try:
+                refusal = await asker.refusal(_question(thing, passive=False))
+            except _NoRight:
+                if not where_allowed:
+                    raise
+                passive = True
+                log.debug("arguments_unverified")
+                continue
+            if refusal is not None:
+                found.append(refused(thing, str(refusal)))
     await asker.close()
     return found
 
@@ -67,14 +76,15 @@ async def declare(connection: AbstractConnection, topology: Topology) -> int:
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> None:
-    """Ask passively whether every exchange and queue is there, and bind them anew where the broker lets us.
+    """Ask whether every exchange and queue is there, and, where the broker lets us, is as declared; bind them anew.
 
-    Whether a binding is there the broker tells nobody over AMQP; binding again changes nothing where it is.
+    Nothing is made: a question for the arguments of what is there makes nothing either. Whether a binding is there
+    the broker tells nobody over AMQP; binding again changes nothing where it is.
 
     Raises:
-        TopologyMismatch: something is missing.
+        TopologyMismatch: something is missing or different.
     """
-    _refuse(await compare(connection, topology, passive=True))
+    _refuse(await compare(connection, topology, where_allowed=True))
     try:
         async with connection.channel() as channel:
             await _bind(channel, topology)
@@ -120,8 +130,13 @@ def _refuse(differences: Sequence[Difference]) -> None:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         detail = f": {first.detail}" if first.detail else ""
         raise TopologyMismatch(
-            f"{first.kind} {first.name} is {first.state}{detail}{more}; see `zenoti-ingest topology plan`"
+            f"{first.kind} {first.name} is {first.state}{detail}{more}; "
+            "`zenoti-ingest topology plan` shows all, and what to do"
         )
+
+
+class _NoRight(TopologyMismatch):
+    """The broker refuses to answer this user (403)."""
 
 
 class _Asker:
@@ -140,7 +155,9 @@ class _Asker:
         except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelPreconditionFailed) as refusal:
             self._channel = None
             return refusal
-        except aiormq.exceptions.ChannelClosed as error:  # 403, 405
+        except aiormq.exceptions.ChannelAccessRefused as error:
+            raise _NoRight(f"the broker does not let us look: {error}") from error
+        except aiormq.exceptions.ChannelClosed as error:  # 405
             raise TopologyMismatch(f"the broker does not let us look: {error}") from error
         return None
 
@@ -149,24 +166,10 @@ class _Asker:
             await self._channel.close()
 
 
-async def _difference(asker: _Asker, thing: Exchange | Queue, *, passive: bool) -> Difference | None:
-    is_queue = isinstance(thing, Queue)
-    kind: Literal["exchange", "queue"] = "queue" if is_queue else "exchange"
-    ours = thing.ours if isinstance(thing, Queue) else True
-
-    def ask(*, passive: bool) -> Callable[[AbstractChannel], Awaitable[Any]]:
-        if isinstance(thing, Queue):
-            return lambda channel: _declare_queue(channel, thing, passive=passive)
-        return lambda channel: _declare_exchange(channel, thing, passive=passive)
-
-    if await asker.refusal(ask(passive=True)) is not None:
-        return Difference(
-            kind, thing.name, "missing", "" if ours else "it is the downstream's own (declare = false)", ours
-        )
-    if passive or not ours:
-        return None
-    refusal = await asker.refusal(ask(passive=False))
-    return None if refusal is None else Difference(kind, thing.name, "different", str(refusal)[:300], ours)
+def _question(thing: Exchange | Queue, *, passive: bool) -> Callable[[AbstractChannel], Awaitable[Any]]:
+    if isinstance(thing, Queue):
+        return lambda channel: _declare_queue(channel, thing, passive=passive)
+    return lambda channel: _declare_exchange(channel, thing, passive=passive)
 
 
 async def _declare_exchange(channel: AbstractChannel, exchange: Exchange, *, passive: bool) -> None:

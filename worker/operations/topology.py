@@ -1,33 +1,37 @@
-"""`topology plan | apply | export`: the declared topology and the broker's."""
+"""`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
 
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from worker.adapters import broker_topology
-from worker.app import full_topology, secret_of
+from worker.adapters import broker_topology, management
+from worker.app import full_topology, names_of, secret_of
+from worker.core.differences import Difference, joined, of_seen
+from worker.core.migration import with_migration
 from worker.core.topology import definitions
 from worker.operations.link import connected
 from worker.operations.terminal import document, say, show, table
 from worker.settings import Settings, broker_urls
 
 WITHIN_SECONDS = 60.0
+SHOWN = 3
+UNSEEN = (
+    "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
+    "only RabbitMQ's management API tells them; set broker.management_url"
+)
 
 
 async def plan(settings: Settings, *, as_json: bool) -> int:
-    """Compare; 0 where both are the same, 1 where they differ."""
-    found: list[broker_topology.Difference] = []
+    """Compare; 0 where both are the same, 1 where they differ.
 
-    async def compare(connection: AbstractConnection) -> None:
-        found.extend(await broker_topology.compare(connection, full_topology(settings)))
-
-    async with connected(settings, name="topology plan") as link:
-        await link.use(compare, within=WITHIN_SECONDS)
+    Raises:
+        BrokerUnavailable: the broker, or a configured management API, does not answer.
+    """
+    found = await _compare(settings)
+    unseen = None if settings.broker.management_url else UNSEEN
     if as_json:
-        document({"same": not found, "differences": found})
-    elif found:
-        show(table(["kind", "name", "is", "detail"], [(d.kind, d.name, d.state, d.detail) for d in found]))
+        document({"same": not found, "differences": found, "unseen": unseen})
     else:
-        say("The broker has every exchange and queue as declared.")
+        _tell(found, unseen)
     return 1 if found else 0
 
 
@@ -53,7 +57,45 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
 
 async def export(settings: Settings) -> int:
     """Print RabbitMQ definitions."""
-    first = secret_of("broker.url", settings.broker.url).texts()[0]
-    vhost = URL(broker_urls(first)[0]).path.removeprefix("/") or "/"
-    document(definitions(full_topology(settings), vhost=vhost))
+    document(definitions(full_topology(settings), vhost=_vhost(_broker(settings))))
     return 0
+
+
+async def _compare(settings: Settings) -> list[Difference]:
+    names, topology, at = names_of(settings), full_topology(settings), _broker(settings)
+    found: list[Difference] = []
+
+    async def compare(connection: AbstractConnection) -> None:
+        found.extend(await broker_topology.compare(connection, topology))
+
+    async with connected(settings, name="topology plan") as link:
+        await link.use(compare, within=WITHIN_SECONDS)
+    if settings.broker.management_url:
+        url = secret_of("broker.management_url", settings.broker.management_url).texts()[0]
+        seen = await management.look(url, vhost=_vhost(at), user=at.user or "guest", password=at.password or "guest")
+        found = joined(found, of_seen(topology, seen, names))
+    return [with_migration(difference, names, vhost=_vhost(at)) for difference in found]
+
+
+def _tell(found: list[Difference], unseen: str | None) -> None:
+    if found:
+        show(table(["kind", "name", "is", "detail"], [(d.kind, d.name, d.state, d.detail) for d in found]))
+        say("What to do (docs/topology.md has it at length):")
+        for text in dict.fromkeys(d.migrate for d in found):
+            names = [d.name for d in found if d.migrate == text]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            say(f"- {', '.join(names[:SHOWN])}{more}:\n  {text}")
+    elif unseen:
+        say("The broker has every exchange and queue as declared.")
+    else:
+        say("The broker has every exchange, queue and binding as declared, and nothing beside them.")
+    if unseen:
+        say(f"Not seen: {unseen}.")
+
+
+def _broker(settings: Settings) -> URL:
+    return URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])
+
+
+def _vhost(url: URL) -> str:
+    return url.path.removeprefix("/") or "/"
