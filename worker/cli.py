@@ -11,7 +11,7 @@ from typing import Any
 from worker import __version__, telemetry
 from worker.app import run_consume, run_intake
 from worker.core.errors import WorkerError, WrongSettings
-from worker.operations import check, dead, simulate, status, topology
+from worker.operations import check, dead, simulate, status, status_watch, topology
 from worker.settings import CONFIG_ENV, Settings, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         fmt = settings.log.format or ("console" if sys.stderr.isatty() else "json")
         # A command that a person waits for speaks on stdout; its logs are for when something is wrong.
         level = "warning" if settings.log.level == "info" and not arguments.daemon else settings.log.level
+        if arguments.watch:  # it shows itself what is wrong; a line of log would break the page
+            level = "error"
         telemetry.configure(level=level, fmt=fmt)
         return asyncio.run(_run(command, settings, arguments))
     except WrongSettings as error:
@@ -64,7 +66,7 @@ async def _run(command: Command, settings: Settings, arguments: argparse.Namespa
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     work = asyncio.ensure_future(command(settings, arguments, stop))
-    if arguments.daemon:
+    if arguments.daemon or arguments.watch:
         return await work
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +102,9 @@ async def _check(settings: Settings, arguments: argparse.Namespace, _: asyncio.E
     return await check.check(settings, as_json=arguments.json)
 
 
-async def _status(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+async def _status(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    if arguments.watch:
+        return await status_watch.watch(settings, stop)
     return await status.status(settings, as_json=arguments.json)
 
 
@@ -151,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     consume = _add(commands, "consume", _consume, "the consumers", daemon=True)
     consume.add_argument("--stage", choices=sorted(_STAGES), default="all")
     _json(_add(commands, "check", _check, "try configuration, broker, spool directory and API key"))
-    _json(_add(commands, "status", _status, "depths, daemons, backlog, dead letters"))
+    _add_status(commands)
     _add_topology(commands)
     _add_dead(commands)
     _add_simulate(commands)
@@ -160,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(commands: Any, name: str, command: Command, text: str, *, daemon: bool = False) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    made.set_defaults(command=command, daemon=daemon)
+    made.set_defaults(command=command, daemon=daemon, watch=False)
     # Given after the command too, where people write it; SUPPRESS keeps what stood before the command.
     made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return made
@@ -168,6 +172,13 @@ def _add(commands: Any, name: str, command: Command, text: str, *, daemon: bool 
 
 def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def _add_status(commands: Any) -> None:
+    made = _add(commands, "status", _status, "what is wrong, depths, daemons, backlog, dead letters")
+    how = made.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="again and again, on a terminal, until Ctrl-C")
+    how.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
 def _add_topology(commands: Any) -> None:

@@ -1,0 +1,99 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.state import DaemonState
+from schemas.status import Backlog, Depth, SourceStatus
+from worker.core.alarms import alarms
+from worker.core.topology import Names
+
+NAMES = Names("zenoti")
+QUEUES = {
+    "zenoti.raw.main": Depth(0, 1),
+    "zenoti.enrich.main.0": Depth(0, 2),
+    "zenoti.dead": Depth(0, 0),
+    "zenoti.unrouted": Depth(0, 0),
+    "zenoti.out.crm": Depth(5, 1),
+    "theirs": Depth(0, 0),
+}
+SOURCE = SourceStatus(
+    seconds_since_last_event=1.0,
+    circuit="closed",
+    failures=0,
+    calls_saved=3.0,
+    calls_in_flight=0,
+    backlog=Backlog(events=59, invoices=0, calls_at_most=59, calls_per_minute=1, minutes_at_most=59),
+)
+
+
+def daemon(name: str, *, ready: bool = True, detail: str = "") -> DaemonState:
+    """A daemon's last word."""
+    return DaemonState(
+        daemon=name, instance=f"host-{name}", version="1", started_at="", at="", ready=ready, detail=detail
+    )
+
+
+def told(**other: Any) -> list[tuple[str, str]]:
+    """The alarms of an installation that is well but for what is given."""
+    well: dict[str, Any] = {
+        "names": NAMES,
+        "queues": QUEUES,
+        "daemons": [daemon("intake"), daemon("consume")],
+        "sources": {"main": SOURCE},
+        "dead_letters": 0,
+    }
+    return [(alarm.level, alarm.text) for alarm in alarms(**(well | other))]
+
+
+def test_all_is_well() -> None:
+    """Work that is under way, a receiver that reads, an empty queue that nobody reads: no alarm."""
+    assert told() == []
+    assert told(queues={}) == []
+
+
+@pytest.mark.parametrize(
+    ("queue", "depth", "level", "words"),
+    [
+        ("zenoti.raw.main", Depth(None, None), "wrong", "missing: zenoti.raw.main: `zenoti-ingest topology plan`"),
+        ("zenoti.raw.main", Depth(7, 0), "wrong", "nobody reads zenoti.raw.main, 7 wait"),
+        ("zenoti.enrich.main.0", Depth(0, 0), "wrong", "nobody reads zenoti.enrich.main.0"),
+        ("zenoti.unrouted", Depth(2, 0), "look", "2 event(s) that no downstream wanted"),
+        ("zenoti.out.crm", Depth(3, 0), "look", "3 event(s) wait in zenoti.out.crm, and nobody reads it"),
+        ("theirs", Depth(3, 0), "look", "3 event(s) wait in theirs"),
+    ],
+)
+def test_a_queue(queue: str, depth: Depth, level: str, words: str) -> None:
+    """A queue that is missing, or that nobody reads though it must be read, is told."""
+    ((found, text),) = told(queues=QUEUES | {queue: depth})
+    assert found == level
+    assert text.startswith(words)
+
+
+def test_daemons() -> None:
+    """A daemon that is silent or not ready is told; without any consumer its queues are not told one by one."""
+    assert told(daemons=[daemon("consume")]) == [("wrong", "no intake has said anything lately: is one running?")]
+    unread = QUEUES | {"zenoti.raw.main": Depth(9, 0)}
+    assert told(daemons=[daemon("intake")], queues=unread) == [
+        ("wrong", "no consume has said anything lately: is one running?")
+    ]
+    unready = [daemon("intake"), daemon("consume", ready=False, detail="topology: missing: x")]
+    assert told(daemons=unready) == [("wrong", "consume host-consume is not ready: topology: missing: x")]
+
+
+def test_sources() -> None:
+    """An open circuit, and calls that take an hour or more."""
+    is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5)
+    ((level, text),) = told(sources={"main": is_open})
+    assert (level, text.split(":")[0]) == ("wrong", "circuit of main is open after 5 failed call(s)")
+    long = Backlog(events=9000, invoices=0, calls_at_most=9000, calls_per_minute=60, minutes_at_most=150)
+    assert told(sources={"main": msgspec.structs.replace(SOURCE, backlog=long)}) == [
+        ("look", "main: up to 9000 calls wait, 2.5 h at 60 a minute")
+    ]
+
+
+def test_what_is_wrong_stands_first() -> None:
+    """Dead letters are to be looked at, after all that is wrong."""
+    found = told(dead_letters=3, daemons=[daemon("intake")], queues=QUEUES | {"zenoti.unrouted": Depth(1, 0)})
+    assert [level for level, _ in found] == ["wrong", "look", "look"]
+    assert found[1][1] == "3 dead letter(s): `zenoti-ingest dead list`"

@@ -1,0 +1,101 @@
+"""The page that `status` shows, as text."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from schemas.state import DaemonState
+from schemas.status import Alarm, Backlog, Depth, SourceStatus, Status
+from worker.operations.status_view import render
+
+DAEMON = DaemonState(daemon="intake", instance="host-7", version="1", started_at="", at="", ready=True, admin_port=9090)
+SOURCE = SourceStatus(
+    seconds_since_last_event=200.0,
+    circuit="open",
+    failures=5,
+    calls_saved=0.5,
+    calls_in_flight=2,
+    backlog=Backlog(events=12_345, invoices=7, calls_at_most=12_000, calls_per_minute=60, minutes_at_most=200),
+)
+FOUND = Status(
+    at="2031-05-06T17:08:10.000001Z",
+    version="0.1.0",
+    alarms=[Alarm("wrong", "the circuit [red]is open"), Alarm("look", "letters")],
+    queues={"zi.raw.main": Depth(1200, 1), "zi.dead": Depth(3, 0), "theirs": Depth(None, None)},
+    daemons=[DAEMON, msgspec.structs.replace(DAEMON, instance="host-8", ready=False, detail="broker: gone")],
+    sources={"main": SOURCE},
+    dead_letters={"malformed": 3},
+    dead_letters_total=3,
+    unrouted=0,
+)
+
+
+def shown(found: Status | None, **how: Any) -> str:
+    """The page as it would be printed, without colours."""
+    console = Console(width=150, force_terminal=False, highlight=False)
+    with console.capture() as captured:
+        console.print(render(found, prefix="zi", **how))
+    return captured.get()
+
+
+def test_what_is_wrong_is_first() -> None:
+    """Alarms stand above all tables, nothing in them is taken for markup; then sources, queues, daemons, letters."""
+    text = shown(FOUND)
+    order = ["✗ the circuit [red]is open", "! letters", "12,345", "3 min ago", "3.3 h", "1,200", "missing", "host-8"]
+    places = [text.index(word) for word in order[:2]] + [text.index("source")]
+    assert places == sorted(places)
+    assert all(word in text for word in [*order, "broker: gone", "dead letters: 3  malformed 3"])
+    assert "zi.raw.main" not in text, "the prefix stands in the heading alone"
+
+
+def test_all_is_well() -> None:
+    """Without alarms the page says so; what nobody has told is a dash."""
+    unknown = SourceStatus(
+        seconds_since_last_event=None,
+        circuit=None,
+        failures=0,
+        calls_saved=None,
+        calls_in_flight=0,
+        backlog=Backlog(events=0, invoices=0, calls_at_most=0, calls_per_minute=60, minutes_at_most=0),
+    )
+    changes: dict[str, Any] = {"alarms": [], "sources": {"main": unknown}, "dead_letters": {}, "dead_letters_total": 0}
+    text = shown(msgspec.structs.replace(FOUND, **changes))
+    assert "✓ all is well" in text
+    assert "no dead letters" in text
+    assert "None" not in text
+
+
+def test_what_has_changed_since_the_look_before() -> None:
+    """Beside a depth stands by how much it has changed; not where it has not, or was not there."""
+    before = msgspec.structs.replace(FOUND, queues={"zi.raw.main": Depth(1000, 1), "zi.dead": Depth(4, 0)})
+    text = shown(FOUND, before=before)
+    assert "+200" in text
+    assert "-1" in text
+    assert "+" not in shown(FOUND, before=FOUND)
+
+
+def test_a_broker_that_is_away() -> None:
+    """It is told, whether something was seen before or nothing; what was seen is called old, its alarms left out."""
+    assert "the broker cannot be asked: gone" in shown(None, away="gone")
+    text = shown(FOUND, away="gone")
+    assert "what follows is old" in text
+    assert "1,200" in text
+    assert "the circuit" not in text
+
+
+def test_too_many_letters_to_read() -> None:
+    """Where the letters were only counted, the page says so and how to see them."""
+    text = shown(msgspec.structs.replace(FOUND, dead_letters={}, dead_letters_total=100_000))
+    assert "dead letters: 100,000  too many to read" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.0, "0 s ago"), (119, "119 s ago"), (7199, "120 min ago"), (86_400, "24.0 h"), (2e5, "2.3 d")],
+)
+def test_lengths_of_time(seconds: float, words: str) -> None:
+    """A length of time is told in the unit that one would use."""
+    source = msgspec.structs.replace(SOURCE, seconds_since_last_event=seconds)
+    assert words in shown(msgspec.structs.replace(FOUND, sources={"main": source}))

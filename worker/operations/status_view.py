@@ -1,0 +1,151 @@
+"""What `status` shows to a person: what is wrong first, then sources, queues, daemons. Nothing here looks or waits."""
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from schemas.status import Depth, Status
+
+_WIDE = 160  # off a terminal, as wide as the widest table needs
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def show(found: Status, *, prefix: str) -> None:
+    """Print it; colours only on a terminal."""
+    console = Console(highlight=False)
+    whole = render(found, prefix=prefix)
+    console.print(whole) if console.is_terminal else Console(highlight=False, width=_WIDE).print(whole)
+
+
+def render(found: Status | None, *, prefix: str, before: Status | None = None, away: str = "") -> RenderableType:
+    """The page.
+
+    Args:
+        found: what was seen last; None: nothing yet.
+        prefix: of the names, left out in the tables.
+        before: the look before it, for what has changed since.
+        away: what stands against looking now; the page then tells that it is old.
+    """
+    parts: list[RenderableType] = [_heading(found, prefix)]
+    if away:
+        parts.append(
+            Text(f" ✗ the broker cannot be asked: {away}" + ("; what follows is old" if found else ""), "bold red")
+        )
+    if found is None:
+        return Group(*parts)
+    if not away:
+        parts.extend(_alarms(found))
+    parts += [_sources(found), _queues(found, before, prefix), _daemons(found), _letters(found)]
+    return Group(*parts)
+
+
+def _heading(found: Status | None, prefix: str) -> Text:
+    at = f"  {found.version}  {found.at[:19].replace('T', ' ')} UTC" if found else ""
+    return Text.assemble(("zenoti-ingest", "bold"), f"  {prefix}{at}")
+
+
+def _alarms(found: Status) -> Iterable[Text]:
+    if not found.alarms:
+        return [Text(" ✓ all is well", "green")]
+    marks = {"wrong": (" ✗ ", "bold red"), "look": (" ! ", "yellow")}
+    return [Text(marks[alarm.level][0] + alarm.text, marks[alarm.level][1]) for alarm in found.alarms]
+
+
+def _sources(found: Status) -> Table:
+    made = _table(
+        "source", "last event", "circuit", "calls saved", "in flight", "events waiting", "invoices", "at most"
+    )
+    for name, source in found.sources.items():
+        circuit = Text(
+            source.circuit or "-", "bold red" if source.circuit == "open" else "green" if source.circuit else "dim"
+        )
+        last = source.seconds_since_last_event
+        backlog = source.backlog
+        made.add_row(
+            name,
+            "-" if last is None else f"{_span(last)} ago",
+            circuit,
+            "-" if source.calls_saved is None else f"{source.calls_saved:g}",
+            _count(source.calls_in_flight),
+            _count(backlog.events),
+            _count(backlog.invoices),
+            _span(backlog.minutes_at_most * _MINUTE) if backlog.calls_at_most else "-",
+        )
+    return made
+
+
+def _queues(found: Status, before: Status | None, prefix: str) -> Table:
+    made = _table("queue", "ready", "change", "consumers")
+    for name, depth in found.queues.items():
+        made.add_row(
+            name.removeprefix(f"{prefix}."), _ready(name, depth, prefix), _change(name, depth, before), _readers(depth)
+        )
+    return made
+
+
+def _ready(name: str, depth: Depth, prefix: str) -> Text:
+    if depth.ready is None:
+        return Text("missing", "bold red")
+    is_bad = name in (f"{prefix}.dead", f"{prefix}.unrouted")
+    return Text(f"{depth.ready:,}", ("yellow" if is_bad else "bold") if depth.ready else "dim")
+
+
+def _change(name: str, depth: Depth, before: Status | None) -> Text:
+    then = before.queues[name].ready if before and name in before.queues else None
+    if then is None or depth.ready is None or then == depth.ready:
+        return Text("")
+    return Text(f"{depth.ready - then:+,}", "yellow" if depth.ready > then else "green")
+
+
+def _readers(depth: Depth) -> Text:
+    return Text("" if depth.consumers is None else str(depth.consumers), "" if depth.consumers else "dim")
+
+
+def _daemons(found: Status) -> Table:
+    made = _table("daemon", "instance", "version", "admin port", "state")
+    for daemon in found.daemons:
+        how = Text("ready", "green") if daemon.ready else Text(daemon.detail or "not ready", "bold red")
+        made.add_row(daemon.daemon, daemon.instance, daemon.version, str(daemon.admin_port), how)
+    return made
+
+
+def _letters(found: Status) -> Text:
+    total = found.dead_letters_total
+    if not total:
+        return Text("no dead letters", "dim")
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.dead_letters.items())
+    return Text(
+        f"dead letters: {total:,}  {reasons or 'too many to read at each look: `zenoti-ingest dead list`'}", "yellow"
+    )
+
+
+def _table(*headings: str) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        is_number = heading in {
+            "ready",
+            "change",
+            "consumers",
+            "calls saved",
+            "in flight",
+            "events waiting",
+            "invoices",
+        }
+        made.add_column(heading, justify="right" if is_number else "left", no_wrap=number == 0)
+    return made
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "0"
+
+
+def _span(seconds: float) -> str:
+    """A length of time as one says it."""
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.1f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.1f} d"
