@@ -13,7 +13,7 @@ from worker.core.differences import Difference, role
 from worker.core.topology import Names
 
 _APPLY = "`zenoti-ingest topology apply` declares and binds what is missing"
-_AWAY = "restart the intakes with the new configuration (they spool while their part differs)"
+_AWAY = "restart the intakes with the new configuration (they publish nothing while their part differs)"
 _ANEW = "look that `rabbitmqctl list_queues{p} name messages` shows {name} at 0; `rabbitmqctl delete_queue{p} {name}`; "
 _ANEW += "`zenoti-ingest topology apply`; start the new consumers"
 
