@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check schemas format lock clean
+.PHONY: help install run demo test check chaos schemas format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -27,6 +27,9 @@ demo: $(STAMP) ## the same journey, checked; ends by itself
 
 test: $(STAMP) ## all tests, on a real RabbitMQ
 	@$(WITH_BROKER) $(BIN)/pytest $(ARGS)
+
+chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 RABBITMQ=folder ARGS=…
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
 
 check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

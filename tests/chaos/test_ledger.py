@@ -1,0 +1,141 @@
+"""The suite is as honest as its ledger: what is lost, wrong or doubled must show."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import invoice_document
+from tests.chaos.events import ALL, GUESTS, INVOICES, Event
+from tests.chaos.ledger import FRAME_POISON, Ledger
+
+GUEST = Event("g-1", b'{"event_id":"g-1","price":0.10}', frozenset({ALL, GUESTS}))
+INVOICE = Event("i-1", b'{"event_id":"i-1"}', frozenset({ALL, INVOICES}), "invoice-1")
+POISON = Event("p-1", b'{"event_id":"p-1",', frozenset())
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """A guest, an invoice and a malformed body, all of them accepted."""
+    made = Ledger()
+    for event in (GUEST, INVOICE, POISON):
+        made.offer(event)
+        made.accept(event)
+    return made
+
+
+def out(event: Event, *, status: str = "", **more: Any) -> bytes:
+    """The event as it comes out."""
+    status = status or ("enriched" if event.invoice_id else "not_applicable")
+    enrichment = {"status": status, "reason": None, "fetched_at": "2031-05-06T17:08:11Z"}
+    told = {"id": event.id, "receivedat": "2031-05-06T17:08:10Z", "data": {"enrichment": enrichment}, **more}
+    invoice = invoice_document(event.invoice_id) if event.invoice_id else b"null"
+    return json.dumps(told).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
+
+
+def deliver(ledger: Ledger) -> None:
+    """Everything where it belongs."""
+    for event in (GUEST, INVOICE):
+        for queue in event.queues:
+            ledger.arrive(queue, out(event))
+    ledger.bury(POISON.body, {"reason": "malformed"})
+
+
+def test_all_is_well(ledger: Ledger) -> None:
+    """Everything in every queue bound for it, the malformed body among the dead letters: the promise is kept."""
+    assert ledger.unsettled == 3
+    deliver(ledger)
+    found = ledger.settlement()
+    assert ledger.unsettled == 0
+    assert found.ok
+    assert found.accepted == 3
+    assert found.poisoned == 1
+    assert found.deliveries == {ALL: 2, GUESTS: 1, INVOICES: 1}
+    assert set(found.duplicates.values()) == {0}
+
+
+def test_one_queue_lacking_is_a_loss(ledger: Ledger) -> None:
+    """An event that came to one of its two queues is lost; so is a malformed body that is no dead letter."""
+    ledger.arrive(ALL, out(GUEST))
+    ledger.arrive(ALL, out(INVOICE))
+    ledger.arrive(INVOICES, out(INVOICE))
+    found = ledger.settlement()
+    assert not found.ok
+    assert found.lost == {"g-1": f"not in {GUESTS}", "p-1": "not among the dead letters"}
+
+
+def test_an_arrival_before_the_answer_counts() -> None:
+    """The door's 202 may come after the event has come out."""
+    ledger = Ledger()
+    ledger.offer(GUEST)
+    for queue in GUEST.queues:
+        ledger.arrive(queue, out(GUEST))
+    ledger.accept(GUEST)
+    assert ledger.unsettled == 0
+
+
+def test_what_was_not_accepted_is_not_owed() -> None:
+    """An event without a 202 may be lost."""
+    ledger = Ledger()
+    ledger.offer(GUEST)
+    assert ledger.settlement().ok
+
+
+def test_duplicates_are_counted_but_not_the_readers_own(ledger: Ledger) -> None:
+    """A second delivery is a duplicate, unless the broker says that this reader may have had it before."""
+    deliver(ledger)
+    ledger.arrive(ALL, out(GUEST))
+    ledger.arrive(ALL, out(GUEST), again=True)
+    found = ledger.settlement()
+    assert found.duplicates == {ALL: 1, GUESTS: 0, INVOICES: 0}
+    assert found.ok
+
+
+@pytest.mark.parametrize(
+    ("queue", "body"),
+    [
+        pytest.param(INVOICES, out(GUEST), id="in a queue that it is not meant for"),
+        pytest.param(ALL, out(Event("x", b"{}", frozenset())), id="an event that nobody sent"),
+        pytest.param(ALL, out(GUEST).replace(b"0.10", b"0.1"), id="a body that was written anew"),
+        pytest.param(ALL, out(GUEST, status="skipped"), id="a guest with another status"),
+        pytest.param(ALL, out(INVOICE, status="failed"), id="an invoice not enriched"),
+        pytest.param(ALL, out(INVOICE).replace(b'"id":"invoice-1"', b'"id":"invoice-2"'), id="another's invoice"),
+        pytest.param(ALL, out(INVOICE, receivedat="2031-05-06T17:08:12Z"), id="an invoice read too early"),
+        pytest.param(ALL, b"\xff", id="no JSON"),
+    ],
+)
+def test_wrong_deliveries_show(ledger: Ledger, queue: str, body: bytes) -> None:
+    """What comes out otherwise than it should is told."""
+    deliver(ledger)
+    ledger.arrive(queue, body)
+    assert len(ledger.settlement().wrong) == 1
+    assert not ledger.settlement().ok
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(GUEST.body, "attempts-exhausted", id="a good event"),
+        pytest.param(POISON.body, "defect", id="the malformed body, for another reason"),
+        pytest.param(b"{}", "malformed", id="nobody's"),
+        pytest.param(FRAME_POISON, "refused", id="the unreadable message, for another reason"),
+    ],
+)
+def test_wrong_dead_letters_show(ledger: Ledger, body: bytes, reason: str) -> None:
+    """A dead letter that should not be is told, and is not counted as lost as well."""
+    deliver(ledger)
+    ledger.bury(body, {"reason": reason})
+    found = ledger.settlement()
+    assert len(found.wrong) == 1
+    assert not found.lost
+
+
+def test_unreadable_messages_are_owed(ledger: Ledger) -> None:
+    """Each unreadable message must come to the dead letters, be it by the broker's delivery limit."""
+    deliver(ledger)
+    ledger.frame_poison()
+    assert ledger.unsettled == 1
+    assert not ledger.settlement().ok
+    ledger.bury(FRAME_POISON, {})
+    assert ledger.unsettled == 0
+    assert ledger.settlement().ok
