@@ -48,7 +48,7 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
             standing,
             faults,
             seconds=60 * options.minutes,
-            count=options.faults,
+            count=int(10 * options.minutes) if options.faults is None else options.faults,
             at_once=options.at_once,
             say=say,
         )
@@ -69,11 +69,11 @@ def say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break things, and count the events.")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults strike (default 2)")
-    parser.add_argument("--faults", type=int, default=0, help="at least so many, beyond the time if need be")
+    parser.add_argument("--faults", type=int, help="at least so many, beyond the time if need be (default 10 a minute)")
     parser.add_argument("--seed", type=int, help="of all that is left to chance; printed where none is given")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3, help="of the broker (default 3)")
     parser.add_argument("--rate", type=float, default=45.0, help="events a second (default 45)")
-    parser.add_argument("--at-once", type=int, default=3, help="faults at a time, at most (default 3)")
+    parser.add_argument("--at-once", type=int, default=4, help="faults at a time, at most (default 4)")
     parser.add_argument("--only", type=_names, default=(), metavar="FAULT,…", help="these kinds of faults")
     parser.add_argument("--without", type=_names, default=(), metavar="FAULT,…", help="all but these")
     parser.add_argument(

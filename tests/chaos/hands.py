@@ -28,6 +28,7 @@ Channel = aiormq.abc.AbstractChannel
 def hush() -> None:
     """Keep the client library from telling of each connection that breaks: breaking them is what this is about."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # below: a write to what is gone
 
 
 def read_any_timestamp() -> None:

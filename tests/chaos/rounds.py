@@ -62,8 +62,8 @@ class Deck:
         self._cards: list[Fault] = []
 
     def deal(self, most: int) -> list[Fault]:
-        """One to `most`, of different families."""
-        wanted = self._rng.randint(1, most)
+        """Two to `most`, of different families."""
+        wanted = self._rng.randint(min(2, most), most)
         dealt: list[Fault] = []
         while len(dealt) < wanted:
             if not self._cards:
