@@ -47,6 +47,7 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
         outcome = await rounds.run(
             standing,
             faults,
+            each=options.each,
             seconds=60 * options.minutes,
             count=int(10 * options.minutes) if options.faults is None else options.faults,
             at_once=options.at_once,
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break things, and count the events.")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults strike (default 2)")
     parser.add_argument("--faults", type=int, help="at least so many, beyond the time if need be (default 10 a minute)")
+    parser.add_argument("--each", action="store_true", help="each kind of fault once, however long that takes")
     parser.add_argument("--seed", type=int, help="of all that is left to chance; printed where none is given")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3, help="of the broker (default 3)")
     parser.add_argument("--rate", type=float, default=45.0, help="events a second (default 45)")

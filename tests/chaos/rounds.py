@@ -54,21 +54,28 @@ class Outcome:
 
 
 class Deck:
-    """Deals kinds of faults as from a pack of cards, so that each has its share; the seed shuffles."""
+    """Deals kinds of faults as from a pack of cards, so that each has its share; the seed shuffles.
 
-    def __init__(self, faults: Sequence[Fault], rng: Random) -> None:
-        self._faults = faults
+    Args:
+        faults: the kinds.
+        rng: of the seed.
+        each: a pack with one card of each, and no second pack.
+    """
+
+    def __init__(self, faults: Sequence[Fault], rng: Random, *, each: bool = False) -> None:
+        self._pack = [fault for fault in faults for _ in range(1 if each else fault.weight)]
         self._rng = rng
         self._cards: list[Fault] = []
+        self._each = each
+        self._shuffle()
 
     def deal(self, most: int) -> list[Fault]:
         """Two to `most`, of different families."""
         wanted = self._rng.randint(min(2, most), most)
         dealt: list[Fault] = []
         while len(dealt) < wanted:
-            if not self._cards:
-                self._cards = [fault for fault in self._faults for _ in range(fault.weight)]
-                self._rng.shuffle(self._cards)
+            if not self._cards and not self._each:
+                self._shuffle()
             families = {fault.family for fault in dealt}
             fitting = next((card for card in self._cards if card.family not in families), None)
             if fitting is None:
@@ -76,6 +83,10 @@ class Deck:
             self._cards.remove(fitting)
             dealt.append(fitting)
         return dealt
+
+    def _shuffle(self) -> None:
+        self._cards = list(self._pack)
+        self._rng.shuffle(self._cards)
 
 
 def chosen(*, nodes: int, only: Sequence[str] = (), without: Sequence[str] = ()) -> list[Fault]:
@@ -86,17 +97,20 @@ def chosen(*, nodes: int, only: Sequence[str] = (), without: Sequence[str] = ())
     return [f for f in FAULTS if f.nodes <= nodes and (not only or f.name in only) and f.name not in without]
 
 
-async def run(world: World, faults: Sequence[Fault], *, seconds: float, count: int, at_once: int, say: Say) -> Outcome:
-    """Strike until the time is up and so many faults have been dealt, then settle."""
+async def run(
+    world: World, faults: Sequence[Fault], *, each: bool, seconds: float, count: int, at_once: int, say: Say
+) -> Outcome:
+    """Strike until the time is up and so many faults have been dealt, or `each` has been once; then settle."""
     begun = time.monotonic()
     rng = Random(f"{world.plan.seed} rounds")
-    deck = Deck(faults, rng)
+    deck = Deck(faults, rng, each=each)
     struck: list[Struck] = []
     sending = asyncio.create_task(world.load.run())
     try:
         await alive(world)
-        while time.monotonic() - begun < seconds or len(struck) < count:
-            dealt = deck.deal(at_once)
+        while each or time.monotonic() - begun < seconds or len(struck) < count:
+            if not (dealt := deck.deal(at_once)):
+                break
             struck += await _round(world, dealt, rng, begun=begun, say=say)
     finally:
         sending.cancel()
