@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local import broker as local
-from tests.chaos import report, rounds, world
+from tests.chaos import report, rounds, scenarios, world
+from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.world import Plan
 
 FOLDER = local.PROJECT / "var" / "chaos"
@@ -24,13 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = FOLDER / str(seed)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    scenario = SCENARIOS[options.scenario]
     plan = Plan(
         seed=seed,
         nodes=options.nodes,
         rate=options.rate,
         programs=_programs(options.rabbitmq),
         folder=folder,
-        settings={},
+        config=scenario.config,
+        advanced=scenario.advanced,
+        settings=scenario.settings,
     )
     try:
         return asyncio.run(_chaos(plan, options))
@@ -44,16 +48,25 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
     say(f"seed {plan.seed}: starting {plan.nodes} node(s) and the daemons; logs in {plan.folder}")
     async with world.standing(plan) as standing:
         say(report.heading(standing))
-        outcome = await rounds.run(
-            standing,
-            faults,
-            each=options.each,
-            seconds=60 * options.minutes,
-            count=int(10 * options.minutes) if options.faults is None else options.faults,
-            at_once=options.at_once,
-            say=say,
-        )
-        for line in ["", *report.table(outcome.struck), "", *report.totals(outcome, standing)]:
+        seconds = 60 * options.minutes
+        match options.scenario:
+            case "outage":
+                outcome = await scenarios.outage(standing, seconds=seconds, say=say)
+            case "soak":
+                outcome = await scenarios.soak(standing, seconds=seconds, say=say)
+            case _:
+                outcome = await rounds.run(
+                    standing,
+                    faults,
+                    each=options.each,
+                    seconds=seconds,
+                    count=int(10 * options.minutes) if options.faults is None else options.faults,
+                    at_once=options.at_once,
+                    say=say,
+                )
+                for line in ["", *report.table(outcome.struck)]:
+                    say(line)
+        for line in ["", *report.totals(outcome, standing)]:
             say(line)
         file = plan.folder / "report.json"
         file.write_text(report.as_json(outcome, standing))
@@ -69,6 +82,7 @@ def say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break things, and count the events.")
+    parser.add_argument("--scenario", choices=SCENARIOS, default="chaos", help="outage: of the API; soak: no faults")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults strike (default 2)")
     parser.add_argument("--faults", type=int, help="at least so many, beyond the time if need be (default 10 a minute)")
     parser.add_argument("--each", action="store_true", help="each kind of fault once, however long that takes")

@@ -119,7 +119,7 @@ COMMANDS = {
 
 
 def settings_of(*, broker_url: str, api_url: str, folder: Path) -> dict[str, str]:
-    """The configuration of every daemon: time-outs and delays are short, the ladder is long."""
+    """The configuration of every daemon: time-outs and delays are short."""
     return {
         "BROKER__URL": broker_url,
         "BROKER__PREFIX": PREFIX,
@@ -132,7 +132,6 @@ def settings_of(*, broker_url: str, api_url: str, folder: Path) -> dict[str, str
         "SOURCES__MAIN__CALLS_PER_MINUTE": "60000",
         "SOURCES__MAIN__CALL_SECONDS": "2",
         "RETRY__DELAYS_SECONDS": "1,2",
-        "RETRY__MAX_ATTEMPTS": "1000",
         "ARCHIVE__MAX_BYTES": "50000000",
         **{f"DOWNSTREAM__{name}__EVENTS": events for name, events in DOWNSTREAMS.items()},
     }

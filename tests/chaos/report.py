@@ -61,6 +61,7 @@ def totals(outcome: Outcome, world: World) -> list[str]:
     found = outcome.settlement
     late = sum(1 for one in outcome.struck if one.alive > ALIVE_SECONDS)
     said = [
+        *outcome.notes,
         f"{len(outcome.struck)} faults in {outcome.seconds:.0f} s; alive again later than {ALIVE_SECONDS:g} s: {late}",
         f"accepted {found.accepted}; slowest 202 {world.load.slowest:.2f} s",
         f"posted again {world.load.repeated} on purpose, {world.load.retried} after {dict(world.ledger.refusals)}",
@@ -86,6 +87,7 @@ def as_json(outcome: Outcome, world: World) -> str:
         "slowest_accepted_seconds": round(world.load.slowest, 3),
         "faults": [asdict(one) for one in outcome.struck],
         "left": outcome.left,
+        "notes": outcome.notes,
         **asdict(outcome.settlement),
     }
     return json.dumps(told, indent=1)

@@ -45,12 +45,21 @@ class Struck:
 
 @dataclass
 class Outcome:
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        seconds: how long it took, without the settlement.
+        struck: the faults.
+        settlement: what became of the events.
+        left: what is ready in our queues at the end.
+        notes: what else is to be told.
+    """
 
     seconds: float
     struck: list[Struck]
     settlement: Settlement
-    left: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int]
+    notes: list[str] = field(default_factory=list)
 
 
 class Deck:
