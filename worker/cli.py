@@ -11,7 +11,7 @@ from typing import Any
 from worker import __version__, telemetry
 from worker.app import run_consume, run_intake
 from worker.core.errors import WorkerError, WrongSettings
-from worker.operations import check, dead, simulate, status, status_watch, topology
+from worker.operations import check, dead, simulate, simulate_words, status, status_watch, topology
 from worker.settings import CONFIG_ENV, Settings, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
@@ -131,17 +131,7 @@ async def _dead(settings: Settings, arguments: argparse.Namespace, _: asyncio.Ev
 
 
 async def _simulate(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    wish = simulate.Wish(
-        host=arguments.host,
-        port=arguments.port,
-        source=arguments.source,
-        door=arguments.door,
-        visits=arguments.visits,
-        rate=arguments.rate,
-        seed=arguments.seed,
-        others=arguments.others,
-    )
-    return await simulate.simulate(settings, stop, wish)
+    return await simulate.simulate(settings, stop, simulate_words.wish(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -210,18 +200,5 @@ def _add_dead(commands: Any) -> None:
 
 
 def _add_simulate(commands: Any) -> None:
-    made = _add(
-        commands,
-        "simulate",
-        _simulate,
-        "a Zenoti of our own: the invoice API, and salon visits sent to the door",
-        daemon=True,
-    )
-    made.add_argument("--host", default="127.0.0.1", help="address of the API (127.0.0.1)")
-    made.add_argument("--port", type=int, default=8070, help="port of the API (8070); 0: any")
-    made.add_argument("--source", help="the source whose key, secret and token are used (the first)")
-    made.add_argument("--door", metavar="URL", help="where webhooks go (the configured intake)")
-    made.add_argument("--visits", type=int, help="so many, then end; 0: the API alone; else without end")
-    made.add_argument("--rate", type=float, default=1.0, help="webhooks a second (1)")
-    made.add_argument("--others", type=float, default=0.0, help="share of all other kinds of events (0), below 1")
-    made.add_argument("--seed", type=int, help="the same seed makes the same visits")
+    text = "a Zenoti of our own: the invoice API, and salon visits sent to the door"
+    simulate_words.add(_add(commands, "simulate", _simulate, text, daemon=True))

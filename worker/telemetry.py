@@ -29,7 +29,7 @@ EVENTS: Final = frozenset(
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator
-        "simulator_listening", "simulator_sent", "simulator_unanswered",
+        "simulator_listening", "simulator_sent", "simulator_unanswered", "simulator_webhook_off", "simulator_ended",
     }
 )  # fmt: skip
 

@@ -35,7 +35,8 @@ from worker.core.topology import Topology
 from worker.operations.simulate import serving
 from worker.operations.terminal import say, show, table
 from worker.settings import CONFIG_ENV, ENV_PREFIX, Settings, load
-from worker.simulator.webhooks import WebhookSender, send_visits
+from worker.simulator.sending import send_visits
+from worker.simulator.webhooks import WebhookSender
 from worker.simulator.world import WebhookEvent, World
 
 SOURCE: Final = "main"

@@ -131,18 +131,6 @@ async def is_two(system: System) -> bool:
     return await system.depth("dead") == 2
 
 
-async def test_simulate(system: System) -> None:
-    """`simulate` serves the API and sends visits to the door, which come out enriched."""
-    system.settings["SOURCES__MAIN__BASE_URL"] = f"http://127.0.0.1:{system.simulator_port}"
-    await system.start()
-    await system.spawn("simulate", "simulate", "--port", str(system.simulator_port), "--rate", "20", "--seed", "7")
-    out = await system.take("out.all", 20, within=45)
-    assert {json.loads(message.body)["data"]["enrichment"]["status"] for message in out} == {"enriched"}
-    assert await system.terminate("simulate") == 0
-    code, _, err = await system.run("simulate", "--port", str(system.simulator_port), "--visits", "1", "--rate", "50")
-    assert code == 0, err
-
-
 async def test_the_demonstration(broker_url: str) -> None:
     """The demonstration ends with 0 and prints each event that it sent, enriched."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("ZENOTI_INGEST_")}

@@ -1,123 +1,139 @@
-"""The simulated invoice API: one resource, one key, one quota, and Zenoti's way of saying no.
+"""The simulated invoice API: one resource, one organisation's quota, and Zenoti's way of saying no.
 
-Errors come as statuses and inside a 200, as in https://docs.zenoti.com/reference/retrieve-invoice-details; the quota
-and its headers are those of https://docs.zenoti.com/docs/api-rate-limits-1, but that it fills evenly.
+Errors come as statuses and inside a 200, as in https://docs.zenoti.com/reference/retrieve-invoice-details. The board
+says how it behaves, call by call, and counts.
 """
 
-import math
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
+from worker.simulator import faults
+from worker.simulator.board import Board
+from worker.simulator.bucket import Bucket
+from worker.simulator.counters import count
+from worker.simulator.refusals import refusal
+from worker.simulator.switches import WIRE_FAULTS
 from worker.simulator.world import World
 
-
-class Calls(msgspec.Struct):
-    """What has been asked so far: every request for an invoice, and those refused, by reason."""
-
-    calls: int = 0
-    throttled: int = 0
-    unauthorised: int = 0
-    not_found: int = 0
+_NO_DOCUMENT: Final = b'{"invoice":null,"error":null}'
+_DRIP_SECONDS: Final = 1.0
 
 
-CALLS: Final = web.AppKey("calls", Calls)
-
-
-class _Bucket:
-    """A minute's calls at most, filled evenly; the bucket is full at the start."""
-
-    def __init__(self, calls_per_minute: float, *, clock: Callable[[], float]) -> None:
-        self._size = calls_per_minute
-        self._clock = clock
-        self._filled_at = clock()
-        self._tokens = calls_per_minute
-
-    def take(self) -> bool:
-        now = self._clock()
-        self._tokens = min(self._size, self._tokens + (now - self._filled_at) * self._size / 60)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-    def headers(self) -> dict[str, str]:
-        limit = f"{self._size:g};w=60;b={self._size:g}"
-        return {
-            "RateLimit-Limit": limit,
-            "Organization-RateLimit-Limit": limit,
-            "RateLimit-Remaining": str(math.floor(self._tokens)),
-            "RateLimit-Reset": str(math.ceil(self._seconds_until(self._size))),
-        }
-
-    def retry_after(self) -> str:
-        # Whole seconds, and never 0, which would invite an instant retry.
-        return str(max(1, math.ceil(self._seconds_until(1))))
-
-    def _seconds_until(self, tokens: float) -> float:
-        return max(0.0, tokens - self._tokens) * 60 / self._size
-
-
-class _Api:
-    def __init__(self, world: World, *, api_key: str, bucket: _Bucket, calls: Calls) -> None:
-        self._world = world
-        self._authorization = f"apikey {api_key}"
-        self._bucket = bucket
-        self._calls = calls
-
-    async def invoice(self, request: web.Request) -> web.Response:
-        invoice_id = request.match_info.get("invoice_id", "")
-        if request.method != "GET" or not invoice_id:
-            return _refuse(405, f"The requested resource does not support http method '{request.method}'.")
-        self._calls.calls += 1
-        if request.headers.get("Authorization") != self._authorization:
-            self._calls.unauthorised += 1
-            return _refuse(401, "Authorization has been denied for this request.")
-        if self._bucket.take():
-            response = self._answer(invoice_id, expand=request.query.getall("expand", []))
-        else:
-            self._calls.throttled += 1
-            response = _refuse(429, "The quota of API calls is used up.")
-            response.headers["Retry-After"] = self._bucket.retry_after()
-        response.headers.update(self._bucket.headers())
-        return response
-
-    def _answer(self, invoice_id: str, *, expand: list[str]) -> web.Response:
-        document = self._world.invoice(invoice_id, expand=expand)
-        if document is None:
-            self._calls.not_found += 1
-            return _refuse(418, f"couldn't find invoice with the id provided, invoice id : {invoice_id}", status=200)
-        return web.Response(body=document, content_type="application/json")
-
-    async def stats(self, _request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(self._calls), content_type="application/json")
-
-
-def build_api(
-    world: World, *, api_key: str, calls_per_minute: float = 60, clock: Callable[[], float] = time.monotonic
-) -> web.Application:
-    """Build the API over the invoices of `world`; `app[CALLS]` and `GET /_simulator/stats` tell what was asked of it.
+class Api:
+    """Answers calls for invoices, as they stand when asked for.
 
     Args:
-        world: whose invoices are served, as they stand when asked for.
-        api_key: the one key that is let in, as `Authorization: apikey KEY`; a call without it costs nothing.
-        calls_per_minute: refill of the quota, and its burst. At least 1.
         clock: monotonic seconds.
+
+    Attributes:
+        called_at: when the last call came, by that clock.
     """
-    calls = Calls()
-    api = _Api(world, api_key=api_key, bucket=_Bucket(calls_per_minute, clock=clock), calls=calls)
-    app = web.Application()
-    app[CALLS] = calls
-    app.router.add_route("*", "/v1/invoices", api.invoice)
-    app.router.add_route("*", "/v1/invoices/{invoice_id:[^/]*}", api.invoice)
-    app.router.add_get("/_simulator/stats", api.stats)
-    return app
+
+    def __init__(self, world: World, board: Board, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._world = world
+        self._board = board
+        self._clock = clock
+        self._bucket = Bucket(calls_per_minute=board.switches.api.calls_per_minute, speed=board.speed, now=clock())
+        self._luck = board.chance("faults")
+        self._delay = board.chance("latency")
+        self._asked_in_vain: dict[str, int] = {}
+        self.called_at = clock()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where it answers; an empty id and any verb are answered too, by a 405."""
+        return [
+            web.route("*", "/v1/invoices", self._invoice),
+            web.route("*", "/v1/invoices/{invoice_id:[^/]*}", self._invoice),
+        ]
+
+    async def _invoice(self, request: web.Request) -> web.StreamResponse:
+        invoice_id = request.match_info.get("invoice_id", "")
+        if request.method != "GET" or not invoice_id:
+            return _refuse("405", f"The requested resource does not support http method '{request.method}'.")
+        if self._board.down:
+            return faults.cut(request)
+        self.called_at = self._clock()
+        counters = self._board.api
+        counters.calls += 1
+        key, let_in = self._board.key_of(request.headers.get("Authorization", ""))
+        count(counters.by_key, key)
+        if let_in:
+            response = await self._metered(request, invoice_id)
+        else:
+            counters.unauthorised += 1
+            response = _refuse("401")
+            count(counters.by_status, str(response.status))
+        return response
+
+    async def _metered(self, request: web.Request, invoice_id: str) -> web.StreamResponse:
+        switches, counters = self._board.switches.api, self._board.api
+        fault = ""
+        if self._bucket.take(self._clock(), calls_per_minute=switches.calls_per_minute):
+            fault = self._drawn_fault()
+            headers = self._bucket.headers()
+            response = await self._answer(request, invoice_id, fault=fault)
+        else:
+            counters.throttled += 1
+            headers = self._bucket.headers()
+            response = _refuse("429")
+        if response.status == web.HTTPTooManyRequests.status_code:
+            response.headers["Retry-After"] = self._bucket.retry_after()
+        if switches.quota_headers and not response.prepared:
+            response.headers.update(headers)
+        if fault not in faults.UNFINISHED:
+            count(counters.by_status, str(response.status))
+        return response
+
+    def _drawn_fault(self) -> str:
+        """Which fault strikes this call, or none; each call draws once, so that switching one leaves the order."""
+        drawn = self._luck.random()
+        for name, share in self._board.switches.api.faults.items():
+            if drawn < share:
+                count(self._board.api.by_fault, name)
+                return name
+            drawn -= share
+        return ""
+
+    async def _answer(self, request: web.Request, invoice_id: str, *, fault: str) -> web.StreamResponse:
+        shortest, longest = self._board.switches.api.latency
+        await asyncio.sleep((shortest + (longest - shortest) * self._delay.random()) / self._board.speed)
+        if fault in faults.UNFINISHED:
+            count(self._board.api.by_status, faults.UNFINISHED[fault])
+        if fault in WIRE_FAULTS:
+            document = self._document(request, invoice_id) or _NO_DOCUMENT
+            return await faults.play(fault, request, document, drip_seconds=_DRIP_SECONDS / self._board.speed)
+        if fault:
+            return _refuse(fault)
+        document_or_none = None if self._is_late(invoice_id) else self._document(request, invoice_id)
+        if document_or_none is None:
+            self._board.api.not_found += 1
+            return _refuse("418/200", f"couldn't find invoice with the id provided, invoice id : {invoice_id}")
+        self._world.asked(invoice_id)
+        return web.Response(body=document_or_none, content_type="application/json")
+
+    def _document(self, request: web.Request, invoice_id: str) -> bytes | None:
+        expand = request.query.getall("expand", [])
+        if self._board.switches.api.split_expands and len({part.lower() for part in expand}) > 1:
+            expand = []
+        return self._world.invoice(invoice_id, expand=expand)
+
+    def _is_late(self, invoice_id: str) -> bool:
+        """Whether this invoice is one of those that are not found at first, and this is one of those calls."""
+        switches = self._board.switches.api
+        key = invoice_id.lower()
+        if not switches.late:
+            return False
+        if self._board.chance(f"late:{key}").random() >= switches.late:
+            return False
+        calls = self._asked_in_vain.get(key, 0) + 1
+        self._asked_in_vain[key] = min(calls, switches.late_calls + 1)
+        return calls <= switches.late_calls
 
 
-def _refuse(code: int, message: str, *, status: int | None = None) -> web.Response:
-    body = msgspec.json.encode({"invoice": None, "error": {"code": code, "message": message}})
-    return web.Response(body=body, content_type="application/json", status=status or code)
+def _refuse(name: str, text: str = "") -> web.Response:
+    refused = refusal(name, text=text)
+    return web.Response(body=refused.body, content_type="application/json", status=refused.status)

@@ -5,6 +5,7 @@ Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details and the sampl
 https://docs.zenoti.com/reference/webhook-events, misspellings included; every value is invented.
 """
 
+import random
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -58,6 +59,8 @@ class World:
         self._recipes: dict[str, Recipe] = {}
         self._issued = {"visit": 0, "other": 0}
         self._told = self._rounds = 0
+        self._again = 0
+        self._unasked: set[str] = set()
         self._round: Iterator[tuple[int, WebhookEvent]] = iter(())
 
     def visit(self, *, now: datetime) -> Visit:
@@ -136,6 +139,19 @@ class World:
             body = bytes(msgspec.json.decode(body, type=_Enveloped).data)
         return WebhookEvent(event.event_type, body, event.invoice_id, "", path_type=event.event_type)
 
+    def again(self, event: WebhookEvent) -> WebhookEvent:
+        """The same occurrence delivered once more, under a delivery id of its own; a bare one is the same bytes."""
+        if not event.event_id:
+            return event
+        self._again += 1
+        delivery_id = f"{self.chance(f'again:{self._again}').getrandbits(96):024x}"
+        head, found, rest = event.body.partition(b'"id":"')
+        return msgspec.structs.replace(event, body=head + found + delivery_id.encode() + rest[len(delivery_id) :])
+
+    def chance(self, name: str) -> random.Random:
+        """Chance for one purpose, which the seed fixes."""
+        return invention.rng(f"{self._seed}:chance:{name}")
+
     def sent(self, event: WebhookEvent) -> None:
         """Let the invoice be as far as this event says; an event told again, or late, takes nothing back.
 
@@ -145,9 +161,21 @@ class World:
         if not event.invoice_id:
             return
         recipe = self._recipes[event.invoice_id.lower()]
+        self._unasked.add(event.invoice_id.lower())
         recipe.progress = max(recipe.progress, _PROGRESS.get(event.event_type, 0))
         recipe.closed |= event.event_type == "Invoice.Closed" and recipe.wanted.nature != "open"
         recipe.gone |= event.event_type == "AppointmentGroup.Delete"
+        if recipe.gone:
+            self.asked(event.invoice_id)
+
+    def asked(self, invoice_id: str) -> None:
+        """Let it be known that the API has told of this invoice."""
+        self._unasked.discard(invoice_id.lower())
+
+    @property
+    def unasked(self) -> int:
+        """Invoices of which the API has not told since their latest event; those that are gone are none of them."""
+        return len(self._unasked)
 
     def invoice(self, invoice_id: str, *, expand: Collection[str]) -> bytes | None:
         """Return the API's document `{"invoice": …, "error": null}` as things stand, or None for an unknown id.

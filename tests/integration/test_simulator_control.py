@@ -1,0 +1,109 @@
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import unused_port
+
+from tests.eventually import eventually
+from tests.simulated import KEY, NOW, board_with
+from worker.simulator.board import Board
+from worker.simulator.listener import listening
+from worker.simulator.world import World
+
+
+class Console:
+    """Whoever controls the simulator."""
+
+    def __init__(self, session: aiohttp.ClientSession, board: Board, invoice_id: str) -> None:
+        self.session, self.board, self.invoice_id = session, board, invoice_id
+
+    async def ask(
+        self, method: str, path: str = "/simulator", *, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and document."""
+        async with self.session.request(method, path, data=body, headers=headers) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def fetch(self, key: str = KEY) -> int:
+        """The status of a call for an invoice."""
+        headers = {"Authorization": f"apikey {key}"}
+        return (await self.ask("GET", f"/v1/invoices/{self.invoice_id}", headers=headers))[0]
+
+
+@pytest.fixture
+async def console() -> AsyncIterator[Console]:
+    """The simulator on a port of its own, at sixty-fold speed."""
+    world, board = World(1), board_with(speed=60.0)
+    invoice_id, port = world.visit(now=NOW).invoice_id, unused_port()
+    async with (
+        listening(world, board, host="127.0.0.1", port=port),
+        aiohttp.ClientSession(base_url=f"http://127.0.0.1:{port}") as session,
+    ):
+        yield Console(session, board, invoice_id)
+
+
+async def test_all_is_told(console: Console) -> None:
+    """GET tells seed, speed, every switch and every counter; being looked at is no call."""
+    await console.fetch()
+    status, told = await console.ask("GET")
+    assert status == 200
+    assert (told["seed"], told["speed"], told["keys"]) == (1, 60.0, 1)
+    assert told["switches"]["api"]["calls_per_minute"] == 60
+    assert told["switches"]["webhooks"]["on"] is True
+    assert told["counters"]["api"]["by_status"] == {"200": 1}
+    assert told["counters"]["webhooks"]["tried"] == 0
+
+
+async def test_switches_are_changed(console: Console) -> None:
+    """PATCH sets what it names, from the next call on, and tells the whole anew."""
+    status, told = await console.ask("PATCH", body=b'{"api": {"faults": {"503": 1}}}')
+    assert (status, told["switches"]["api"]["faults"]) == (200, {"503": 1})
+    assert await console.fetch() == 503
+    await console.ask("PATCH", body=b'{"api": {"faults": {"503": null}}}')
+    assert await console.fetch() == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        ("PATCH", "/simulator", b'{"api": {"late": 2}}', "api.late: Expected `float` <= 1.0"),
+        ("PATCH", "/simulator", b"late", "malformed"),
+        ("PUT", "/simulator/keys", b"[]", "keys: at least one"),
+        ("PUT", "/simulator/keys", b'"key"', "JSON list"),
+        ("POST", "/simulator/down", b'{"seconds": 0}', "seconds"),
+        ("POST", "/simulator/down", b"", "seconds"),
+    ],
+)
+async def test_what_cannot_be(console: Console, method: str, path: str, body: bytes, told: str) -> None:
+    """An impossible wish is a 400 that says what is wrong, and changes nothing."""
+    before = console.board.told()
+    status, document = await console.ask(method, path, body=body)
+    assert (status, document["status"]) == (400, 400)
+    assert told in document["detail"]
+    assert console.board.told() == before
+
+
+async def test_keys_are_rotated(console: Console) -> None:
+    """PUT lets in these keys alone; none of them is told."""
+    status, told = await console.ask("PUT", "/simulator/keys", body=b'["new-synthetic-key"]')
+    assert (status, told["keys"]) == (200, 1)
+    assert "synthetic" not in str(told)
+    assert [await console.fetch(), await console.fetch("new-synthetic-key")] == [401, 200]
+
+
+async def test_down_and_up_again(console: Console) -> None:
+    """The order to go down is answered; then nobody gets in for a while; then all is as it was."""
+    status, _ = await console.ask("POST", "/simulator/down", body=b'{"seconds": 0.5}')
+    assert status == 202
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await console.fetch()
+
+    async def is_back() -> bool:
+        try:
+            return await console.fetch() == 200
+        except aiohttp.ClientError:
+            return False
+
+    await eventually(is_back)
+    assert console.board.api.calls == 1

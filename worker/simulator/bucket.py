@@ -1,0 +1,57 @@
+"""The organisation's quota: one bucket over all keys, filled evenly, and the headers that tell of it.
+
+Pure: the time comes in. Source: https://docs.zenoti.com/docs/api-rate-limits-1 (`60;w=60;b=60`); that it fills evenly
+is a guess. The headers tell the scaled truth: at sixty-fold speed the same sixty calls are those of one second.
+"""
+
+import math
+from typing import Final
+
+_MINUTE: Final = 60.0
+
+
+class Bucket:
+    """Calls that may go; full at the start.
+
+    Args:
+        now: seconds of any monotonic clock, here and below.
+        speed: how many simulated seconds pass in one.
+    """
+
+    def __init__(self, *, calls_per_minute: float, speed: float, now: float) -> None:
+        self._size = calls_per_minute
+        self._speed = speed
+        self._filled_at = now
+        self._tokens = calls_per_minute
+
+    def take(self, now: float, *, calls_per_minute: float) -> bool:
+        """Take a call out, if there is one; the quota may be another than before."""
+        self._size = calls_per_minute
+        self._tokens = min(self._size, self._tokens + (now - self._filled_at) * self._per_second)
+        self._filled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def headers(self) -> dict[str, str]:
+        """What is left, as it was after the last `take`."""
+        window = max(1, round(_MINUTE / self._speed))  # the vendor writes whole seconds
+        limit = f"{self._per_second * window:g};w={window};b={self._size:g}"
+        return {
+            "RateLimit-Limit": limit,
+            "Organization-RateLimit-Limit": limit,
+            "RateLimit-Remaining": str(math.floor(self._tokens)),
+            "RateLimit-Reset": str(math.ceil(self._seconds_until(self._size))),
+        }
+
+    def retry_after(self) -> str:
+        """Whole seconds, and never 0, which would invite an instant retry."""
+        return str(max(1, math.ceil(self._seconds_until(1))))
+
+    @property
+    def _per_second(self) -> float:
+        return self._size / _MINUTE * self._speed
+
+    def _seconds_until(self, tokens: float) -> float:
+        return max(0.0, tokens - self._tokens) / self._per_second
