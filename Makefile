@@ -29,7 +29,7 @@ test: $(STAMP) ## all tests, on a real RabbitMQ
 	@$(WITH_BROKER) $(BIN)/pytest $(ARGS)
 
 chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage RABBITMQ=folder ARGS=…
-	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) --minutes $(or $(MINUTES),2) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
+	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) $(if $(MINUTES),--minutes $(MINUTES)) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
 
 check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .

@@ -48,19 +48,19 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
     say(f"seed {plan.seed}: starting {plan.nodes} node(s) and the daemons; logs in {plan.folder}")
     async with world.standing(plan) as standing:
         say(report.heading(standing))
-        seconds = 60 * options.minutes
+        minutes = SCENARIOS[options.scenario].minutes if options.minutes is None else options.minutes
         match options.scenario:
             case "outage":
-                outcome = await scenarios.outage(standing, seconds=seconds, say=say)
+                outcome = await scenarios.outage(standing, seconds=60 * minutes, say=say)
             case "soak":
-                outcome = await scenarios.soak(standing, seconds=seconds, say=say)
+                outcome = await scenarios.soak(standing, seconds=60 * minutes, say=say)
             case _:
                 outcome = await rounds.run(
                     standing,
                     faults,
                     each=options.each,
-                    seconds=seconds,
-                    count=int(10 * options.minutes) if options.faults is None else options.faults,
+                    seconds=60 * minutes,
+                    count=int(10 * minutes) if options.faults is None else options.faults,
                     at_once=options.at_once,
                     say=say,
                 )
@@ -83,7 +83,9 @@ def say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break things, and count the events.")
     parser.add_argument("--scenario", choices=SCENARIOS, default="chaos", help="outage: of the API; soak: no faults")
-    parser.add_argument("--minutes", type=float, default=2.0, help="how long faults strike (default 2)")
+    parser.add_argument(
+        "--minutes", type=float, help="how long it lasts, the settlement apart (default: 2, outage 5.5, soak 23)"
+    )
     parser.add_argument("--faults", type=int, help="at least so many, beyond the time if need be (default 10 a minute)")
     parser.add_argument("--each", action="store_true", help="each kind of fault once, however long that takes")
     parser.add_argument("--seed", type=int, help="of all that is left to chance; printed where none is given")

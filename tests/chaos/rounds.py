@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.chaos import hands
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Settlement
 from tests.chaos.world import World
@@ -197,4 +198,6 @@ async def settle(world: World, *, say: Say) -> tuple[Settlement, dict[str, int]]
         if complaint := await daemon.terminate():
             ledger.wrong.append(complaint)
     await asyncio.sleep(QUIET_SECONDS / 2)  # what a stop handed back shows in the depths
-    return ledger.settlement(), await world.depths()
+    left = await hands.depths(world.broker.urls, world.queues)
+    ledger.wrong += [f"{queue} cannot be asked for its depth" for queue in world.queues if queue not in left]
+    return ledger.settlement(), {queue: count for queue, count in left.items() if count}

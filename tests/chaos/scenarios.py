@@ -24,26 +24,29 @@ class Scenario:
     """What a run needs of the nodes and of the product's settings, beside the suite's own.
 
     Attributes:
+        minutes: how long it takes where nobody says.
         config: lines for rabbitmq.conf.
         advanced: the text of advanced.config.
         settings: of the product.
     """
 
+    minutes: float
     config: str = ""
     advanced: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 SCENARIOS = {
-    "chaos": Scenario(settings={"RETRY__MAX_ATTEMPTS": "1000"}),
+    "chaos": Scenario(minutes=2, settings={"RETRY__MAX_ATTEMPTS": "1000"}),
     # The ladder's attempts are the default's: an outage must not use them up.
     "outage": Scenario(
+        minutes=5.5,
         config=f"consumer_timeout = {1000 * TIMEOUT_SECONDS}\n",
         advanced="[{rabbit, [{channel_tick_interval, 1000}]}].\n",  # else the time-out is looked at once a minute
         settings={"CONSUMER__HOLD_SECONDS": str(TIMEOUT_SECONDS / 2)},
     ),
     # What is remembered grows for as long as the window; here it is full before the first sample.
-    "soak": Scenario(settings={"CONSUMER__DUPLICATE_WINDOW_SECONDS": str(WARM_UP_SECONDS / 2)}),
+    "soak": Scenario(minutes=23, settings={"CONSUMER__DUPLICATE_WINDOW_SECONDS": str(WARM_UP_SECONDS / 2)}),
 }
 
 
