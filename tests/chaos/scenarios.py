@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.chaos.rounds import Outcome, Say, Struck, alive, settle
+from tests.chaos.rounds import SETTLE_SECONDS, Outcome, Say, Struck, alive, settle
 from tests.chaos.world import World
 
 TIMEOUT_SECONDS = 3  # the broker's consumer time-out in an outage; 30 minutes where nobody sets it
@@ -70,7 +70,7 @@ async def outage(world: World, *, seconds: float, say: Say) -> Outcome:
             failing.cancel()
             await asyncio.wait([failing])
         await world.api.become("ok")
-        life = await alive(world)
+        life = await alive(world, within=SETTLE_SECONDS)  # first comes what has waited
     finally:
         sending.cancel()
     timeouts = sum(_timeouts(text.read_text(errors="replace")) for text in world.plan.folder.glob("node-*.log"))
