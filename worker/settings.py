@@ -217,7 +217,7 @@ def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
     tree = _read_file(path) if path else {}
     for name, value in environ.items():
         if name.startswith(ENV_PREFIX) and "__" in name[len(ENV_PREFIX) :]:
-            _overlay(tree, name[len(ENV_PREFIX) :].lower().split("__"), value, name)
+            _overlay(tree, name[len(ENV_PREFIX) :].lower().split("__"), _utf8(value, name), name)
     settings: Settings = _section(Settings, tree, "")
     _check(settings)
     return settings
@@ -242,6 +242,15 @@ def _read_file(path: str) -> dict[str, Any]:
         raise WrongSettings(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no TOML, no UTF-8, no path
         raise WrongSettings(f"configuration file {path} is not TOML: {error}") from error
+
+
+def _utf8(value: str, name: str) -> str:
+    """Refuse bytes that are no text: Python hides them in lone surrogates, which nothing behind can encode."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise WrongSettings(f"{name} is not UTF-8") from None  # the cause would show the value
+    return value
 
 
 def _overlay(tree: dict[str, Any], words: list[str], value: str, name: str) -> None:

@@ -366,3 +366,11 @@ def test_broker_urls() -> None:
     """broker.url names one node or several, with commas between them."""
     assert broker_urls("amqp://a") == ("amqp://a",)
     assert broker_urls(" amqp://a:1/ , amqps://b/v?cafile=/ca.pem,") == ("amqp://a:1/", "amqps://b/v?cafile=/ca.pem")
+
+
+@pytest.mark.parametrize("name", ["SOURCES__MAIN__WEBHOOK_TOKEN", "RETRY__DELAYS_SECONDS", "LOG__LEVEL"])
+def test_an_environment_that_is_no_text(name: str) -> None:
+    """Bytes that are no UTF-8 are refused by the variable's name, whatever it sets; the value is not shown."""
+    with pytest.raises(WrongSettings, match=f"{name} is not UTF-8") as refused:
+        from_environ(**{name: "hunter2\udcff"})
+    assert "hunter2" not in str(refused.value)

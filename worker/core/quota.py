@@ -117,7 +117,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             wanted, said = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
             seconds = (wanted - said).total_seconds()
-        except (ValueError, TypeError):  # no date, or one has a zone and the other none
+        except (ValueError, TypeError, OverflowError):  # no date, one of no year, or only one of them has a zone
             return None
     return min(max(seconds, 1.0), MAX_WAIT_SECONDS)
 

@@ -139,6 +139,7 @@ def test_a_take_over_begins_with_one_call() -> None:
             Told(retry_after_seconds=1.0),
         ),
         ({"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT"}, Told()),
+        ({"retry-after": f"Wed, 21 Oct {10**20} 07:28:30 GMT", "date": "Wed, 21 Oct 2031 07:28:00 GMT"}, Told()),
         ({"retry-after": "Wed, 21 Oct 2031 07:28:30 -0000", "date": "Wed, 21 Oct 2031 07:28:00 GMT"}, Told()),
     ],
     ids=str,
