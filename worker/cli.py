@@ -10,8 +10,21 @@ from typing import Any
 
 from worker import __version__, telemetry
 from worker.app import run_consume, run_intake
+from worker.core.archived import Wanted
 from worker.core.errors import WorkerError, WrongSettings
-from worker.operations import check, dead, simulate, simulate_words, status, status_watch, topology
+from worker.operations import (
+    archive,
+    check,
+    dead,
+    redrive,
+    replay,
+    simulate,
+    simulate_words,
+    status,
+    status_watch,
+    topology,
+    trace,
+)
 from worker.settings import CONFIG_ENV, Settings, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
@@ -20,6 +33,8 @@ _STAGES = {
     "translate": frozenset({"translate"}),
     "enrich": frozenset({"enrich"}),
 }
+
+_LETTERS = ("reason", "fingerprint", "source", "type", "id")
 
 Command = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
 
@@ -66,7 +81,7 @@ async def _run(command: Command, settings: Settings, arguments: argparse.Namespa
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     work = asyncio.ensure_future(command(settings, arguments, stop))
-    if arguments.daemon or arguments.watch:
+    if arguments.daemon or arguments.stops or arguments.watch:
         return await work
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -118,16 +133,35 @@ async def _topology(settings: Settings, arguments: argparse.Namespace, _: asynci
             return await topology.export(settings)
 
 
-async def _dead(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+async def _dead(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
     if arguments.action == "show":
         return await dead.show_(settings, arguments.letter_id, as_json=arguments.json)
-    chosen = dead.Filter(reason=arguments.reason, source=arguments.source, type=arguments.type, id=arguments.id)
+    chosen = dead.Filter(**{option: getattr(arguments, option) for option in _LETTERS})
     if arguments.action == "list":
         return await dead.list_(settings, chosen, as_json=arguments.json)
     if chosen == dead.Filter() and not arguments.all:
-        raise WrongSettings(f"dead {arguments.action}: say which by --reason, --source, --type or --id, or --all")
-    act = dead.redrive if arguments.action == "redrive" else dead.discard
-    return await act(settings, chosen, dry_run=arguments.dry_run, as_json=arguments.json)
+        options = ", ".join(f"--{option}" for option in _LETTERS)
+        raise WrongSettings(f"dead {arguments.action}: say which by {options}, or --all")
+    act = redrive.redrive if arguments.action == "redrive" else redrive.discard
+    return await act(settings, chosen, stop, dry_run=arguments.dry_run, as_json=arguments.json)
+
+
+async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    wanted = Wanted(
+        since=archive.time_of(arguments.since),
+        until=archive.time_of(arguments.until) if arguments.until else None,
+        source=arguments.source,
+        type=arguments.type,
+        invoice=arguments.invoice,
+    )
+    if arguments.action == "list":
+        return await archive.list_(settings, wanted, as_json=arguments.json)
+    how = {"after": arguments.after, "rate": arguments.rate, "dry_run": arguments.dry_run}
+    return await replay.replay(settings, wanted, stop, **how, as_json=arguments.json)
+
+
+async def _trace(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    return await trace.trace(settings, arguments.id, archive.time_of(arguments.since), as_json=arguments.json)
 
 
 async def _simulate(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
@@ -148,13 +182,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_topology(commands)
     _add_dead(commands)
+    _add_archive(commands)
+    _add_trace(commands)
     _add_simulate(commands)
     return parser
 
 
 def _add(commands: Any, name: str, command: Command, text: str, *, daemon: bool = False) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    made.set_defaults(command=command, daemon=daemon, watch=False)
+    made.set_defaults(command=command, daemon=daemon, stops=False, watch=False)
     # Given after the command too, where people write it; SUPPRESS keeps what stood before the command.
     made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return made
@@ -191,12 +227,44 @@ def _add_dead(commands: Any) -> None:
         ("discard", "drop for good"),
     ):
         action = actions.add_parser(name, help=text)
-        for option in ("reason", "source", "type", "id"):
-            action.add_argument(f"--{option}")
+        for option in _LETTERS:
+            action.add_argument(f"--{option}", help="a type or pattern" if option == "type" else None)
         _json(action)
         if name != "list":
+            action.set_defaults(stops=True)
             action.add_argument("--all", action="store_true", help="every letter")
             action.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _add_archive(commands: Any) -> None:
+    made = _add(commands, "archive", _archive, "everything received: look, feed it in again")
+    actions = made.add_subparsers(required=True, dest="action", metavar="ACTION")
+    for name, text in (("list", "what was received"), ("replay", "into the raw queues again, live events first")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--since", required=True, metavar="T", help="ISO 8601 (UTC without a zone), or 2h, 3d ago")
+        action.add_argument("--until", metavar="T", help="before this time")
+        action.add_argument("--source")
+        action.add_argument("--type", help="a type or pattern, such as invoice.*")
+        action.add_argument("--invoice", metavar="ID")
+        _json(action)
+        if name == "replay":
+            action.set_defaults(stops=True)
+            action.add_argument("--dry-run", action="store_true", help="only count")
+            action.add_argument("--rate", type=_positive, metavar="N", help="events a second at most")
+            action.add_argument("--after", type=int, metavar="OFFSET", help="go on where a replay was cut short")
+
+
+def _add_trace(commands: Any) -> None:
+    made = _add(commands, "trace", _trace, "what archive and dead letters know of an event, invoice or receipt id")
+    made.add_argument("id", metavar="ID")
+    made.add_argument("--since", default="24h", metavar="T", help="look so far back (24h)")
+    _json(made)
+
+
+def _positive(text: str) -> float:
+    if (number := float(text)) <= 0:
+        raise ValueError
+    return number
 
 
 def _add_simulate(commands: Any) -> None:

@@ -214,23 +214,25 @@ class Link:
             raise BrokerUnavailable(self.state.detail or "not connected")
         return self._connection
 
-    async def publish(self, message: Outgoing, *, within: float) -> None:
+    async def publish(
+        self, message: Outgoing, *, within: float, channel: aiormq.abc.AbstractChannel | None = None
+    ) -> None:
         """Publish, and return once the broker has confirmed.
 
         Args:
             message: what and where to.
             within: seconds for all of it, the wait for a connection included.
+            channel: to publish on, with confirms; None: the one of the exchange.
 
         Raises:
             PublishUnconfirmed: no confirm in time, a refusal, or a lost connection; the message may still arrive.
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """
-        channel = None
         try:
             with _no_foreign_cancel():
                 async with asyncio.timeout(within):
-                    channel = await self._channel(message.exchange)
+                    channel = channel or await self._channel(message.exchange)
                     confirm = await channel.basic_publish(
                         message.body,
                         exchange=message.exchange,
@@ -259,9 +261,12 @@ class Link:
         prefetch: int,
         on_delivery: Callable[[Delivery], Awaitable[None]],
         arguments: Mapping[str, Any] | None = None,
+        publishes: bool = False,
     ) -> "Subscription":
-        """A consumer on a channel of its own; nothing happens before it is entered."""
-        return Subscription(self, queue, prefetch=prefetch, on_delivery=on_delivery, arguments=arguments)
+        """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered."""
+        return Subscription(
+            self, queue, prefetch=prefetch, on_delivery=on_delivery, arguments=arguments, publishes=publishes
+        )
 
     async def open_channel(self, *, confirms: bool = True) -> aiormq.abc.AbstractChannel:
         """A channel of the caller's own, within OPEN_CHANNEL_SECONDS.
@@ -365,8 +370,11 @@ class Subscription:
         prefetch: int,
         on_delivery: Callable[[Delivery], Awaitable[None]],
         arguments: Mapping[str, Any] | None,
+        publishes: bool = False,
     ) -> None:
         self._link = link
+        self._publishes = publishes
+        self._tag: str | None = None
         self._queue = queue
         self._prefetch = prefetch
         self._on_delivery = on_delivery
@@ -386,14 +394,14 @@ class Subscription:
         Raises:
             BrokerUnavailable: it could not be done.
         """
-        self._channel = channel = await self._link.open_channel(confirms=False)
+        self._channel = channel = await self._link.open_channel(confirms=self._publishes)
         channel.closing.add_done_callback(self._closed)
         channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
         try:
             with _no_foreign_cancel():
                 async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
                     await channel.basic_qos(prefetch_count=self._prefetch)
-                    await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
+                    await self._consume(channel)
         except LOST as error:
             raise BrokerUnavailable(f"cannot consume {self._queue}: {_what(error)}") from error
         return self
@@ -420,10 +428,56 @@ class Subscription:
             self.ended.set()
             self.leaving.set()
 
+    async def next_page(self) -> None:
+        """Take up to the prefetch again, beside what is in hand: that stays on the channel, unsettled.
+
+        Raises:
+            BrokerUnavailable: it could not be done.
+        """
+        channel = self._open_channel()
+        try:
+            with _no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_cancel(self._tag or "")
+                    await self._consume(channel)
+        except LOST as error:
+            raise BrokerUnavailable(f"cannot go on consuming {self._queue}: {_what(error)}") from error
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """As Link.publish, on this channel: the broker handles it after the acks before it, and confirms it after them.
+
+        Raises:
+            PublishUnconfirmed, Unroutable, Unencodable: as there.
+        """
+        await self._link.publish(message, within=within, channel=self._open_channel())
+
+    async def acks_arrived(self) -> None:
+        """Return once the broker has handled every ack so far: it answers one question after what came before it.
+
+        Raises:
+            BrokerUnavailable: it does not answer, so the last ones may come again.
+        """
+        channel = self._open_channel()
+        try:
+            with _no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_qos(prefetch_count=self._prefetch)
+        except LOST as error:
+            raise BrokerUnavailable(f"the broker does not answer for {self._queue}: {_what(error)}") from error
+
     def held_seconds(self) -> float:
         """How long the oldest unsettled delivery has been in our hands."""
         oldest = next(iter(self.unsettled.values()), None)
         return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
+
+    def _open_channel(self) -> aiormq.abc.AbstractChannel:
+        if self._channel is None or self._channel.is_closed:
+            raise BrokerUnavailable(self.detail or "not subscribed")
+        return self._channel
+
+    async def _consume(self, channel: aiormq.abc.AbstractChannel) -> None:
+        answer = await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
+        self._tag = answer.consumer_tag
 
     def _closed(self, _: object) -> None:
         self.lost = not self.ended.is_set()

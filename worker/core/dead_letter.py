@@ -4,7 +4,10 @@ A letter is the message as it stood, with why. What the broker itself dead-lette
 no reason of ours: that is read from `x-death` (https://www.rabbitmq.com/docs/dlx).
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +19,8 @@ from worker.core.topology import Names
 
 _BROKERS_WORDS = {"delivery_limit": "delivery-limit", "rejected": "delivery-limit"}
 ENRICH, TRANSLATE = "enrich", "translate"
+# What differs from letter to letter of one fault: places in a body, indices, ids, long numbers. Codes and lines stay.
+_DIFFERS = re.compile(r"(?<=\bbyte )\d+|(?<=\[)\d+(?=\])|[0-9A-Fa-f-]{8,}|\d{5,}")
 
 
 def write(
@@ -59,6 +64,12 @@ def read(headers: Mapping[str, Any], *, names: Names, message_id: str = "") -> D
     return DeadLetterHeaders(**known)
 
 
+def fingerprint(letter: DeadLetterHeaders) -> str:
+    """A short mark that letters of one fault share: their reason, stage and detail, without what differs among them."""
+    same = "\n".join((letter.reason, letter.stage, _DIFFERS.sub("…", letter.detail)))
+    return hashlib.sha256(same.encode()).hexdigest()[:8]
+
+
 def revive(body: bytes, headers: Mapping[str, Any], *, names: Names, properties: Mapping[str, str | None]) -> Outgoing:
     """The message that puts a letter back where it came from, as a first attempt.
 
@@ -90,6 +101,8 @@ def _from_broker(headers: Mapping[str, Any], names: Names) -> dict[str, Any]:
         "reason": _BROKERS_WORDS.get(word, word or "unknown"),
         "detail": f"the broker: {word} in {queue}",
     }
+    if isinstance(at := first.get("time"), datetime):
+        found["dead_at"] = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if queue.startswith(names.raw("")):
         found |= {"stage": TRANSLATE, "source": queue.removeprefix(names.raw(""))}
     lane = f"{names.prefix}.enrich."

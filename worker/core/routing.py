@@ -44,6 +44,13 @@ def matches(pattern: str, key: str) -> bool:
     return reached[-1]
 
 
+def names_type(wanted: str, event_type: str) -> bool:
+    """Whether an operator's word for a type means this one: a pattern, or a type in any spelling."""
+    if "*" in wanted or "#" in wanted:
+        return matches(wanted, event_type)
+    return normal_type(wanted) == event_type
+
+
 @lru_cache(maxsize=4096)
 def any_matches(patterns: tuple[str, ...], key: str) -> bool:
     """Whether one of the patterns matches."""

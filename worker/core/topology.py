@@ -22,8 +22,7 @@ DELIVERY_LIMIT = 1_000
 NEVER_FORGET = 1_000_000
 UNROUTED_MAX_BYTES = 100_000_000
 STATE_MAX_BYTES = 1_000_000
-_ARCHIVE_SEGMENT_BYTES = 16_000_000  # retention drops whole segments: small ones keep the age promised
-_STATE_SEGMENT_BYTES = 250_000
+_MAX_SEGMENT_BYTES = 4_000_000
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -138,7 +137,7 @@ def intake_topology(names: Names, *, sources: Sequence[str], archive: Archive | 
     exchanges = [Exchange(names.intake, "topic"), Exchange(names.work, "direct"), Exchange(names.state, "fanout")]
     queues = [
         Queue(names.dead, {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET}),
-        Queue(names.state, _stream(max_bytes=STATE_MAX_BYTES, segment_bytes=_STATE_SEGMENT_BYTES)),
+        Queue(names.state, _stream(max_bytes=STATE_MAX_BYTES)),
         *(Queue(names.raw(source), _ours(names)) for source in sources),
     ]
     bindings = [
@@ -148,8 +147,8 @@ def intake_topology(names: Names, *, sources: Sequence[str], archive: Archive | 
         *(Binding(names.intake, names.raw(source), source) for source in sources),
     ]
     if archive is not None:
-        kept = _stream(max_bytes=archive.max_bytes, segment_bytes=_ARCHIVE_SEGMENT_BYTES)
-        queues.append(Queue(names.archive, {**kept, "x-max-age": archive.max_age}))
+        kept = {**_stream(max_bytes=archive.max_bytes), "x-max-age": archive.max_age}
+        queues.append(Queue(names.archive, kept))
         bindings.append(Binding(names.intake, names.archive, "#"))
     return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
 
@@ -240,6 +239,15 @@ def _downstream(downstream: Downstream) -> dict[str, Any]:
     return arguments
 
 
-def _stream(*, max_bytes: int, segment_bytes: int) -> dict[str, Any]:
-    size = {"x-max-length-bytes": max_bytes, "x-stream-max-segment-size-bytes": min(segment_bytes, max_bytes)}
-    return {"x-queue-type": "stream", **size}
+def _stream(*, max_bytes: int) -> dict[str, Any]:
+    """A stream in small segments.
+
+    The broker drops whole segments, and looks only when a new one begins: an event stays at least its age, and at most
+    until two more segments have come. 2,500 of them, which hold 10 GiB, cost a reader a tenth of a second to attach.
+    """
+    segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // 4)
+    return {
+        "x-queue-type": "stream",
+        "x-max-length-bytes": max_bytes,
+        "x-stream-max-segment-size-bytes": segment_bytes,
+    }

@@ -1,8 +1,10 @@
-"""`dead list | show | redrive | discard`: the dead letters as a product."""
+"""`dead list | show`, and which letters are meant: looking at the dead letters, none of them taken."""
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import asyncio
+import heapq
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 from aio_pika.abc import AbstractConnection
@@ -10,51 +12,63 @@ from aio_pika.abc import AbstractConnection
 from schemas.dead_letter import DeadLetterHeaders
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
-from worker.adapters.dead_letters import Letter, letters
+from worker.adapters.dead_letters import Letter, Letters, letters
 from worker.app import names_of
 from worker.core import dead_letter
-from worker.core.errors import PublishUnconfirmed, TopologyMismatch, Unroutable
-from worker.core.routing import normal_type
+from worker.core.errors import TopologyMismatch
+from worker.core.letter_groups import Group, Groups, by_reason
+from worker.core.routing import names_type
 from worker.core.topology import Names
 from worker.operations.link import connected
-from worker.operations.terminal import document, say, show, table
+from worker.operations.terminal import DocumentWithList, document, say, show, table
 from worker.settings import Settings
 
-PUBLISH_SECONDS = 15.0
 COUNT_SECONDS = 10.0
+OTHERS_SECONDS = 5.0
+SHOWN = 20  # letters that a person is shown, the newest
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters are meant; None: any. `id` is an event's or a receipt's."""
+    """Which letters are meant; None: any. `id` is an event's or a receipt's; `type` may be a pattern."""
 
     reason: str | None = None
     source: str | None = None
     type: str | None = None
     id: str | None = None
+    fingerprint: str | None = None
 
     def takes(self, letter: DeadLetterHeaders) -> bool:
         """Whether a letter is meant."""
         return (
             self.reason in (None, letter.reason)
             and self.source in (None, letter.source)
-            and (self.type is None or normal_type(self.type) == letter.event_type)
+            and (self.type is None or names_type(self.type, letter.event_type))
             and (self.id is None or self.id in (letter.event_id, letter.receipt_id))
+            and (self.fingerprint is None or self.fingerprint == dead_letter.fingerprint(letter))
         )
 
 
 async def list_(settings: Settings, chosen: Filter, *, as_json: bool) -> int:
-    """Show the chosen letters, oldest first, none of them taken."""
+    """Show the chosen letters, none of them taken: groups first, then the newest; as JSON all of them."""
+    names, groups = names_of(settings), Groups()
+    newest: list[tuple[str, int, DeadLetterHeaders]] = []  # a heap: they come in any order
     async with connected(settings, name="dead list") as link:
-        found = await headers_of(link, names_of(settings), chosen)
-    if as_json:
-        document({"count": len(found), "by_reason": by_reason(found), "letters": found})
-        return 0
-    rows = [
-        (f.dead_at, f.reason, f.stage, f.source, f.event_type, f.event_id, f.receipt_id, f.attempts, f.detail)
-        for f in found
-    ]
-    heads = ["dead at", "reason", "stage", "source", "type", "event id", "receipt id", "attempts", "detail"]
-    show(table(heads, rows, title=f"{len(found)} dead letter(s)"))
+        if as_json:
+            with DocumentWithList("letters") as written:
+                async with aclosing(each(link, names, chosen)) as found:
+                    async for letter in found:
+                        groups.add(letter)
+                        written.add(letter)
+                all_of = groups.largest_first()
+                written.end({"count": groups.count, "by_reason": by_reason(all_of), "groups": all_of})
+            return 0
+        async with aclosing(each(link, names, chosen)) as found:
+            async for letter in found:
+                groups.add(letter)
+                heapq.heappush(newest, (letter.dead_at, groups.count, letter))
+                if len(newest) > SHOWN:
+                    heapq.heappop(newest)
+    _tell(groups, [letter for _, _, letter in sorted(newest)])
     return 0
 
 
@@ -63,10 +77,11 @@ async def show_(settings: Settings, letter_id: str, *, as_json: bool) -> int:
     names = names_of(settings)
     async with (
         connected(settings, name="dead show") as link,
-        letters(link, queue=names.dead, count=await _count(link, names)) as each,
+        looking(link, names) as (in_hand, count),
+        aclosing(in_hand.first(count)) as found,
     ):
-        async for letter in each:
-            headers = dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
+        async for letter in found:
+            headers = headers_of(letter, names)
             if Filter(id=letter_id).takes(headers):
                 _show_one(headers, letter.body, as_json=as_json)
                 return 0
@@ -77,100 +92,48 @@ async def show_(settings: Settings, letter_id: str, *, as_json: bool) -> int:
     return 1
 
 
-async def redrive(settings: Settings, chosen: Filter, *, dry_run: bool, as_json: bool) -> int:
-    """Put the chosen letters back where they came from: published, confirmed, then taken out.
+def headers_of(letter: Letter, names: Names) -> DeadLetterHeaders:
+    """What a letter says of itself."""
+    return dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
 
-    A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
+
+async def each(link: Link, names: Names, chosen: Filter) -> AsyncGenerator[DeadLetterHeaders, None]:
+    """What each of the chosen letters says of itself, in bounded memory."""
+    async with looking(link, names) as (in_hand, count), aclosing(in_hand.first(count)) as found:
+        async for letter in found:
+            headers = headers_of(letter, names)
+            if chosen.takes(headers):
+                yield headers
+
+
+async def groups_of(link: Link, names: Names, chosen: Filter) -> list[Group]:
+    """The chosen letters by what is wrong, the largest group first."""
+    groups = Groups()
+    async with aclosing(each(link, names, chosen)) as found:
+        async for letter in found:
+            groups.add(letter)
+    return groups.largest_first()
+
+
+@asynccontextmanager
+async def looking(link: Link, names: Names) -> AsyncIterator[tuple[Letters, int]]:
+    """The letters, and how many there are; while another command holds some it waits a little, then says so.
+
+    Raises:
+        TopologyMismatch: there is no queue of dead letters.
     """
-    names = names_of(settings)
-    async with connected(settings, name="dead publish") as publisher:
-
-        async def put_back(letter: Letter) -> None:
-            await publisher.publish(_revived(letter, names), within=PUBLISH_SECONDS)
-
-        return await _each_chosen(settings, chosen, "redriven", put_back, dry_run=dry_run, as_json=as_json)
-
-
-async def discard(settings: Settings, chosen: Filter, *, dry_run: bool, as_json: bool) -> int:
-    """Take the chosen letters out for good."""
-
-    async def drop(_: Letter) -> None:
-        """Nothing comes before the taking out."""
-
-    return await _each_chosen(settings, chosen, "discarded", drop, dry_run=dry_run, as_json=as_json)
+    count, lookers = await _waiting(link, names)
+    give_up = asyncio.get_running_loop().time() + OTHERS_SECONDS
+    while lookers and asyncio.get_running_loop().time() < give_up:
+        await asyncio.sleep(0.2)
+        count, lookers = await _waiting(link, names)
+    if lookers:
+        print(f"another command holds letters of {names.dead}: these may not be all", file=sys.stderr)  # noqa: T201  # beside the product
+    async with letters(link, queue=names.dead) as in_hand:
+        yield in_hand, count
 
 
-async def headers_of(link: Link, names: Names, chosen: Filter) -> list[DeadLetterHeaders]:
-    """What the chosen letters say of themselves."""
-    async with letters(link, queue=names.dead, count=await _count(link, names)) as each:
-        found = [dead_letter.read(letter.headers, names=names, message_id=letter.message_id) async for letter in each]
-    return [letter for letter in found if chosen.takes(letter)]
-
-
-def by_reason(found: list[DeadLetterHeaders]) -> Mapping[str, int]:
-    """How many of each reason."""
-    return dict(sorted(Counter(letter.reason for letter in found).items()))
-
-
-async def _each_chosen(
-    settings: Settings,
-    chosen: Filter,
-    word: str,
-    act: Callable[[Letter], Awaitable[None]],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
-    names = names_of(settings)
-    matched: list[DeadLetterHeaders] = []
-    stayed: list[str] = []
-    async with (
-        connected(settings, name="dead") as link,
-        letters(link, queue=names.dead, count=await _count(link, names)) as each,
-    ):
-        async for letter in each:
-            headers = dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
-            if not chosen.takes(headers):
-                continue
-            matched.append(headers)
-            if dry_run:
-                continue
-            try:
-                await act(letter)
-                await letter.ack()
-            except (PublishUnconfirmed, Unroutable) as error:
-                stayed.append(f"{headers.receipt_id}: {error}")
-    done = 0 if dry_run else len(matched) - len(stayed)
-    if as_json:
-        document(
-            {word: done, "matched": len(matched), "stayed": stayed, "dry_run": dry_run, "by_reason": by_reason(matched)}
-        )
-    else:
-        say(f"would be {word}: {len(matched)} dead letter(s)" if dry_run else f"{word}: {done} dead letter(s)")
-        for line in stayed:
-            say(f"stayed: {line}")
-    return 1 if stayed else 0
-
-
-def _revived(letter: Letter, names: Names) -> Any:
-    properties = {
-        "message_id": letter.message_id,
-        "content_type": letter.content_type,
-        "content_encoding": letter.content_encoding,
-    }
-    return dead_letter.revive(letter.body, letter.headers, names=names, properties=properties)
-
-
-def _show_one(headers: DeadLetterHeaders, body: bytes, *, as_json: bool) -> None:
-    text = body.decode("utf-8", "backslashreplace")
-    if as_json:
-        document({"letter": headers, "body": text})
-        return
-    show(table(["header", "value"], list(msgspec.structs.asdict(headers).items())))
-    say(text)
-
-
-async def _count(link: Link, names: Names) -> int:
+async def _waiting(link: Link, names: Names) -> tuple[int, int]:
     counted: list[tuple[int, int] | None] = []
 
     async def ask(connection: AbstractConnection) -> None:
@@ -179,4 +142,28 @@ async def _count(link: Link, names: Names) -> int:
     await link.use(ask, within=COUNT_SECONDS)
     if counted[0] is None:
         raise TopologyMismatch(f"the queue {names.dead} does not exist; see `zenoti-ingest topology plan`")
-    return counted[0][0]
+    return counted[0]
+
+
+def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:
+    found = groups.largest_first()
+    rows = [(g.count, g.reason, g.stage, g.fingerprint, g.oldest, g.newest, g.detail) for g in found]
+    heads = ["letters", "reason", "stage", "fingerprint", "oldest", "newest", "detail of one"]
+    show(table(heads, rows, title=f"{groups.count} dead letter(s), {len(found)} group(s)"))
+    if not newest:
+        return
+    heads = ["dead at", "reason", "source", "type", "event id", "receipt id", "attempts"]
+    lines = [(f.dead_at, f.reason, f.source, f.event_type, f.event_id, f.receipt_id, f.attempts) for f in newest]
+    show(table(heads, lines, title=f"the last {len(lines)}"))
+    if groups.count > len(lines):
+        say("All of them: --json; fewer: --reason, --fingerprint, --source, --type, --id.")
+
+
+def _show_one(headers: DeadLetterHeaders, body: bytes, *, as_json: bool) -> None:
+    text = body.decode("utf-8", "backslashreplace")
+    if as_json:
+        document({"letter": headers, "body": text})
+        return
+    rows = [*msgspec.structs.asdict(headers).items(), ("fingerprint", dead_letter.fingerprint(headers))]
+    show(table(["header", "value"], rows))
+    say(text)

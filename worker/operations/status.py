@@ -15,8 +15,9 @@ from worker.adapters.broker_topology import depths
 from worker.adapters.clock import utc_now
 from worker.app import full_topology, names_of
 from worker.core.alarms import alarms
+from worker.core.letter_groups import by_reason
 from worker.operations import status_view
-from worker.operations.dead import Filter, by_reason, headers_of
+from worker.operations.dead import Filter, groups_of
 from worker.operations.link import connected
 from worker.operations.terminal import document
 from worker.settings import Settings
@@ -90,7 +91,7 @@ class Look:
         waited = time.monotonic() - self._letters_read_at
         if total == self._letters_total or waited < READ_LETTERS_AGAIN_SECONDS:
             return
-        self._letters = by_reason(await headers_of(self._link, self._names, Filter()))
+        self._letters = by_reason(await groups_of(self._link, self._names, Filter()))
         self._letters_total, self._letters_read_at = total, time.monotonic()
 
 

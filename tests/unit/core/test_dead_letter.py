@@ -1,3 +1,5 @@
+import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -167,3 +169,42 @@ def test_redrive_without_headers_keeps_the_message_id() -> None:
     headers = x_death(("zenoti.raw.main", "delivery_limit"))
     again = dead_letter.revive(b"{}", headers, names=NAMES, properties={"message_id": "m"})
     assert (again.routing_key, again.message_id, again.headers["receipt_id"]) == ("zenoti.raw.main", "m", "m")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("not JSON (byte 17)", "not JSON (byte 2044)"),
+        ("not UTF-8 at byte 3", "not UTF-8 at byte 44"),
+        ("impossible type at $.data.items[3].id", "impossible type at $.data.items[12].id"),
+        (f"no invoice {INVOICE_ID}", "no invoice 0e0c5b9a-6f4e-4d11-9a57-3f1f0a6f0009"),
+        ("throttled by 1234567", "throttled by 99999"),
+    ],
+)
+def test_a_fault_has_one_fingerprint(one: str, other: str) -> None:
+    """Letters that differ only in places and ids share a fingerprint, which is short and always the same."""
+    marks = {dead_letter.fingerprint(DeadLetterHeaders(reason="r", detail=detail)) for detail in (one, other)}
+    assert len(marks) == 1
+    assert re.fullmatch("[0-9a-f]{8}", marks.pop())
+
+
+def test_faults_have_different_fingerprints() -> None:
+    """Reason, stage, the API's code, a field, a defect's type and line each make a fault of its own."""
+    letters = [
+        DeadLetterHeaders(reason="refused", stage="enrich", detail="code 400"),
+        DeadLetterHeaders(reason="refused", stage="enrich", detail="code 438"),
+        DeadLetterHeaders(reason="refused", stage="translate", detail="code 400"),
+        DeadLetterHeaders(reason="defect", stage="enrich", detail="code 400"),
+        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at worker.core.window:17"),
+        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at worker.core.window:71"),
+        DeadLetterHeaders(reason="malformed", detail="impossible type at $.data.id"),
+        DeadLetterHeaders(reason="malformed", detail="impossible type at $.data.items[1].id"),
+    ]
+    assert len({dead_letter.fingerprint(letter) for letter in letters}) == len(letters)
+
+
+def test_the_broker_tells_when_it_dead_lettered() -> None:
+    """The time of a letter by the broker is that of its newest death."""
+    at = datetime(2031, 5, 6, 18, 0, 1, tzinfo=timezone(timedelta(hours=1)))
+    death = {"queue": "zenoti.raw.main", "reason": "delivery_limit", "time": at}
+    assert dead_letter.read({"x-death": [death]}, names=NAMES).dead_at == "2031-05-06T17:00:01.000000Z"

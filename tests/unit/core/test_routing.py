@@ -9,6 +9,7 @@ from worker.core.routing import (
     any_matches,
     binding_keys,
     matches,
+    names_type,
     normal_type,
     routing_key,
     wants_enrichment,
@@ -150,3 +151,12 @@ def test_a_strangers_key_costs_no_more_than_its_length() -> None:
     """Many `#` in an operator's pattern and many words in a stranger's key are no trouble: nothing is tried twice."""
     assert not matches("#.a." * 5 + "b", ".".join("a" * 97))
     assert matches("#.a." * 5 + "b", ".".join("a" * 97) + ".b")
+
+
+def test_an_operators_word_for_a_type() -> None:
+    """A type is meant in any spelling; with a star or a hash it is a pattern."""
+    assert names_type("Invoice.Closed", "invoice.closed")
+    assert names_type(" guest merge ", "guest-merge")
+    assert names_type("Invoice.*", "invoice.closed")
+    assert not names_type("invoice", "invoice.closed")
+    assert not names_type("guest.#", "invoice.closed")

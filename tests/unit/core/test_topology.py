@@ -140,7 +140,7 @@ def test_streams_keep_their_bounds() -> None:
     assert made["zenoti.archive"].arguments == {
         "x-queue-type": "stream",
         "x-max-length-bytes": 1_000_000,
-        "x-stream-max-segment-size-bytes": 1_000_000,
+        "x-stream-max-segment-size-bytes": 250_000,
         "x-max-age": "12h",
     }
     assert made["zenoti.state"].arguments["x-max-length-bytes"] == 1_000_000

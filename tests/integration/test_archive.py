@@ -1,0 +1,108 @@
+"""Reading the archive on the real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.builders import invoice_closed_body, received
+from tests.conftest import Hand
+from worker.adapters import archive
+from worker.adapters.broker import Link
+from worker.core.archived import Wanted
+from worker.core.errors import TopologyMismatch
+from worker.core.messages import Received
+from worker.core.topology import Names
+from worker.operations.archive import entries, span_of
+
+COUNT = 250  # more than are on their way at a time
+START = datetime.now(UTC) - timedelta(seconds=100)  # the broker's own clock says where a reading begins
+
+
+def webhook(number: int, **more: str) -> Received:
+    """As the door took it, `number` seconds after the first."""
+    at = (START + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return received(body=b"%d" % number, receipt_id=f"r-{number}", received_at=at, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def stream(hand: Hand, prefix: str) -> AsyncIterator[Names]:
+    """An archive of the test's own, empty; a stream cannot be emptied."""
+    own = Names(prefix)
+    channel = await hand.channel()
+    await channel.queue_declare(own.archive, durable=True, arguments={"x-queue-type": "stream"})
+    yield own
+    await channel.queue_delete(own.archive)
+
+
+async def put(hand: Hand, names: Names, *messages: Received) -> None:
+    """Into the archive."""
+    await hand.channel()
+    await asyncio.gather(*(hand.put(message.to(exchange="", routing_key=names.archive)) for message in messages))
+
+
+async def read(link: Link, names: Names, since: datetime | int, last: int) -> list[int]:
+    """The bodies read, which are numbers."""
+    async with aclosing(archive.read(link, stream=names.archive, since=since, last=last)) as found:
+        return [int(message.body) async for _, message in found]
+
+
+async def test_an_archive_is_read_from_end_to_end(link: Link, hand: Hand, stream: Names) -> None:
+    """Empty: nothing. Else everything in its order, up to where it ended when one began, from a time or an offset."""
+    assert await archive.ends(link, stream=stream.archive) is None
+    await put(hand, stream, *(webhook(number) for number in range(COUNT)))
+    ends = await archive.ends(link, stream=stream.archive)
+    assert ends is not None
+    first, last = ends
+    assert (first.body, last) == (b"0", COUNT - 1)
+    await put(hand, stream, webhook(999))
+    assert await read(link, stream, datetime.now(UTC) - timedelta(hours=1), last) == list(range(COUNT))
+    assert await read(link, stream, COUNT - 3, last) == [COUNT - 3, COUNT - 2, COUNT - 1]
+    assert await read(link, stream, COUNT, last) == []
+    assert await read(link, stream, datetime.now(UTC) + timedelta(hours=1), last) == []
+
+
+async def test_a_reading_outlives_its_channel(link: Link, hand: Hand, stream: Names) -> None:
+    """A channel that the broker closes in mid-reading costs no message and repeats none."""
+    await put(hand, stream, *(webhook(number) for number in range(COUNT)))
+    seen = []
+    async with aclosing(archive.read(link, stream=stream.archive, since=0, last=COUNT - 1)) as found:
+        async for offset, message in found:
+            seen.append(offset)
+            if offset in (0, 120):
+                await message.channel.close()  # type: ignore[attr-defined]  # the channel of the real delivery
+    assert seen == list(range(COUNT))
+
+
+async def test_entries_are_chosen_by_when_they_were_received(link: Link, hand: Hand, stream: Names) -> None:
+    """What lay in a spool stands behind what came later, and is found by its time of receipt all the same."""
+    await put(hand, stream, webhook(5), webhook(60), webhook(6, source="other"), webhook(7), webhook(1))
+    span = await span_of(link, stream)
+    assert (span.reaches_back_to, span.last) == (webhook(5).received_at, 4)
+    wanted = Wanted(since=webhook(5).received_at, until=webhook(60).received_at)
+
+    async def found(wanted: Wanted) -> list[str]:
+        return [entry.receipt_id async for entry in entries(link, stream, wanted, span)]
+
+    assert await found(wanted) == ["r-5", "r-6", "r-7"]
+    assert await found(Wanted(since=wanted.since, source="other")) == ["r-6"]
+    assert await found(Wanted(since=webhook(0).received_at)) == ["r-5", "r-60", "r-6", "r-7", "r-1"]
+
+
+async def test_there_is_no_archive(link: Link, prefix: str) -> None:
+    """Without the stream one is told which is missing, and what to do."""
+    with pytest.raises(TopologyMismatch, match=r"archive\.enabled"):
+        await span_of(link, Names(prefix))
+
+
+async def test_types_and_invoices_are_read_out_of_bodies(link: Link, hand: Hand, stream: Names) -> None:
+    """A filter by type or invoice reads the bodies, past those that are malformed."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    bodies = (b"\xff", invoice_closed_body(invoice_id="i-1"), invoice_closed_body(invoice_id="i-2"))
+    await put(hand, stream, *(received(body=b, receipt_id=f"r-{n}", received_at=now) for n, b in enumerate(bodies)))
+    span = await span_of(link, stream)
+    wanted = Wanted(since=now, type="invoice.*", invoice="i-2")
+    assert [entry.receipt_id async for entry in entries(link, stream, wanted, span)] == ["r-2"]
+    assert len([entry async for entry in entries(link, stream, Wanted(since=now), span)]) == 3

@@ -1,0 +1,85 @@
+"""What stands in the archive: reading an entry, and which are wanted."""
+
+import msgspec
+
+from worker.core import translate
+from worker.core.errors import Malformed
+from worker.core.messages import Received
+from worker.core.routing import names_type
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One webhook as it was received, without its body.
+
+    Attributes:
+        receipt_id: the door's answer.
+        received_at: RFC 3339, UTC.
+        source: the source's name.
+        type: as in the routing key; empty where the body cannot be read.
+        event_id: the outgoing event's id; empty where it could not be read.
+        invoice_id: the invoice that it concerns; empty where there is none.
+        bytes: of the body, on the wire.
+        offset: where it stands in the stream.
+        malformed: why it cannot be read; empty where it can.
+    """
+
+    receipt_id: str
+    received_at: str
+    source: str
+    type: str
+    event_id: str
+    invoice_id: str
+    bytes: int
+    offset: int
+    malformed: str = ""
+
+    def bears(self, wanted: str) -> bool:
+        """Whether it has this event, invoice or receipt id."""
+        return wanted in (self.event_id, self.invoice_id, self.receipt_id)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are meant: received from `since` on and before `until`; None: any."""
+
+    since: str
+    until: str | None = None
+    source: str | None = None
+    type: str | None = None
+    invoice: str | None = None
+
+    def covers(self, message: Received) -> bool:
+        """Whether it can be meant, as far as its headers tell."""
+        return (
+            message.received_at >= self.since
+            and (self.until is None or message.received_at < self.until)
+            and self.source in (None, message.source)
+        )
+
+    @property
+    def asks_bodies(self) -> bool:
+        """Whether the body decides."""
+        return self.type is not None or self.invoice is not None
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether it is meant, of those that are covered."""
+        return (self.type is None or names_type(self.type, entry.type)) and self.invoice in (None, entry.invoice_id)
+
+
+def entry(message: Received, *, offset: int) -> Entry:
+    """Read one; what is malformed is an entry too."""
+    try:
+        event = translate.read(message)
+        kind, event_id, invoice_id, malformed = event.type, event.id, event.invoice_id or "", ""
+    except Malformed as error:
+        kind, event_id, invoice_id, malformed = error.event_type, error.event_id, "", str(error)
+    return Entry(
+        receipt_id=message.receipt_id,
+        received_at=message.received_at,
+        source=message.source,
+        type=kind,
+        event_id=event_id,
+        invoice_id=invoice_id,
+        bytes=len(message.body),
+        offset=offset,
+        malformed=malformed,
+    )

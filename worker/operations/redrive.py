@@ -1,0 +1,148 @@
+"""`dead redrive | discard`: taking the chosen letters out, back to where they came from or for good."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from worker.adapters.broker import Link
+from worker.adapters.dead_letters import Letter, Letters
+from worker.app import names_of
+from worker.core import dead_letter
+from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
+from worker.core.letter_groups import Groups, by_reason
+from worker.core.messages import Outgoing
+from worker.core.topology import Names
+from worker.operations.dead import Filter, headers_of, looking
+from worker.operations.link import connected
+from worker.operations.pace import Pace
+from worker.operations.progress import Told
+from worker.operations.terminal import document, say
+from worker.settings import Settings
+
+HOLD_SECONDS = 600.0  # then letters in hand are put back and taken anew: the broker closes a channel after 30 minutes
+
+Act = Callable[[Letters, Letter], Awaitable[None]]
+
+
+async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
+    """Put the chosen letters back where they came from, each published, confirmed, then taken out, live events first.
+
+    A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
+    """
+    names = names_of(settings)
+
+    async def put_back(in_hand: Letters, letter: Letter) -> None:
+        await in_hand.publish_instead(letter, _revived(letter, names))
+
+    moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run)
+    return await moving.run(settings, as_json=as_json)
+
+
+async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
+    """Take the chosen letters out for good."""
+
+    async def drop(_: Letters, letter: Letter) -> None:
+        await letter.ack()
+
+    moving = _Moving(names_of(settings), chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run)
+    return await moving.run(settings, as_json=as_json)
+
+
+class _Moving:
+    """One run over the letters that there were when it began; those that come meanwhile are left."""
+
+    def __init__(
+        self,
+        names: Names,
+        chosen: Filter,
+        stop: asyncio.Event,
+        *,
+        word: str,
+        act: Act,
+        paced: bool,
+        dry_run: bool,
+    ) -> None:
+        self._names, self._chosen, self._stop = names, chosen, stop
+        self._word, self._act, self._paced, self._dry_run = word, act, paced, dry_run
+        self._groups = Groups()
+        self._done = 0
+        self._stayed: dict[str, str] = {}
+        self._cut = ""
+
+    async def run(self, settings: Settings, *, as_json: bool) -> int:
+        """All of it, and what to say at the end; 1 where a letter stayed that was meant, or it was cut short."""
+        try:
+            async with connected(settings, name=f"dead {self._word}") as link:
+                await self._over_all(link)
+        except BrokerUnavailable as error:
+            if not self._groups.count:
+                raise
+            self._cut = str(error)
+        if self._stop.is_set():
+            self._cut = "stopped"
+        self._tell(as_json=as_json)
+        return 1 if self._stayed or self._cut else 0
+
+    async def _over_all(self, link: Link) -> None:
+        left: int | None = None
+        while left != 0:
+            async with looking(link, self._names) as (in_hand, count):
+                before, left = self._done, count if left is None else left
+                with Told(self._word, left) as told:
+                    finished = await self._over(in_hand, left, link, told)
+                await in_hand.taken_out()
+                left = 0 if finished or self._stop.is_set() else left - (self._done - before)
+
+    async def _over(self, in_hand: Letters, count: int, link: Link, told: Told) -> bool:
+        """Go through the first so many; False where it ended before."""
+        pace = Pace(link, self._names, stop=self._stop, waiting=told.waiting)
+        looked = 0
+        async with aclosing(in_hand.first(count)) as found:
+            async for letter in found:
+                headers = headers_of(letter, self._names)
+                if self._chosen.takes(headers) and headers.receipt_id not in self._stayed:
+                    if self._paced and not self._dry_run and not await pace.clear(headers.source, within=HOLD_SECONDS):
+                        return False
+                    self._groups.add(headers)
+                    await self._one(in_hand, letter, headers.receipt_id)
+                looked += 1
+                told.at(looked)
+                if self._stop.is_set() or in_hand.held_seconds() > HOLD_SECONDS:
+                    return False
+        return True
+
+    async def _one(self, in_hand: Letters, letter: Letter, receipt_id: str) -> None:
+        if self._dry_run:
+            return
+        try:
+            await self._act(in_hand, letter)
+            self._done += 1
+        except (PublishUnconfirmed, Unroutable, PermanentError) as error:
+            self._stayed[receipt_id] = str(error)
+
+    def _tell(self, *, as_json: bool) -> None:
+        found = self._groups.largest_first()
+        stayed = [f"{receipt_id}: {why}" for receipt_id, why in self._stayed.items()]
+        if as_json:
+            told = {self._word: self._done, "matched": self._groups.count, "stayed": stayed, "dry_run": self._dry_run}
+            document({**told, "cut_short": self._cut or None, "by_reason": by_reason(found), "groups": found})
+            return
+        if self._dry_run:
+            say(f"would be {self._word}: {self._groups.count} dead letter(s)")
+            for group in found:
+                say(f"  {group.count} {group.reason} in {group.stage} ({group.fingerprint}): {group.detail}")
+        else:
+            say(f"{self._word}: {self._done} dead letter(s)")
+        for line in stayed:
+            say(f"stayed: {line}")
+        if self._cut:
+            say(f"cut short ({self._cut}); the same command goes on with what is left")
+
+
+def _revived(letter: Letter, names: Names) -> Outgoing:
+    properties = {
+        "message_id": letter.message_id,
+        "content_type": letter.content_type,
+        "content_encoding": letter.content_encoding,
+    }
+    return dead_letter.revive(letter.body, letter.headers, names=names, properties=properties)
