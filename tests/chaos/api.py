@@ -7,7 +7,7 @@ from aiohttp import web
 
 from tests.acceptance.conftest import free_ports, invoice_body
 
-SLOW_SECONDS = 1.0
+USUAL_SECONDS, SLOW_SECONDS = 0.05, 1.0
 _NO_GRACE = 0.05
 
 
@@ -51,8 +51,7 @@ class Api:
         body = invoice_body(request.match_info["id"])
         if self.mode == "half":
             return await _half(request, body)
-        if self.mode == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
+        await asyncio.sleep(SLOW_SECONDS if self.mode == "slow" else USUAL_SECONDS)
         if self.mode == "hang":
             await self._changed.wait()
         if self.mode.isdecimal():

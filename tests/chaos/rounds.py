@@ -16,6 +16,7 @@ DEAD_SECONDS = 90.0  # after that a run has failed
 FAULT_SECONDS = 200.0
 SETTLE_SECONDS = 240.0
 QUIET_SECONDS = 2.0
+BURST = (40, 120)
 PROGRESS_SECONDS = 5.0
 
 Say = Callable[[str], None]
@@ -155,6 +156,9 @@ async def _round(world: World, dealt: Sequence[Fault], rng: Random, *, begun: fl
 
 async def _strike(world: World, fault: Fault, rng: Random, *, begun: float) -> Struck:
     await asyncio.sleep(rng.uniform(0, 1))
+    for _ in range(rng.randrange(*BURST)):  # so that every hop has something in hand as it is struck
+        world.load.send(world.load.maker.any())
+    await asyncio.sleep(rng.uniform(0, 0.5))
     at = time.monotonic()
     accepted, retried = len(world.ledger.accepted), world.load.retried
     async with asyncio.timeout(FAULT_SECONDS):
