@@ -15,6 +15,7 @@ ALIVE_SECONDS = 10.0  # what is promised
 DEAD_SECONDS = 90.0  # after that a run has failed
 FAULT_SECONDS = 200.0
 SETTLE_SECONDS = 240.0
+STILL_SECONDS = 60.0  # longer than any delay there is: what has not moved for so long does not move
 QUIET_SECONDS = 2.0
 BURST = (40, 120)
 PROGRESS_SECONDS = 5.0
@@ -200,7 +201,10 @@ async def settle(world: World, *, say: Say) -> tuple[Settlement, dict[str, int]]
         ledger.wrong.append(f"the door did not take everything within {SETTLE_SECONDS:g} s")
     deadline, told = time.monotonic() + SETTLE_SECONDS, 0.0
     seen, since = -1, time.monotonic()
-    while (ledger.unsettled or time.monotonic() - since < QUIET_SECONDS) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        still = time.monotonic() - since
+        if still > (STILL_SECONDS if ledger.unsettled else QUIET_SECONDS):
+            break
         if ledger.arrivals != seen:
             seen, since = ledger.arrivals, time.monotonic()
         if time.monotonic() - told > PROGRESS_SECONDS:
