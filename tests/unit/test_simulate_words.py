@@ -24,11 +24,12 @@ def test_without_words() -> None:
 def test_all_words() -> None:
     """Every flag arrives where it belongs."""
     words = """--host 127.0.0.2 --port 1 --source main --door http://d --visits 3 --trace closing-time --linger inf
-        --seed 4 --speed 60 --json --calls-per-minute 30 --no-quota-headers --latency 0.1-0.5
+        --seed 4 --speed 60 --json --calls-per-minute 30 --other-calls 9 --no-quota-headers --latency 0.1-0.5
         --faults 500=0.1,418/200/text=0.2 --split-expands --late 0.3 --late-calls 2 --rate 5 --others 0.4 --bare 0.5
         --duplicates 0.6 --reordered 0.7 --reordered-by 8"""
     api = ApiSwitches(
         calls_per_minute=30,
+        other_calls=9,
         quota_headers=False,
         latency=(0.1, 0.5),
         faults={"500": 0.1, "418/200/text": 0.2},

@@ -103,6 +103,16 @@ def test_the_quota_at_a_speed(speed: float, limit: str, per_second: int) -> None
     assert sum(bucket.take(1.0, calls_per_minute=60) for _ in range(100)) == per_second
 
 
+@pytest.mark.parametrize(("others", "calls"), [(0.0, 60), (20.0, 40), (60.0, 0), (90.0, 0)])
+def test_others_of_the_organisation_spend_too(others: float, calls: int) -> None:
+    """What others spend is missing: only the rest of a minute's calls is there for us."""
+    bucket = Bucket(calls_per_minute=60, speed=1.0, now=0.0)
+    while bucket.take(0.0, calls_per_minute=60, other_calls=others):
+        pass
+    assert sum(bucket.take(60.0, calls_per_minute=60, other_calls=others) for _ in range(100)) == calls
+    assert int(bucket.retry_after()) >= 1
+
+
 def test_the_board_tells_no_key() -> None:
     """What is told holds seed, speed, switches and counters, and of the keys only how many there are."""
     board = Board(keys=[KEY, "second"], seed=7, speed=60.0)

@@ -72,7 +72,8 @@ class Api:
     async def _metered(self, request: web.Request, invoice_id: str) -> web.StreamResponse:
         switches, counters = self._board.switches.api, self._board.api
         fault = ""
-        if self._bucket.take(self._clock(), calls_per_minute=switches.calls_per_minute):
+        now, per_minute, others = self._clock(), switches.calls_per_minute, switches.other_calls
+        if self._bucket.take(now, calls_per_minute=per_minute, other_calls=others):
             fault = self._drawn_fault()
             headers = self._bucket.headers()
             response = await self._answer(request, invoice_id, fault=fault)

@@ -24,10 +24,14 @@ class Bucket:
         self._filled_at = now
         self._tokens = calls_per_minute
 
-    def take(self, now: float, *, calls_per_minute: float) -> bool:
-        """Take a call out, if there is one; the quota may be another than before."""
+    def take(self, now: float, *, calls_per_minute: float, other_calls: float = 0.0) -> bool:
+        """Take a call out, if there is one; the quota may be another than before.
+
+        Others of the organisation have taken theirs out meanwhile, `other_calls` a minute where there were as many.
+        """
         self._size = calls_per_minute
-        self._tokens = min(self._size, self._tokens + (now - self._filled_at) * self._per_second)
+        filled = (now - self._filled_at) * (self._per_second - other_calls / _MINUTE * self._speed)
+        self._tokens = min(self._size, max(0.0, self._tokens + filled))
         self._filled_at = now
         if self._tokens < 1:
             return False

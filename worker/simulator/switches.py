@@ -27,6 +27,7 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         calls_per_minute: the whole organisation's quota, and its burst.
+        other_calls: calls a minute that the organisation's other integrations spend of the same quota.
         quota_headers: whether the answers tell of the quota; each of the headers is optional.
         latency: shortest and longest time to an answer.
         faults: share of the calls that go wrong, by name: one of WIRE_FAULTS, or a refusal.
@@ -36,6 +37,7 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     calls_per_minute: Annotated[float, Meta(ge=1)] = 60.0
+    other_calls: Annotated[float, Meta(ge=0)] = 0.0
     quota_headers: bool = True
     latency: tuple[Seconds, Seconds] = (0.0, 0.0)
     faults: dict[str, Share] = {}
