@@ -278,6 +278,25 @@ async def test_disturbances_arrive_and_are_counted() -> None:
     assert sum(kind != "" for kind in door.types) == counted.bare
 
 
+async def test_a_duplicate_asks_for_nothing() -> None:
+    """An event that comes again makes nobody wait for another call: it may be dropped."""
+    world, board = World(3), fast_board(duplicates=1.0, reordered_by=1)
+    waiting: dict[bytes, int] = {}
+
+    class Asking(Door):
+        async def take(self, request: web.Request) -> web.Response:
+            body = await request.read()
+            if body:
+                told = json.loads(body)
+                waiting[body] = world.unasked
+                world.asked(told["data"].get("invoice_id") or told["data"]["invoice"]["id"])
+            return await super().take(request)
+
+    await sent(Asking(), world, board, visits=1)
+    assert sorted(waiting.values()) == [0] * 5 + [1] * 5
+    assert world.unasked == 0
+
+
 async def test_visits_go_on_until_cancelled() -> None:
     """Without a number of visits there is always a next one; cancelling ends it."""
     told: list[str] = []

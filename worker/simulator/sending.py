@@ -53,7 +53,8 @@ async def send(
             lane = lanes[zlib.crc32(one.event.invoice_id.lower().encode() or one.event.body) % _LANES]
             await lane.acquire()
             _count(one, board.webhooks)
-            world.sent(one.event)
+            if one.disturbed != "duplicate":  # it tells nothing new, so nobody need ask for its invoice again
+                world.sent(one.event)
             posts.create_task(deliver(one.event, lane))
 
 
