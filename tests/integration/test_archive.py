@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from tests.builders import invoice_closed_body, received
 from tests.conftest import Hand
+from tests.eventually import eventually
 from worker.adapters import archive
 from worker.adapters.broker import Link
 from worker.core.archived import Wanted
 from worker.core.errors import TopologyMismatch
 from worker.core.messages import Received
-from worker.core.topology import Names
+from worker.core.topology import Archive, Names, intake_topology
 from worker.operations.archive import entries, span_of
 
 COUNT = 250  # more than are on their way at a time
@@ -106,3 +108,32 @@ async def test_types_and_invoices_are_read_out_of_bodies(link: Link, hand: Hand,
     wanted = Wanted(since=now, type="invoice.*", invoice="i-2")
     assert [entry.receipt_id async for entry in entries(link, stream, wanted, span)] == ["r-2"]
     assert len([entry async for entry in entries(link, stream, Wanted(since=now), span)]) == 3
+
+
+@pytest.mark.parametrize(("max_age", "goes"), [("1s", True), ("1h", False)])
+async def test_the_age_promised_is_the_age_kept(
+    link: Link, hand: Hand, prefix: str, max_age: str, *, goes: bool
+) -> None:
+    """An event past its age goes once further segments have come, and one within its age stays."""
+    names = Names(prefix)
+    kept = Archive(max_age=max_age, max_bytes=8_000_000)
+    declared = {queue.name: queue for queue in intake_topology(names, sources=(), archive=kept).queues}
+    channel = await hand.channel()
+    await channel.queue_declare(names.archive, durable=True, arguments=dict(declared[names.archive].arguments))
+    segment = msgspec.structs.replace(webhook(1), body=bytes(1_000_000))
+
+    async def first_is_gone() -> bool:
+        await put(hand, names, segment, segment)
+        ends = await archive.ends(link, stream=names.archive)
+        assert ends is not None
+        return ends[0].body != b"0"
+
+    try:
+        await put(hand, names, webhook(0))
+        if goes:
+            await eventually(first_is_gone, within=20)
+        else:
+            assert not await first_is_gone()
+            assert not await first_is_gone()
+    finally:
+        await channel.queue_delete(names.archive)

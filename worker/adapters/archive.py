@@ -14,7 +14,8 @@ from worker.core.errors import BrokerUnavailable
 PREFETCH = 100  # bodies in memory at a time
 CLOCKS_DIFFER = timedelta(minutes=5)
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
-REST_SECONDS = 1.0
+REST_SECONDS = 2.0
+LOOK_SECONDS = 0.5  # whether the channel is lost
 RECONNECT_SECONDS = 30.0
 
 
@@ -100,14 +101,17 @@ async def _from(
     except TimeoutError:
         raise BrokerUnavailable(f"no connection for {RECONNECT_SECONDS:g} s") from None
     arguments = {"x-stream-offset": start}
-    wait_seconds = FIRST_SECONDS
-    async with link.subscribe(stream, prefetch=PREFETCH, on_delivery=inbox.put, arguments=arguments):
-        while True:
+    silent, allowed = 0.0, FIRST_SECONDS
+    async with link.subscribe(stream, prefetch=PREFETCH, on_delivery=inbox.put, arguments=arguments) as subscription:
+        while silent < allowed:
             try:
-                async with asyncio.timeout(wait_seconds):
+                async with asyncio.timeout(LOOK_SECONDS):
                     message = await inbox.get()
             except TimeoutError:
-                return
+                silent += LOOK_SECONDS
+                if subscription.ended.is_set():
+                    return
+                continue
             yield message
             await message.ack()
-            wait_seconds = rest_seconds
+            silent, allowed = 0.0, rest_seconds
