@@ -25,6 +25,24 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     failures: int = 0
 
 
+class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
+    """The spool of one intake process: events that wait on its disk for the broker.
+
+    Attributes:
+        events: how many wait.
+        bytes: what the spool directory takes on disk.
+        max_bytes: its bound.
+        oldest_seconds: how long ago the oldest of them was received.
+        detail: what stands against taking more.
+    """
+
+    events: int
+    bytes: int
+    max_bytes: int
+    oldest_seconds: float | None = None
+    detail: str = ""
+
+
 class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
     """One process.
 
@@ -38,6 +56,7 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
         detail: what stands against it.
         admin_port: of its health and metrics.
         sources: by name.
+        spool: of an intake.
     """
 
     daemon: str
@@ -49,3 +68,4 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     admin_port: int = 0
     sources: dict[str, SourceState] = {}
+    spool: SpoolState | None = None

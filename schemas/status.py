@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.state import DaemonState
+from schemas.state import DaemonState, SpoolState
 
 
 class Depth(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         dead_letters: how many by reason; empty where there are too many to read them all.
         dead_letters_total: how many.
         unrouted: events that no downstream wanted, still kept.
-        spool: null until the intake has one.
+        spool: all intakes' together; null where none speaks.
     """
 
     at: str
@@ -94,4 +94,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: dict[str, int]
     dead_letters_total: int
     unrouted: int
-    spool: None = None
+    spool: SpoolState | None = None

@@ -5,24 +5,27 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
 
-from schemas.state import DaemonState, SourceState
+from schemas.state import DaemonState, SourceState, SpoolState
 from worker import __version__
 from worker.adapters import broker_topology, state
 from worker.adapters.admin_http import AdminHttp, Check
-from worker.adapters.broker import Link
+from worker.adapters.broker import Link, Prepare
 from worker.adapters.clock import utc_now
 from worker.adapters.http_door import HttpDoor
 from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.adapters.secrets import Secret
+from worker.adapters.spool import Spool
+from worker.adapters.witness import Witnesses
 from worker.core.door import Rule
 from worker.core.duplicates import Seen
-from worker.core.errors import WrongSettings
+from worker.core.errors import BrokerUnavailable, WrongSettings
 from worker.core.quota import Quota
 from worker.core.settle import Ladder
 from worker.core.topology import Archive, Downstream, Names, Topology, intake_topology, whole_topology
@@ -31,7 +34,8 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.topology_watch import TopologyWatch
+from worker.stages.spool_drain import SpoolDrain
+from worker.stages.topology_watch import Looked, Nobody, TopologyWatch
 from worker.stages.translate import Translate
 from worker.telemetry import log
 
@@ -75,12 +79,17 @@ def downstreams_of(settings: Settings) -> tuple[Downstream, ...]:
 
 
 def broker_link(
-    settings: Settings, *, name: str, topology: Topology | None = None, refuse_mismatch: bool = False
+    settings: Settings,
+    *,
+    name: str,
+    topology: Topology | None = None,
+    prepare: Prepare | None = None,
+    refuse_mismatch: bool = False,
 ) -> Link:
-    """A connection that, where a topology is given, is ready once the broker has it."""
+    """A connection that is ready once it is prepared; where a topology is given, once the broker has that."""
     secret = secret_of("broker.url", settings.broker.url)
 
-    async def prepare(connection: AbstractConnection) -> None:
+    async def ensured(connection: AbstractConnection) -> None:
         if topology is not None:
             await ensure(settings, connection, topology)
 
@@ -88,39 +97,48 @@ def broker_link(
         lambda: [url for text in secret.texts() for url in broker_urls(text)],
         name=f"zenoti-ingest {name} {_instance()}",
         role=name,
-        prepare=prepare,
+        prepare=prepare or ensured,
         refuse_mismatch=refuse_mismatch,
     )
 
 
-async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> None:
-    """Declare what is missing, or, where the daemons may not, verify.
+async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> int:
+    """Declare what is missing, and return how many queues that were; or, where the daemons may not, verify.
 
     Raises:
         TopologyMismatch: it cannot be as declared.
     """
     if not settings.broker.declare:
         await broker_topology.verify(connection, topology)
-        return
+        return 0
     new = await broker_topology.declare(connection, topology)
     if new:
         log.info("topology_declared", queues=new)
+    return new
 
 
-def topology_watch(settings: Settings, link: Link, topology: Topology) -> TopologyWatch:
-    """An eye on the topology, by a connection."""
+def topology_watch(
+    settings: Settings, link: Link, topology: Topology, *, witnesses: Witnesses | None = None
+) -> TopologyWatch:
+    """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime."""
+    seen = witnesses or Witnesses({})
 
     async def missing() -> list[str]:
         found: list[str] = []
 
         async def ask(connection: AbstractConnection) -> None:
             found.extend(d.name for d in await broker_topology.compare(connection, topology, passive=True))
+            found.extend(queue for queue in await seen.deleted(connection) if queue not in found)
 
         await link.use(ask, within=ENSURE_SECONDS)
         return found
 
     async def put_right() -> None:
-        await link.use(lambda connection: ensure(settings, connection, topology), within=ENSURE_SECONDS)
+        async def mend(connection: AbstractConnection) -> None:
+            await ensure(settings, connection, topology)
+            await seen.set_up(connection)
+
+        await link.use(mend, within=ENSURE_SECONDS)
 
     return TopologyWatch(missing=missing, ensure=put_right)
 
@@ -152,40 +170,71 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     """The HTTP door, until stop is set; then unready, no new connections, requests in hand finished, closed."""
     require_sources(settings)
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
-    names, topology = names_of(settings), door_topology(settings)
-    link = broker_link(settings, name="intake", topology=topology)
-    watch = topology_watch(settings, link, topology)
-    intake = Intake(
-        link,
-        names=names,
-        sources=doors,
-        confirm_seconds=settings.intake.confirm_seconds,
-        broken=lambda: watch.detail,
-    )
-    door = HttpDoor(intake.receive, sources=frozenset(settings.sources), max_body_bytes=settings.intake.max_body_bytes)
+    names, at = names_of(settings), settings.intake
+    spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
+    eye = _DoorsEye(settings)
+    link, watch = eye.link, eye.watch
+    intake = Intake(link, spool, names=names, sources=doors, confirm_seconds=at.confirm_seconds, against=eye.against)
+    eye.concerns(intake)
+    drain = SpoolDrain(intake, spool, against=eye.against)
+    door = HttpDoor(intake.receive, sources=frozenset(settings.sources), max_body_bytes=at.max_body_bytes)
 
     def checks() -> dict[str, Check]:
         return {
             "broker": _check_link(link),
             "topology": Check(ok=not watch.detail, detail=watch.detail),
+            "spool": _check_spool(spool),
         }
 
     def sources() -> dict[str, SourceState]:
         return {name: SourceState(last_event_at=intake.last_event_at.get(name)) for name in settings.sources}
 
-    admin = _Admin(
-        "intake", settings.intake.admin_host, settings.intake.admin_port, stop=stop, checks=checks, sources=sources
-    )
+    admin = _Admin("intake", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources, spool=spool)
     telling = state.tell(link, exchange=names.state, describe=admin.describe)
-    async with admin.listening(), _background(link.run(), watch.run(), telling):
-        port = await door.listen(
-            host=settings.intake.host, port=settings.intake.port, drain_seconds=settings.intake.drain_seconds / 2
-        )
-        log.info("door_listening", host=settings.intake.host, port=port, sources=sorted(settings.sources))
+    async with admin.listening(), _background(link.run(), watch.run(), telling, spool.run(), drain.run()):
+        port = await door.listen(host=at.host, port=at.port, drain_seconds=at.drain_seconds / 2)
+        log.info("door_listening", host=at.host, port=port, sources=sorted(settings.sources))
         await stop.wait()
         log.info("stopping", daemon="intake")
         await door.close()
+        await eye.close()
     log.info("stopped", daemon="intake")
+
+
+class _DoorsEye:
+    """The door's connection, and what it sees: whether the topology is whole, and has been since the last look."""
+
+    def __init__(self, settings: Settings) -> None:
+        names, at = names_of(settings), f"{socket.gethostname()[:60]}.{settings.intake.port}"
+        raw = [names.raw(source) for source in settings.sources] if settings.broker.declare else []
+        self._settings = settings
+        self._topology = door_topology(settings)
+        self._witnesses = Witnesses({queue: f"{queue}.witness.{at}"[:255] for queue in raw})
+        self._looked: Looked = Nobody()
+        self.link = broker_link(settings, name="intake", prepare=self._prepare)
+        self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
+
+    def concerns(self, looked: Looked) -> None:
+        """Tell this one."""
+        self._looked = self.watch.looked = looked
+
+    def against(self) -> str:
+        """What is known to stand against publishing; empty: nothing."""
+        if not self.link.state.ready:
+            return self.link.state.detail or "not connected"
+        return self.watch.detail
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        with suppress(BrokerUnavailable):
+            await self.link.use(self._witnesses.remove, within=CLOSE_SECONDS)
+
+    async def _prepare(self, connection: AbstractConnection) -> None:
+        deleted = await self._witnesses.deleted(connection)
+        new = await ensure(self._settings, connection, self._topology)
+        await self._witnesses.set_up(connection)
+        if deleted or new:
+            await self._looked.was_missing()
 
 
 async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
@@ -256,7 +305,9 @@ class _Admin:
         stop: asyncio.Event,
         checks: Callable[[], Mapping[str, Check]],
         sources: Callable[[], dict[str, SourceState]],
+        spool: Spool | None = None,
     ) -> None:
+        self._spool = spool
         self._daemon, self._host, self._port = daemon, host, port
         self._stop, self._checks, self._sources = stop, checks, sources
         self._started_at = utc_now()
@@ -267,7 +318,10 @@ class _Admin:
             **self._checks(),
             "running": Check(ok=not self._stop.is_set(), detail="stopping" if self._stop.is_set() else ""),
         }
-        return all(check.ok for check in checks.values()), checks
+        against = {name for name, check in checks.items() if not check.ok}
+        if self._spool is not None and ("spool" not in against or against == {"spool"}):
+            against -= {"broker", "topology", "spool"}  # either of broker and spool can take what comes
+        return not against, checks
 
     def describe(self) -> DaemonState:
         """The daemon's state as it stands."""
@@ -282,6 +336,7 @@ class _Admin:
             detail="; ".join(f"{name}: {check.detail}" for name, check in checks.items() if not check.ok),
             admin_port=self._port,
             sources=self._sources(),
+            spool=_spool_state(self._spool) if self._spool is not None else None,
         )
 
     @asynccontextmanager
@@ -326,6 +381,21 @@ def _check_defects(stage: Stage) -> Check:
         return Check(ok=True)
     told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
     return Check(ok=False, detail=told)
+
+
+def _check_spool(spool: Spool) -> Check:
+    at = spool.state
+    waiting = f"{at.events} events, {at.bytes} of {at.max_bytes} bytes"
+    if at.oldest_seconds is not None:
+        waiting += f", the oldest {at.oldest_seconds:g} s old"
+    return Check(ok=not at.detail, detail="; ".join(filter(None, (at.detail, waiting))))
+
+
+def _spool_state(spool: Spool) -> SpoolState:
+    at = spool.state
+    return SpoolState(
+        events=at.events, bytes=at.bytes, max_bytes=at.max_bytes, oldest_seconds=at.oldest_seconds, detail=at.detail
+    )
 
 
 def _rotated(settings: Settings) -> list[tuple[str, Source]]:

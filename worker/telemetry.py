@@ -22,7 +22,10 @@ EVENTS: Final = frozenset(
         "properties_undecodable", "topology_declared", "topology_broken",
         "topology_restored", "topology_unseen", "arguments_unverified", "bindings_unverified", "state_unpublished",
         # door
-        "door_listening", "door_refused", "door_accepted", "door_unavailable", "source_insecure",
+        "door_listening", "door_refused", "door_accepted", "door_spooled", "door_unavailable", "source_insecure",
+        "detour_begun", "detour_ended", "raw_queue_lost",
+        # spool
+        "spool_adopted", "spool_damaged", "spool_failed", "spool_foreign", "spool_record_lost",
         # consumers
         "subscribed", "subscription_ended", "stage_stopped", "publish_failed", "queue_unseen",
         "dead_lettered", "retried", "duplicate_dropped", "unroutable",
@@ -61,6 +64,17 @@ connection_ready: Final = Gauge(
     "1 where a connection to the broker can be used; 0 while it is away or blocked.",
     ["connection"],
     registry=registry,
+)
+spool_spooled: Final = _counter("zenoti_spool_spooled", "Events written to the spool, by source.", "source")
+spool_drained: Final = _counter("zenoti_spool_drained", "Events published from the spool, by source.", "source")
+spool_corrupt: Final = _counter("zenoti_spool_corrupt", "Records of the spool that could not be read.")
+spool_events: Final = Gauge("zenoti_spool_events", "Events that wait in the spool.", registry=registry)
+spool_bytes: Final = Gauge("zenoti_spool_bytes", "What the spool directory takes on disk.", registry=registry)
+spool_oldest: Final = Gauge(
+    "zenoti_spool_oldest_seconds", "How long ago the oldest event of the spool was received.", registry=registry
+)
+detour_on: Final = Gauge(
+    "zenoti_detour", "1 where events go to the spool since the broker confirms none.", ["source"], registry=registry
 )
 lane_events: Final = Gauge("zenoti_lane_events", "Events that the lane holds.", ["source"], registry=registry)
 circuit_open: Final = Gauge("zenoti_circuit_open", "1 where the circuit is open.", ["source"], registry=registry)

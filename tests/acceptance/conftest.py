@@ -121,8 +121,8 @@ class System:
         await self.ready(self.consume_admin)
         await self.ready(self.intake_admin)
 
-    async def ready(self, admin_port: int, *, status: int = 200) -> dict[str, Any]:
-        """Wait until /readyz answers so; returns what it said."""
+    async def ready(self, admin_port: int, *, status: int = 200, whole: bool = True) -> dict[str, Any]:
+        """Wait until /readyz answers so, and if it is ready every check holds (`whole`); returns what it said."""
 
         async def said() -> dict[str, Any] | None:
             try:
@@ -130,7 +130,8 @@ class System:
             except aiohttp.ClientError:
                 return None
             told: dict[str, Any] = json.loads(body)
-            return told if found == status else None
+            holds = all(check["ok"] for check in told["checks"].values())
+            return told if found == status and (holds or status != 200 or not whole) else None
 
         return await eventually(said, within=20) or {}
 

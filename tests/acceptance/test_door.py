@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import System, free_ports, http
+from tests.acceptance.conftest import System, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -91,20 +91,6 @@ async def test_token_by_query_or_bearer(system: System) -> None:
     ]
     assert statuses == [202, 202, 401, 401]
     assert "s3cret-token" not in system.log("intake")
-
-
-async def test_without_a_broker_it_stays_up_and_says_503(system: System) -> None:
-    """With no broker the intake starts, answers 503 with Retry-After, and its readiness says why."""
-    (closed,) = free_ports(1)
-    right, system.settings["BROKER__URL"] = system.settings["BROKER__URL"], f"amqp://guest:guest@127.0.0.1:{closed}/"
-    await system.spawn("intake", "intake")
-    said = await system.ready(system.intake_admin, status=503)
-    assert not said["checks"]["broker"]["ok"]
-    status, headers, _ = await http("POST", system.door, body=BODY, headers=signed(BODY))
-    assert status == 503
-    assert int(headers["Retry-After"]) > 0
-    assert await system.terminate("intake") == 0
-    system.settings["BROKER__URL"] = right
 
 
 async def test_admin_listener(system: System) -> None:

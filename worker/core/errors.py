@@ -93,6 +93,10 @@ class PublishUnconfirmed(TransientError):
     """The broker did not confirm a publish in time, or refused it; it may still arrive."""
 
 
+class SpoolUnavailable(TransientError):
+    """The spool cannot take an event: it is full, or its disk fails."""
+
+
 class FatalError(WorkerError):
     """Ours or the operator's to mend."""
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from aio_pika.abc import AbstractConnection
 
-from schemas.state import DaemonState, SourceState
+from schemas.state import DaemonState, SourceState, SpoolState
 from schemas.status import Backlog, Depth, SourceStatus, Status
 from worker import __version__
 from worker.adapters import state
@@ -71,6 +71,7 @@ class Look:
             dead_letters=dict(self._letters),
             dead_letters_total=total,
             unrouted=queues[names.unrouted].ready or 0,
+            spool=_spool(daemons),
         )
 
     async def _queues(self) -> dict[str, Depth]:
@@ -121,6 +122,19 @@ def _source(
             calls_per_minute=calls_per_minute,
             minutes_at_most=round((unseen + invoices) / calls_per_minute, 1),
         ),
+    )
+
+
+def _spool(daemons: list[DaemonState]) -> SpoolState | None:
+    spools = [daemon.spool for daemon in daemons if daemon.spool is not None]
+    if not spools:
+        return None
+    return SpoolState(
+        events=sum(s.events for s in spools),
+        bytes=max(s.bytes for s in spools),  # each tells of the whole directory
+        max_bytes=max(s.max_bytes for s in spools),
+        oldest_seconds=max((s.oldest_seconds for s in spools if s.oldest_seconds is not None), default=None),
+        detail="; ".join(sorted({s.detail for s in spools if s.detail})),
     )
 
 

@@ -1,21 +1,27 @@
-"""Intake: may it in? -> publish to raw queue and archive -> confirmed -> 202.
+"""Intake: may it in? -> publish to raw queue and archive -> confirmed -> 202; or else into the spool -> on disk -> 202.
 
 The broker routes one publish to both; the confirm says that both have it. A bound archive alone would still confirm,
-so the topology is watched, and while something is known to be missing nothing is taken.
+so the topology is watched: while something is known to be missing all goes to the spool, and what was confirmed since
+it was last seen whole is put there again.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 from multidict import CIMultiDictProxy
 
 from worker.adapters.clock import new_receipt_id, utc_now
 from worker.adapters.http_door import Answer, Arrival
+from worker.core.detour import Detour
 from worker.core.door import Accept, Ping, Refuse, Rule, judge
-from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, Unroutable
 from worker.core.messages import Received
+from worker.core.recent import Recent
+from worker.core.spooled import Spooled
 from worker.core.topology import Names
-from worker.stages.ports import Publishes
-from worker.telemetry import door_unsigned, log
+from worker.stages.ports import Publishes, Spools
+from worker.telemetry import detour_on, door_unsigned, log
 
 _MAX_TYPE_CHARS = 200
 _MAX_PROPERTY_BYTES = 255  # AMQP's short string
@@ -34,26 +40,36 @@ class Intake:
 
     Args:
         publisher: the port to the broker.
+        spool: the port to the disk.
         names: of exchanges and queues.
         sources: by name.
-        confirm_seconds: how long a confirm may take.
-        broken: what stands against taking events; empty: nothing.
+        confirm_seconds: how long a confirm may take; then the event goes to the spool.
+        against: what is known to stand against publishing; empty: nothing.
+
+    Attributes:
+        recent: what was confirmed since the topology was last seen whole.
+        detours: by source.
     """
 
     def __init__(
         self,
         publisher: Publishes,
+        spool: Spools,
         *,
         names: Names,
         sources: Mapping[str, DoorSource],
         confirm_seconds: float,
-        broken: Callable[[], str],
+        against: Callable[[], str],
     ) -> None:
         self._publisher = publisher
+        self._spool = spool
         self._names = names
         self._sources = sources
         self._confirm_seconds = confirm_seconds
-        self._broken = broken
+        self._against = against
+        self.recent = Recent()
+        self._losses = 0
+        self.detours = {source: Detour() for source in sources}
         self.last_event_at: dict[str, str] = {}
 
     async def receive(self, arrival: Arrival) -> Answer:
@@ -72,27 +88,91 @@ class Intake:
                     door_unsigned.labels(arrival.source).inc()
                 return await self._keep(arrival)
 
-    async def _keep(self, arrival: Arrival) -> Answer:
-        if self._broken():
-            return Answer(503, detail="the broker cannot take events at the moment")
-        message = Received(
-            body=arrival.body,
-            source=arrival.source,
-            receipt_id=new_receipt_id(),
-            received_at=utc_now(),
-            path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
-            content_type=_property(arrival.headers.get("Content-Type")),
-            content_encoding=_property(arrival.headers.get("Content-Encoding")),
-        )
+    async def publish(self, spooled: Spooled, *, within: float) -> bool:
+        """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure."""
+        event, detour = spooled.event, self.detours[spooled.event.source]
+        if spooled.archived:
+            outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
+        else:
+            outgoing = event.to(exchange=self._names.intake, routing_key=event.source)
+        losses = self._losses
         try:
-            outgoing = message.to(exchange=self._names.intake, routing_key=arrival.source)
-            await self._publisher.publish(outgoing, within=self._confirm_seconds)
+            await self._publisher.publish(outgoing, within=within)
         except (PublishUnconfirmed, Unroutable) as error:
-            log.error("door_unavailable", source=arrival.source, receipt_id=message.receipt_id, detail=str(error))
-            return Answer(503, detail="the broker did not take the event in time")
-        self.last_event_at[arrival.source] = message.received_at
-        log.debug("door_accepted", source=arrival.source, receipt_id=message.receipt_id, bytes=len(arrival.body))
-        return Answer(202, receipt_id=message.receipt_id)
+            if not detour.is_on:
+                log.warning("detour_begun", source=event.source, detail=str(error))
+            detour.unconfirmed()
+        else:
+            if detour.is_on:
+                log.info("detour_ended", source=event.source)
+            detour.confirmed()
+            if losses == self._losses:
+                self.recent.add(event)
+                return True
+        finally:
+            detour_on.labels(event.source).set(detour.is_on)
+        return False
+
+    def look_begins(self) -> None:
+        """The topology is looked at (see TopologyWatch)."""
+        self.recent.look_begins()
+
+    def look_was_good(self) -> None:
+        """The topology was whole."""
+        self.recent.look_was_good()
+
+    async def was_missing(self) -> None:
+        """Some of it was missing: what was confirmed since it was last seen whole goes to the raw queues once more.
+
+        By way of the spool, and not into the archive again. What is being published now does not count as confirmed.
+        """
+        self._losses += 1
+        forgotten_at, events = self.recent.forgotten_at, self.recent.take()
+        if events:
+            log.error("raw_queue_lost", again=len(events), archive_alone_until=forgotten_at or None)
+        await asyncio.gather(*map(self._again, events))
+
+    async def _again(self, event: Received) -> None:
+        try:
+            await self._spool.put(Spooled(event=event, archived=True))
+        except SpoolUnavailable:
+            self.recent.add(event)  # the next bad look tries again
+
+    async def _keep(self, arrival: Arrival) -> Answer:
+        event = _event(arrival)
+        kept = await self._see_safe(Spooled(event=event))
+        if not kept:
+            log.error("door_unavailable", source=event.source, receipt_id=event.receipt_id, detail=self._against())
+            return Answer(503, detail="neither the broker nor the spool can take the event")
+        self.last_event_at[event.source] = event.received_at
+        log.debug(kept, source=event.source, receipt_id=event.receipt_id, bytes=len(event.body))
+        return Answer(202, receipt_id=event.receipt_id)
+
+    async def _see_safe(self, fresh: Spooled) -> str:
+        """Into the broker or onto the disk; what has been done, or empty."""
+        detour = self.detours[fresh.event.source]
+        straight = not self._against() and not detour.is_on
+        if straight and await self.publish(fresh, within=self._confirm_seconds):
+            return "door_accepted"
+        try:
+            await self._spool.put(fresh)
+        except SpoolUnavailable:
+            # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
+            trial = not straight and not self._against() and detour.may_try(now=time.monotonic())
+            return "door_accepted" if trial and await self.publish(fresh, within=self._confirm_seconds) else ""
+        return "door_spooled"
+
+
+def _event(arrival: Arrival) -> Received:
+    return Received(
+        body=arrival.body,
+        source=arrival.source,
+        receipt_id=new_receipt_id(),
+        received_at=utc_now(),
+        path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
+        content_type=_property(arrival.headers.get("Content-Type")),
+        content_encoding=_property(arrival.headers.get("Content-Encoding")),
+    )
 
 
 def _bearer(headers: CIMultiDictProxy[str]) -> tuple[str, ...]:

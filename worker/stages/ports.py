@@ -3,10 +3,12 @@
 Each has a contract suite in tests/contract, passed by the real adapter and by the fake of the tests.
 """
 
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
+from worker.core.spooled import Spooled
 
 PUBLISH_SECONDS: Final = 15.0  # how long a stage waits for a confirm; then the delivery comes again
 
@@ -37,3 +39,27 @@ class Fetches(Protocol):
 
     def key_mark(self) -> object:
         """Something that differs when the key has changed."""
+
+
+class Spools(Protocol):
+    """The disk, where events wait for the broker."""
+
+    async def put(self, spooled: Spooled) -> None:
+        """Return once it is safe on disk.
+
+        Raises:
+            SpoolUnavailable: it is not; after a time-out it may still get there.
+        """
+
+    async def wait_for(self, source: str) -> None:
+        """Return once an event of the source waits."""
+
+    async def oldest(self, source: str, *, limit: int) -> Sequence[Any]:
+        """The oldest of a source, each with what is `spooled`.
+
+        Raises:
+            SpoolUnavailable: they could not be read.
+        """
+
+    async def forget(self, source: str, items: Sequence[Any]) -> None:
+        """They are published."""

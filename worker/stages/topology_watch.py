@@ -6,11 +6,38 @@ consumer is not told to anybody: so somebody has to look.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from worker.core.errors import BrokerUnavailable, TopologyMismatch
 from worker.telemetry import log
 
 LOOK_SECONDS = 5.0
+
+
+class Looked(Protocol):
+    """Whom the looks concern."""
+
+    def look_begins(self) -> None:
+        """What happens from now on, this look does not vouch for."""
+
+    def look_was_good(self) -> None:
+        """Nothing was missing."""
+
+    async def was_missing(self) -> None:
+        """Something was."""
+
+
+class Nobody:
+    """Whom nothing concerns."""
+
+    def look_begins(self) -> None:
+        """Nothing."""
+
+    def look_was_good(self) -> None:
+        """Nothing."""
+
+    async def was_missing(self) -> None:
+        """Nothing."""
 
 
 class TopologyWatch:
@@ -21,12 +48,19 @@ class TopologyWatch:
         ensure: puts it right; raises TopologyMismatch where it cannot, BrokerUnavailable where there is no broker.
 
     Attributes:
+        looked: is told of each look.
         detail: what stands against taking events; empty: nothing.
     """
 
-    def __init__(self, *, missing: Callable[[], Awaitable[list[str]]], ensure: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        *,
+        missing: Callable[[], Awaitable[list[str]]],
+        ensure: Callable[[], Awaitable[None]],
+    ) -> None:
         self._missing = missing
         self._ensure = ensure
+        self.looked: Looked = Nobody()
         self.detail = ""
 
     async def run(self) -> None:
@@ -41,10 +75,16 @@ class TopologyWatch:
                 self._tell(str(error))
 
     async def _look(self) -> None:
+        self.looked.look_begins()
         missing = await self._missing()
         if missing:
             self._tell(f"missing: {', '.join(missing)}")
+            await self.looked.was_missing()
         await self._ensure()
+        if missing:
+            await self.looked.was_missing()  # what went amiss until now
+        else:
+            self.looked.look_was_good()
         if self.detail:
             log.info("topology_restored")
         self.detail = ""

@@ -1,0 +1,188 @@
+"""The door while the broker cannot take events: everything is answered 202 and arrives once the broker is back."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.acceptance.conftest import System, free_ports, http
+from tests.acceptance.signing import signed
+from tests.eventually import eventually
+from tests.proxy import Proxy
+
+ANSWER_SECONDS = 2.0
+
+
+class Load:
+    """Events sent at the door, and their answers."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._sent = 0
+        self.accepted: dict[str, str] = {}
+        self.refused: list[int] = []
+        self.slowest = 0.0
+
+    async def send(self, count: int, *, at_once: int = 10) -> None:
+        """So many, so many at the same time."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session:
+            for _ in range(count // at_once):
+                await asyncio.gather(*(self._one(session) for _ in range(at_once)))
+
+    async def _one(self, session: aiohttp.ClientSession) -> None:
+        self._sent += 1
+        event_id = f"e-{self._sent}"
+        body = json.dumps({"event_id": event_id, "event_type": "Guest.Created", "data": {"id": "g"}}).encode()
+        began = time.monotonic()
+        async with session.post(self._system.door, data=body, headers=signed(body)) as answer:
+            status, said = answer.status, await answer.read()
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        if status == 202:
+            self.accepted[json.loads(said)["receipt_id"]] = event_id
+        else:
+            self.refused.append(status)
+
+
+async def spool_of(system: System) -> dict[str, Any]:
+    """What /readyz says."""
+    _, _, said = await http("GET", f"http://127.0.0.1:{system.intake_admin}/readyz")
+    told: dict[str, Any] = json.loads(said)
+    return told
+
+
+async def drained(system: System) -> None:
+    """Nothing is left on disk."""
+
+    async def is_empty() -> bool:
+        return "0 events" in (await spool_of(system))["checks"]["spool"]["detail"]
+
+    await eventually(is_empty, within=30)
+
+
+async def receipts(system: System, count: int) -> set[str]:
+    """The receipts of what lies in the raw queue, once it is so much."""
+
+    async def enough() -> bool:
+        return await system.depth("raw.main") >= count
+
+    await eventually(enough, within=30)
+    return {str(one.message_id) for one in await system.take("raw.main", await system.depth("raw.main"))}
+
+
+async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: str) -> None:
+    """Started without a broker it is ready, answers 202, and says what waits; the next process delivers it all."""
+    (closed,) = free_ports(1)
+    system.settings["BROKER__URL"] = f"amqp://guest:guest@127.0.0.1:{closed}/"
+    await system.spawn("intake", "intake")
+    said = await system.ready(system.intake_admin, whole=False)
+    assert not said["checks"]["broker"]["ok"]
+    load = Load(system)
+    await load.send(50)
+    assert (len(load.accepted), load.refused) == (50, [])
+    assert load.slowest < ANSWER_SECONDS
+    assert (await spool_of(system))["checks"]["spool"]["detail"].startswith("50 events")
+    _, _, metrics = await http("GET", f"http://127.0.0.1:{system.intake_admin}/metrics")
+    assert b"zenoti_spool_events 50.0" in metrics
+    assert await system.terminate("intake") == 0
+
+    system.settings["BROKER__URL"] = broker_url
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    assert await receipts(system, 50) == set(load.accepted)
+    await drained(system)
+    left = Path(system.settings["INTAKE__SPOOL_DIR"]).glob("*/*")  # noqa: ASYNC240  # a look, no more
+    assert list(left) == []
+
+
+async def test_with_neither_broker_nor_spool_it_refuses(system: System, broker_url: str) -> None:
+    """Where the spool directory cannot be used and the broker is away: 503 with Retry-After, unready, still up."""
+    (closed,) = free_ports(1)
+    in_the_way = Path(system.settings["INTAKE__SPOOL_DIR"])
+    in_the_way.write_text("no directory")  # noqa: ASYNC240  # two words
+    system.settings["BROKER__URL"] = f"amqp://guest:guest@127.0.0.1:{closed}/"
+    await system.spawn("intake", "intake")
+    said = await system.ready(system.intake_admin, status=503)
+    assert said["checks"]["spool"]["detail"]
+    body = b'{"event_id":"e"}'
+    status, headers, _ = await http("POST", system.door, body=body, headers=signed(body))
+    assert status == 503
+    assert int(headers["Retry-After"]) > 0
+    in_the_way.unlink()  # noqa: ASYNC240  # the same
+    await system.ready(system.intake_admin, whole=False)
+    assert (await http("POST", system.door, body=body, headers=signed(body)))[0] == 202
+    assert await system.terminate("intake") == 0
+    system.settings["BROKER__URL"] = broker_url
+
+
+async def test_killed_with_a_full_hand(system: System, broker_url: str) -> None:
+    """The broker goes away under load, and the intake is killed -9: all that was answered 202 arrives."""
+    async with Proxy(broker_url) as proxy:
+        system.settings["BROKER__URL"] = proxy.url
+        await system.spawn("intake", "intake")
+        await system.ready(system.intake_admin)
+        load = Load(system)
+        await load.send(50)
+        proxy.refusing = True
+        proxy.cut()
+        await load.send(200)
+        system.processes["intake"].kill()
+        await system.processes.pop("intake").wait()
+        proxy.refusing = False
+        await system.spawn("intake", "intake")
+        assert await receipts(system, 250) >= set(load.accepted)
+        assert (len(load.accepted), load.refused) == (250, [])
+        assert load.slowest < ANSWER_SECONDS
+        await drained(system)
+        system.settings["BROKER__URL"] = broker_url
+
+
+async def test_a_broker_that_does_not_answer(system: System, broker_url: str) -> None:
+    """The broker hangs under load: the first answers take confirm_seconds, the others none of it; nothing is lost."""
+    async with Proxy(broker_url) as proxy:
+        system.settings["BROKER__URL"] = proxy.url
+        await system.spawn("intake", "intake")
+        await system.ready(system.intake_admin)
+        load = Load(system)
+        await load.send(20)
+        proxy.freeze()
+        await load.send(10)
+        assert load.slowest < ANSWER_SECONDS
+        load.slowest = 0.0
+        await load.send(200)
+        assert load.slowest < 1.0
+        said = await spool_of(system)
+        assert said["status"] == "ready"
+        proxy.thaw()
+        await load.send(20)
+        assert await receipts(system, 250) == set(load.accepted)
+        assert (len(load.accepted), load.refused) == (250, [])
+        await drained(system)
+        system.settings["BROKER__URL"] = broker_url
+
+
+@pytest.mark.parametrize("made_again_by", ["the intake", "somebody else"])
+async def test_a_raw_queue_deleted_under_load(system: System, made_again_by: str) -> None:
+    """The raw queue is deleted while the archive still confirms: what was accepted meanwhile is in the new queue."""
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    load = Load(system)
+    await load.send(20)
+    before = await receipts(system, 20)
+    sending = asyncio.create_task(load.send(600, at_once=2))
+    await eventually(lambda: len(load.accepted) > 100, within=30)
+    before |= await receipts(system, 80)
+    async with system.connection.channel() as channel:
+        await channel.queue_delete(f"{system.prefix}.raw.main")
+    if made_again_by == "somebody else":
+        assert (await system.run("topology", "apply"))[0] == 0
+    async with asyncio.timeout(60):
+        await sending
+    await eventually(lambda: "raw_queue_lost" in system.log("intake"), within=10)
+    await drained(system)
+    found = before | await receipts(system, 1)
+    assert load.refused == []
+    assert set(load.accepted) - found == set()

@@ -1,0 +1,349 @@
+"""The spool on a real disk, with real processes that are killed; no broker is asked."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.builders import received
+from tests.eventually import eventually
+from worker.adapters.spool import Item, Spool
+from worker.adapters.spool.folder import CORRUPT
+from worker.core.errors import SpoolUnavailable
+from worker.core.spooled import Spooled
+
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from tests.builders import received
+from worker.adapters.spool import Spool
+from worker.core.spooled import Spooled
+
+async def main(directory, name):
+    spool = Spool(Path(directory), max_bytes=1 << 30)
+    running = asyncio.create_task(spool.run())
+
+    async def one(number):
+        await spool.put(Spooled(event=received(receipt_id=f"{name}-{number}", body=b"%d " % number * 500)))
+        print(f"safe {name}-{number}", flush=True)
+
+    for start in range(0, 1_000_000, 10):
+        await asyncio.gather(*(one(start + n) for n in range(10)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def spooled(number: int, *, source: str = "main", size: int = 300, archived: bool = False) -> Spooled:
+    """An event of its own."""
+    event = received(receipt_id=f"r-{number}", source=source, body=b"%08d" % number * (size // 8))
+    return Spooled(event=event, archived=archived)
+
+
+@asynccontextmanager
+async def running(directory: Path, *, max_bytes: int = 64 * MIB) -> AsyncIterator[Spool]:
+    """A spool at work."""
+    spool = Spool(directory, max_bytes=max_bytes)
+    task = asyncio.create_task(spool.run())
+    try:
+        await eventually(lambda: "not open" not in spool.state.detail)
+        yield spool
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+    assert task.cancelled(), task
+
+
+async def waits(spool: Spool, count: int, *, within: float = 15.0) -> None:
+    """So many wait in it."""
+    await eventually(lambda: spool.state.events == count, within=within)
+
+
+async def emptied(spool: Spool, *, source: str = "main") -> list[Spooled]:
+    """All of a source, oldest first, taken out."""
+    found: list[Spooled] = []
+    while items := await spool.oldest(source, limit=7):
+        await spool.forget(source, items)
+        found += [item.spooled for item in items]
+    return found
+
+
+async def filled(spool: Spool, *, size: int) -> int:
+    """How many went in before it refused."""
+    for number in range(1000):
+        try:
+            await spool.put(spooled(number, size=size))
+        except SpoolUnavailable as error:
+            assert "full" in str(error)  # noqa: PT017  # of both kinds, its own and the disk's
+            return number
+    pytest.fail("it is never full")
+
+
+def files(directory: Path, pattern: str = "*/events.db") -> list[Path]:
+    """The files of the events."""
+    return sorted(directory.glob(pattern))
+
+
+async def left_behind(directory: Path, count: int, *, size: int = 300) -> Path:
+    """A file with so many events, whose process is gone."""
+    async with running(directory) as spool:
+        await asyncio.gather(*(spool.put(spooled(n, size=size)) for n in range(count)))
+    [file] = files(directory)
+    return file
+
+
+async def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
+    """Events of each source come back as they were, oldest first; once they are forgotten the disk is as before."""
+    async with running(tmp_path) as spool:
+        for number in range(20):
+            await spool.put(spooled(number, archived=number % 3 == 0))
+        await spool.put(spooled(99, source="other"))
+        assert spool.state.events == 21
+        assert await emptied(spool) == [spooled(n, archived=n % 3 == 0) for n in range(20)]
+        assert await emptied(spool, source="other") == [spooled(99, source="other")]
+        assert (spool.state.events, files(tmp_path)) == (0, [])
+    assert files(tmp_path, "*") == []
+
+
+async def test_depth_and_age_are_told(tmp_path: Path) -> None:
+    """How many wait, what they take on disk, and how old the oldest is."""
+    async with running(tmp_path) as spool:
+        await spool.put(spooled(1, size=100_000))
+        await eventually(lambda: spool.state.oldest_seconds is not None)
+        assert spool.state.events == 1
+        assert spool.state.bytes >= 100_000
+        await emptied(spool)
+        await eventually(lambda: spool.state.oldest_seconds is None)
+        assert spool.state.bytes == 0
+
+
+async def test_what_is_forgotten_does_not_come_back(tmp_path: Path) -> None:
+    """After a restart only what was not forgotten is there, in its order."""
+    async with running(tmp_path) as spool:
+        for number in range(10):
+            await spool.put(spooled(number))
+        await spool.forget("main", await spool.oldest("main", limit=4))
+    async with running(tmp_path) as spool:
+        await waits(spool, 6)
+        assert await emptied(spool) == [spooled(n) for n in range(4, 10)]
+
+
+async def test_it_is_bounded(tmp_path: Path) -> None:
+    """Above its bound it refuses and says so; what is in it stays whole, and once there is room it takes again."""
+    async with running(tmp_path, max_bytes=2 * MIB) as spool:
+        taken = await filled(spool, size=50_000)
+        assert 30 <= taken <= 42
+        assert spool.state.detail == "full"
+        assert sum(file.stat().st_size for file in files(tmp_path)) <= 2 * MIB
+        assert len(await emptied(spool)) == taken
+        assert spool.state.detail == ""
+        await spool.put(spooled(1, size=50_000))
+
+
+async def test_the_bound_is_of_the_whole_directory(tmp_path: Path) -> None:
+    """What another living process has on disk counts too."""
+    async with running(tmp_path) as other:
+        for number in range(22):
+            await other.put(spooled(number, size=50_000))
+        async with running(tmp_path, max_bytes=MIB) as spool:
+            await eventually(lambda: spool.state.bytes >= MIB)
+            with pytest.raises(SpoolUnavailable, match="full"):
+                await spool.put(spooled(1, size=50_000))
+        assert len(await emptied(other)) == 22
+
+
+async def test_living_processes_keep_their_own(tmp_path: Path) -> None:
+    """Two at work over one directory: each has its own events, and none takes the other's for an orphan."""
+    async with running(tmp_path) as one, running(tmp_path) as two:
+        await one.put(spooled(1))
+        await two.put(spooled(2))
+        await eventually(lambda: one.state.oldest_seconds is not None and two.state.oldest_seconds is not None)
+        assert (await emptied(one), await emptied(two)) == ([spooled(1)], [spooled(2)])
+
+
+async def test_one_of_several_adopts_what_is_left(tmp_path: Path) -> None:
+    """What a process leaves on disk, exactly one of those at work takes over; the folder goes when it is empty."""
+    async with running(tmp_path) as one, running(tmp_path) as two:
+        async with running(tmp_path) as leaving:
+            for number in range(30):
+                await leaving.put(spooled(number))
+        await eventually(lambda: one.state.events + two.state.events == 30, within=15)
+        assert {one.state.events, two.state.events} == {0, 30}
+        assert await emptied(one) + await emptied(two) == [spooled(n) for n in range(30)]
+        await eventually(lambda: len(files(tmp_path, "*")) == 2)
+
+
+async def test_kill_9_loses_nothing_that_was_said_to_be_safe(tmp_path: Path) -> None:
+    """Two processes killed -9 in mid-write, again and again: all that they had told is there, whole, once."""
+    told: list[str] = []
+    for turn in range(3):
+        writers = [
+            subprocess.Popen(  # noqa: S603, ASYNC220  # our own script, which outlives nothing
+                [sys.executable, "-c", WRITER, str(tmp_path), f"{turn}-{name}"],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for name in ("a", "b")
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline() for _ in range(60)]
+            writer.send_signal(signal.SIGKILL)
+            lines += writer.stdout.read().splitlines(keepends=True)
+            told += [line.split()[1] for line in lines if line.startswith("safe ") and line.endswith("\n")]
+            writer.wait(timeout=10)
+            writer.stdout.close()
+    async with running(tmp_path) as spool:
+        await eventually(lambda: spool.state.events >= len(told), within=20)
+        found = [one.event.receipt_id for one in await emptied(spool)]
+        assert len(found) == len(set(found))
+        assert set(told) <= set(found)
+        assert len(told) >= 300
+        assert not (tmp_path / CORRUPT).exists()
+
+
+async def test_a_flipped_record_is_told_and_stops_nobody(tmp_path: Path) -> None:
+    """A bit flipped in a body: its receipt is told, the bytes are laid aside, all others come, and it is all gone."""
+    file = await left_behind(tmp_path, 50)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"%08d" % 17 * 3) + 5] ^= 4
+    file.write_bytes(content)
+    with capture_logs() as logs:
+        async with running(tmp_path) as spool:
+            await waits(spool, 50)
+            assert await emptied(spool) == [spooled(n) for n in range(50) if n != 17]
+            assert spool.state.events == 0
+    assert [line["receipt_id"] for line in logs if line["event"] == "spool_record_lost"] == ["r-17"]
+    [aside] = files(tmp_path, f"{CORRUPT}/*")
+    assert b"%08d" % 16 not in aside.read_bytes()
+    assert len(aside.read_bytes()) > 300
+
+
+def torn(content: bytes) -> bytes:
+    """The last third never reached the disk."""
+    return content[: 2 * len(content) // 3 + 100]
+
+
+def zeroed(content: bytes) -> bytes:
+    """A page in the middle never reached the disk."""
+    page = 4096 * (len(content) // 4096 // 2)
+    return content[:page] + bytes(4096) + content[page + 4096 :]
+
+
+@pytest.mark.parametrize("damage", [torn, zeroed])
+async def test_a_damaged_file_is_read_as_far_as_it_can_be(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """A torn file: what can be read comes, as it was; the file is kept and told; fresh events are taken."""
+    file = await left_behind(tmp_path, 200)
+    file.write_bytes(damage(file.read_bytes()))
+    with capture_logs() as logs:
+        async with running(tmp_path) as spool:
+            await eventually(lambda: any(line["event"] == "spool_damaged" for line in logs), within=15)
+            await spool.put(spooled(1000))
+            found = {one.event.receipt_id: one for one in await emptied(spool)}
+    assert found.pop("r-1000") == spooled(1000)
+    assert len(found) > 100
+    assert all(one == spooled(int(receipt.removeprefix("r-"))) for receipt, one in found.items())
+    assert spool.state.detail == ""
+    [aside] = files(tmp_path, "*/*")
+    assert (aside.parent.name, aside.suffix) == (CORRUPT, ".db")
+
+
+@pytest.mark.parametrize("at", [0, 30, 101, 4039, 4100, 7000, 12_289, 20_000, 30_000])
+async def test_three_bytes_cost_one_event_at_most(tmp_path: Path, at: int) -> None:
+    """Bytes overwritten anywhere, header, schema and inner pages too: all events but one come, as they were."""
+    file = await left_behind(tmp_path, 60)
+    content = bytearray(file.read_bytes())
+    content[at : at + 3] = b"\xff\x00\x55"
+    file.write_bytes(content)
+    found: dict[str, Spooled] = {}
+    async with running(tmp_path) as spool:
+
+        async def nearly_all() -> bool:
+            found.update((one.event.receipt_id, one) for one in await emptied(spool))
+            return len(found) >= 59
+
+        await eventually(nearly_all)
+        await spool.put(spooled(1000))
+        assert await emptied(spool) == [spooled(1000)]
+    assert all(one == spooled(int(receipt.removeprefix("r-"))) for receipt, one in found.items())
+
+
+async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> None:
+    """Pages overwritten beneath a living process: what can be read comes, and fresh events are taken."""
+    async with running(tmp_path) as spool:
+        for number in range(300):
+            await spool.put(spooled(number, size=3000))
+        [file] = files(tmp_path)
+        content = file.read_bytes()
+        middle = 4096 * (len(content) // 4096 // 2)
+        with file.open("r+b") as raw:
+            raw.seek(middle)
+            raw.write(os.urandom(10 * 4096))
+        with sqlite3.connect(file) as other:  # a change by another makes SQLite forget what it had read
+            other.execute("PRAGMA user_version = 7")
+        found: set[str] = set()
+
+        async def most() -> bool:
+            try:
+                found.update(one.event.receipt_id for one in await emptied(spool))
+            except SpoolUnavailable:
+                return False
+            return len(found) >= 280
+
+        await eventually(most, within=20)
+        await spool.put(spooled(1000))
+        assert await emptied(spool) == [spooled(1000)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
+    """No space left: puts are refused and it says so; what is on disk drains, though nothing can be written."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
+    try:
+        async with running(tmp_path) as spool:
+            taken = await filled(spool, size=20_000)
+            assert 10 < taken < 60
+            assert "full" in spool.state.detail
+            rest = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+            (tmp_path / "stuffing").write_bytes(bytes(rest))
+            assert [one.event.receipt_id for one in await emptied(spool)] == [f"r-{n}" for n in range(taken)]
+            (tmp_path / "stuffing").unlink()
+            await eventually(lambda: spool.state.detail == "")
+            await spool.put(spooled(1))
+            assert await emptied(spool) == [spooled(1)]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
+
+
+async def test_an_unusable_directory_is_told_until_it_is_mended(tmp_path: Path) -> None:
+    """A file where the directory should be: puts are refused, nothing fails; once it is away all is well."""
+    directory = tmp_path / "spool"
+    directory.write_text("in the way")
+    async with running(directory) as spool:
+        with pytest.raises(SpoolUnavailable):
+            await spool.put(spooled(1))
+        assert spool.state.detail
+        directory.unlink()
+        await eventually(lambda: not spool.state.detail, within=10)
+        await spool.put(spooled(2))
+        assert await emptied(spool) == [spooled(2)]
+
+
+async def test_an_item_says_what_is_spooled(tmp_path: Path) -> None:
+    """What is in flight stays on disk until it is forgotten."""
+    async with running(tmp_path) as spool:
+        await spool.put(spooled(1))
+        first: list[Item] = await spool.oldest("main", limit=10)
+        assert [one.spooled for one in await spool.oldest("main", limit=10)] == [one.spooled for one in first]
+        assert spool.state.events == 1

@@ -1,0 +1,5 @@
+"""The embedded store in which events wait while the broker cannot take them."""
+
+from worker.adapters.spool.spool import Item, Spool, SpoolState
+
+__all__ = ["Item", "Spool", "SpoolState"]

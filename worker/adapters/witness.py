@@ -1,0 +1,53 @@
+"""Witnesses of queues: whether a queue is still the one it was, even if somebody has made it anew since.
+
+An auto-delete exchange that is bound to nothing but the queue: the broker removes it together with the queue, and
+nobody but us makes it again. A queue that is deleted and declared again between two looks looks whole otherwise.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import aiormq.exceptions
+from aio_pika.abc import AbstractConnection
+
+
+class Witnesses:
+    """Exchanges of our own by the queue whose deletion they tell.
+
+    Args:
+        exchanges: the witness of each queue; the names are this process's alone.
+    """
+
+    def __init__(self, exchanges: Mapping[str, str]) -> None:
+        self._exchanges = exchanges
+        self._set = False
+
+    async def set_up(self, connection: AbstractConnection) -> None:
+        """From now on each queue has its witness; the queues must be there."""
+        async with connection.channel() as channel:
+            underlay = await channel.get_underlay_channel()
+            for queue, exchange in self._exchanges.items():
+                await underlay.exchange_declare(exchange, exchange_type="fanout", durable=True, auto_delete=True)
+                await underlay.queue_bind(queue, exchange)
+        self._set = True
+
+    async def deleted(self, connection: AbstractConnection) -> list[str]:
+        """The queues that have been deleted since."""
+        found = []
+        for queue, exchange in self._exchanges.items() if self._set else ():
+            channel = await connection.channel()
+            try:
+                await (await channel.get_underlay_channel()).exchange_declare(exchange, passive=True)
+            except aiormq.exceptions.ChannelNotFoundEntity:
+                found.append(queue)
+            else:
+                await channel.close()
+        return found
+
+    async def remove(self, connection: AbstractConnection) -> None:
+        """We shall not look again."""
+        with suppress(aiormq.exceptions.AMQPError):
+            async with connection.channel() as channel:
+                underlay = await channel.get_underlay_channel()
+                for exchange in self._exchanges.values():
+                    await underlay.exchange_delete(exchange)

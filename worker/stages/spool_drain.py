@@ -1,0 +1,63 @@
+"""Spool -> publish as the door does -> confirmed -> off the disk; oldest first, a source beside the other.
+
+Fresh events go their own way meanwhile: only so many of the spool's are in flight. While the detour is on, what is
+published from here is its trial: one event at a time, paced.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from worker.core.errors import SpoolUnavailable
+from worker.stages.intake import Intake
+from worker.stages.ports import Spools
+from worker.telemetry import log
+
+IN_FLIGHT: Final = 50
+CONFIRM_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.25
+DEFECT_PAUSE_SECONDS: Final = 5.0
+
+
+class SpoolDrain:
+    """Drains the spool of the intake.
+
+    Args:
+        intake: publishes, and has the detours.
+        spool: what is drained.
+        against: what is known to stand against publishing; empty: nothing.
+    """
+
+    def __init__(self, intake: Intake, spool: Spools, *, against: Callable[[], str]) -> None:
+        self._intake = intake
+        self._spool = spool
+        self._against = against
+
+    async def run(self) -> None:
+        """Drain for ever; what is left at the end stays on disk."""
+        async with asyncio.TaskGroup() as group:
+            for source in self._intake.detours:
+                group.create_task(self._drain(source))
+
+    async def _drain(self, source: str) -> None:
+        detour = self._intake.detours[source]
+        while True:
+            await self._spool.wait_for(source)
+            if self._against() or not detour.may_try(now=time.monotonic()):
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            try:
+                await self._some(source, limit=1 if detour.is_on else IN_FLIGHT)
+            except SpoolUnavailable:
+                await asyncio.sleep(PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001  # a defect must not take the door with it
+                log.exception("defect", stage="spool_drain", source=source)
+                await asyncio.sleep(DEFECT_PAUSE_SECONDS)
+
+    async def _some(self, source: str, *, limit: int) -> None:
+        items = await self._spool.oldest(source, limit=limit)
+        confirmed = await asyncio.gather(
+            *(self._intake.publish(item.spooled, within=CONFIRM_SECONDS) for item in items)
+        )
+        await self._spool.forget(source, [item for item, done in zip(items, confirmed, strict=True) if done])
