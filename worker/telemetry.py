@@ -25,7 +25,7 @@ EVENTS: Final = frozenset(
         "door_listening", "door_refused", "door_accepted", "door_spooled", "door_unavailable", "source_insecure",
         "detour_begun", "detour_ended", "raw_queue_lost",
         # spool
-        "spool_adopted", "spool_damaged", "spool_failed", "spool_foreign", "spool_record_lost",
+        "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
         # consumers
         "subscribed", "subscription_ended", "stage_stopped", "publish_failed", "queue_unseen",
         "dead_lettered", "retried", "duplicate_dropped", "unroutable",

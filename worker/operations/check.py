@@ -1,12 +1,11 @@
 """`check`: the webhook URL of each source, then broker, spool directory and API key; a line each."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from worker.adapters.invoice_api import new_session
+from worker.adapters.spool.folder import make_own
 from worker.app import full_topology, invoice_api, require_sources, secret_of
 from worker.core.errors import ApiRefusedUs, ApiThrottled, InvoiceNotFound, PermanentError, WorkerError, WrongSettings
 from worker.core.invoice_request import decipher, request
@@ -75,13 +74,14 @@ async def _broker(settings: Settings) -> Finding:
 def _spool(settings: Settings) -> Finding:
     directory = Path(settings.intake.spool_dir)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory) as file:
-            file.write(b"x")
-            os.fsync(file.fileno())
+        trial = make_own(directory)  # a folder, locked
+        try:
+            trial.try_write()
+        finally:
+            trial.release()
     except OSError as error:
-        return Finding("spool directory", ok=False, detail=f"{directory} cannot be written: {error.strerror}")
-    return Finding("spool directory", ok=True, detail=str(directory))
+        return Finding("spool directory", ok=False, detail=f"{directory} cannot be used: {error.strerror}")
+    return Finding("spool directory", ok=True, detail=f"{directory} can be written and locked")
 
 
 async def _key(name: str, source: Source) -> Finding:

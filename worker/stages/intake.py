@@ -69,7 +69,7 @@ class Intake:
         self._against = against
         self.recent = Recent()
         self._losses = 0
-        self.detours = {source: Detour() for source in sources}
+        self.detours = {source: Detour(quick_seconds=confirm_seconds / 2) for source in sources}
         self.last_event_at: dict[str, str] = {}
 
     async def receive(self, arrival: Arrival) -> Answer:
@@ -95,7 +95,7 @@ class Intake:
             outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
         else:
             outgoing = event.to(exchange=self._names.intake, routing_key=event.source)
-        losses = self._losses
+        losses, began = self._losses, time.monotonic()
         try:
             await self._publisher.publish(outgoing, within=within)
         except (PublishUnconfirmed, Unroutable) as error:
@@ -103,9 +103,10 @@ class Intake:
                 log.warning("detour_begun", source=event.source, detail=str(error))
             detour.unconfirmed()
         else:
-            if detour.is_on:
+            was_on = detour.is_on
+            detour.confirmed(seconds=time.monotonic() - began)
+            if was_on and not detour.is_on:
                 log.info("detour_ended", source=event.source)
-            detour.confirmed()
             if losses == self._losses:
                 self.recent.add(event)
                 return True

@@ -1,7 +1,7 @@
 """Spool -> publish as the door does -> confirmed -> off the disk; oldest first, a source beside the other.
 
-Fresh events go their own way meanwhile: only so many of the spool's are in flight. While the detour is on, what is
-published from here is its trial: one event at a time, paced.
+Fresh events go their own way meanwhile: only so many of the spool's are in flight. On a detour what is
+published from here is its trial.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class SpoolDrain:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             try:
-                await self._some(source, limit=1 if detour.is_on else IN_FLIGHT)
+                await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT)
             except SpoolUnavailable:
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:  # noqa: BLE001  # a defect must not take the door with it
