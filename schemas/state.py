@@ -8,6 +8,9 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     Attributes:
         last_event_at: when the door took its last event (RFC 3339, UTC).
+        usual_gap_seconds: the usual time between two events, at this door.
+        streak: answers of the door since its last 202; Zenoti switches a webhook off at twenty failures in a row.
+        refused: the 401 among them: strangers, or a wrong secret.
         events_held: unacknowledged events in the lane's window.
         invoices_waiting: distinct invoices that wait for a call.
         calls_in_flight: API calls under way.
@@ -17,6 +20,9 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     last_event_at: str | None = None
+    usual_gap_seconds: float | None = None
+    streak: int = 0
+    refused: int = 0
     events_held: int = 0
     invoices_waiting: int = 0
     calls_in_flight: int = 0

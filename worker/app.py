@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aio_pika.abc import AbstractConnection
 
 from schemas.state import DaemonState, SourceState, SpoolState
@@ -18,7 +19,7 @@ from worker.adapters import broker_topology, state
 from worker.adapters.admin_http import AdminHttp, Check
 from worker.adapters.broker import Link, Prepare
 from worker.adapters.clock import utc_now
-from worker.adapters.http_door import HttpDoor
+from worker.adapters.http_door import HttpDoor, Limits
 from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.adapters.secrets import Secret
 from worker.adapters.spool import Spool
@@ -34,6 +35,7 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.source_watch import SourceWatch
 from worker.stages.spool_drain import SpoolDrain
 from worker.stages.topology_watch import Looked, Nobody, TopologyWatch
 from worker.stages.translate import Translate
@@ -177,7 +179,13 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     intake = Intake(link, spool, names=names, sources=doors, confirm_seconds=at.confirm_seconds, against=eye.against)
     eye.concerns(intake)
     drain = SpoolDrain(intake, spool, against=eye.against)
-    door = HttpDoor(intake.receive, sources=frozenset(settings.sources), max_body_bytes=at.max_body_bytes)
+    watches = {name: SourceWatch(name) for name in settings.sources}
+    door = HttpDoor(
+        intake.receive,
+        sources=frozenset(settings.sources),
+        limits=door_limits(settings),
+        answered=lambda source, status: watches[source].answered(status),
+    )
 
     def checks() -> dict[str, Check]:
         return {
@@ -187,18 +195,25 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
         }
 
     def sources() -> dict[str, SourceState]:
-        return {name: SourceState(last_event_at=intake.last_event_at.get(name)) for name in settings.sources}
+        return {name: _door_state(watch, intake.last_event_at.get(name)) for name, watch in watches.items()}
 
     admin = _Admin("intake", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources, spool=spool)
     telling = state.tell(link, exchange=names.state, describe=admin.describe)
     async with admin.listening(), _background(link.run(), watch.run(), telling, spool.run(), drain.run()):
-        port = await door.listen(host=at.host, port=at.port, drain_seconds=at.drain_seconds / 2)
+        port = await door.listen(
+            host=at.host, port=at.port, drain_seconds=at.drain_seconds / 2, reuse_port=at.reuse_port
+        )
         log.info("door_listening", host=at.host, port=port, sources=sorted(settings.sources))
         await stop.wait()
         log.info("stopping", daemon="intake")
         await door.close()
         await eye.close()
     log.info("stopped", daemon="intake")
+
+
+def door_limits(settings: Settings) -> Limits:
+    """How much of the door a stranger may use."""
+    return msgspec.convert(settings.intake, Limits, from_attributes=True)
 
 
 class _DoorsEye:
@@ -456,6 +471,16 @@ def _lane(settings: Settings, name: str, source: Source, publisher: Link, sessio
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
         seen=_seen(settings),
+    )
+
+
+def _door_state(watch: SourceWatch, last_event_at: str | None) -> SourceState:
+    gap = watch.silence.usual_gap_seconds
+    return SourceState(
+        last_event_at=last_event_at,
+        usual_gap_seconds=None if gap is None else round(gap, 3),
+        streak=watch.streak.failures,
+        refused=watch.streak.refused,
     )
 
 

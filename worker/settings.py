@@ -74,6 +74,24 @@ class Intake(Section, frozen=True, kw_only=True):
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9090
     max_body_bytes: Annotated[int, Meta(ge=1, le=8 * MIB, description="larger bodies get 413")] = MIB
+    max_header_bytes: Annotated[
+        int, Meta(ge=1024, le=64 * 1024, description="all headers of a request together; larger: 431")
+    ] = 16 * 1024
+    max_headers: Annotated[int, Meta(ge=10, le=1000, description="how many headers a request may have")] = 100
+    max_line_bytes: Annotated[int, Meta(ge=256, le=64 * 1024, description="the request line; longer: 431")] = 8190
+    header_seconds: Annotated[Seconds, Meta(description="from a request's first byte to the end of its headers")] = 8.0
+    body_seconds: Annotated[Seconds, Meta(description="for the body; Zenoti itself gives up after 10 s")] = 8.0
+    keepalive_seconds: Annotated[
+        Seconds, Meta(description="how long a connection stays between requests; longer than the proxy's")
+    ] = 75.0
+    max_connections: Annotated[
+        int, Meta(ge=1, le=100_000, description="then the one that has kept us waiting for longest makes room")
+    ] = 2000
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000, description="requests at work; above: 503")] = 512
+    max_buffered_bytes: Annotated[
+        int, Meta(ge=8 * MIB, description="bodies in memory, all together; above: the slowest gets 503")
+    ] = 32 * MIB
+    reuse_port: Annotated[bool, Meta(description="several intakes on one port; the system spreads connections")] = False
     confirm_seconds: Annotated[
         Seconds, Meta(description="wait for the broker's confirm; Zenoti gives up after 10 s")
     ] = 1.5

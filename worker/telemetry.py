@@ -23,7 +23,7 @@ EVENTS: Final = frozenset(
         "topology_restored", "topology_unseen", "arguments_unverified", "bindings_unverified", "state_unpublished",
         # door
         "door_listening", "door_refused", "door_accepted", "door_spooled", "door_unavailable", "source_insecure",
-        "detour_begun", "detour_ended", "raw_queue_lost",
+        "detour_begun", "detour_ended", "raw_queue_lost", "switch_off_near", "connections_lowered",
         # spool
         "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
         # consumers
@@ -48,6 +48,31 @@ door_requests: Final = _counter(
 )
 door_unsigned: Final = _counter(
     "zenoti_door_unsigned", "Requests let in with a wrong signature (verify = observe).", "source"
+)
+door_malformed: Final = _counter("zenoti_door_malformed", "What came to the door and was no HTTP request.")
+door_connections: Final = Gauge("zenoti_door_connections", "Open connections at the door.", registry=registry)
+door_connections_dropped: Final = _counter(
+    "zenoti_door_connections_dropped",
+    "Connections ended without an answer: idle, slow, huge (its headers), full (made room, or found none).",
+    "reason",
+)
+source_failures_in_a_row: Final = Gauge(
+    "zenoti_source_failures_in_a_row",
+    "Answers since the last 202, by source; kind refused: 401 (a stranger, or a wrong secret), unserved: all else.",
+    ["source", "kind"],
+    registry=registry,
+)
+source_silence: Final = Gauge(
+    "zenoti_source_silence_seconds",
+    "Time since this door took the last event of a source, or since its start.",
+    ["source"],
+    registry=registry,
+)
+source_usual_gap: Final = Gauge(
+    "zenoti_source_usual_gap_seconds",
+    "The usual time between two events of a source; 0 until there have been two.",
+    ["source"],
+    registry=registry,
 )
 translated: Final = _counter(
     "zenoti_translated", "Events that translate passed on, by source and where to.", "source", "to"

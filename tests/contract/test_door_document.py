@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.doors import limits
 from worker.adapters.http_door import Answer, Arrival, HttpDoor
 from worker.operations.schemas import HERE
 
@@ -28,7 +29,12 @@ async def door() -> AsyncIterator[str]:
     async def receive(arrival: Arrival) -> Answer:
         return ANSWERS[arrival.body]
 
-    listener = HttpDoor(receive, sources=frozenset({"main"}), max_body_bytes=MAX_BODY_BYTES)
+    listener = HttpDoor(
+        receive,
+        sources=frozenset({"main"}),
+        limits=limits(max_body_bytes=MAX_BODY_BYTES),
+        answered=lambda _source, _status: None,
+    )
     port = await listener.listen(host="127.0.0.1", port=0, drain_seconds=1)
     yield f"http://127.0.0.1:{port}"
     await listener.close()

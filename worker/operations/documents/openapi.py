@@ -8,21 +8,22 @@ import msgspec
 from schemas.door import Accepted, Pong, Problem
 from schemas.webhook import Envelope
 from worker import __version__
-from worker.adapters.http_door import BODY_SECONDS, METHODS, RETRY_AFTER_SECONDS, TITLES
+from worker.adapters.http_door import METHODS, RETRY_AFTER_SECONDS, TITLES
 from worker.operations.documents.shapes import Components, Json, event_data
 from worker.settings import Intake, Source
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ROUTES: Final = {"/webhooks/{source}": "source", "/webhooks/{source}/{event_type}": "type"}
 _WHY: Final[Mapping[int, str]] = {
-    400: "The request is no HTTP.",
+    400: "The request is no HTTP, or its body not as its headers say.",
     401: "Signature or token is missing or wrong; never for what the body says.",
     404: "There is no such source, or no such route.",
     405: "Any method but those here.",
-    408: f"The body did not come within {BODY_SECONDS:g} s.",
+    408: f"The body did not come within {Intake().body_seconds:g} s.",
     413: "The body is larger than `intake.max_body_bytes`, also a chunked one.",
+    431: "The request line, a header, or all of them are too long.",
     500: "A defect of ours.",
-    503: "Nothing can take the event now, or too many requests are in flight.",
+    503: "Nothing can take the event now, or too many requests or bytes are in flight.",
 }
 _HEADERS: Final[Mapping[int, Json]] = {
     405: {"Allow": {"schema": {"type": "string", "const": "POST, PUT, PATCH"}}},

@@ -1,0 +1,297 @@
+import asyncio
+import json
+import os
+import random
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import System, http
+from tests.acceptance.signing import signed
+from tests.eventually import eventually
+
+BODY = b'{"event_id":"e1","event_type":"Guest.Created","data":{"id":"g1"}}'
+MALFORMED = 1000
+SLOW = 500
+MIB = 1024 * 1024
+
+METHODS = [
+    b"POST",
+    b"PUT",
+    b"GET",
+    b"post",
+    b"P\x00ST",
+    b"CONNECT",
+    b"OPTIONS",
+    b"PRI",
+    b"",
+    b"\x16\x03\x01",
+    b"X" * 9000,
+]
+PATHS = [
+    b"/webhooks/main",
+    b"/webhooks/main/%ff%0a",
+    b"/webhooks/",
+    b"*",
+    b"/",
+    b"//",
+    b"",
+    b"http://[::1",
+    b"http://a:b/c",
+    b"ftp://door/webhooks/main",
+    b"http://door/webhooks/main",
+    b"/webhooks/main?token=%ff&token=%00",
+    b"/\xff\xfe",
+    b"/%",
+    b"/webhooks/main#x",
+    b"door:443",
+    b"/webhooks/main/" + b"a" * 9000,
+    b"/../webhooks/main",
+    b"/webhooks/main?" + b"&" * 5000,
+]
+VERSIONS = [b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9.9", b"HTTP/1.1 ", b"HTP/1.1", b"", b"HTTP/-1"]
+HEADERS = [
+    b"Host: door",
+    b"Host: a\r\nHost: b",
+    b"Host: \xff\xfe",
+    b"Content-Length: 4",
+    b"Content-Length: +4",
+    b"Content-Length: 0x4",
+    b"Content-Length: 4\r\nContent-Length: 5",
+    b"Content-Length: 99999999999999999999",
+    b"Content-Length: -1",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: xchunked",
+    b"Transfer-Encoding: chunked, identity",
+    b"Transfer-Encoding: gzip",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 4",
+    b"Connection: upgrade\r\nUpgrade: websocket",
+    b"Connection: \x00",
+    b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings",
+    b"X: " + b"y" * 9000,
+    b"X\x00: y",
+    b"X : y",
+    b" folded",
+    b": none",
+    b"X: y\r\n folded",
+    b"X: \xff\x80\xf0",
+    b"Expect: 100-continue",
+    b"Expect: the-worst",
+    b"Content-Encoding: gzip",
+    b"Authorization: Bearer \xff",
+    b"Authorization: Bearer",
+    b"zenoti-webhook-signature: \xff\xfe",
+    b"zenoti-webhook-signature: " + b"A" * 8000,
+    b"zenoti-webhook-signature: a\r\nzenoti-webhook-signature: b",
+    b"Content-Type: \xff",
+    b"Cookie: " + b"a=b;" * 500,
+    b"Range: bytes=0-",
+]
+BODIES = [
+    b"",
+    b"good",
+    b"4\r\ngood\r\n0\r\n\r\n",
+    b"zz\r\n",
+    b"-1\r\nx",
+    b"4;ext=\x00\r\ngood\r\n0\r\n\r\n",
+    b"\x00" * 3000,
+    b"\x1f\x8b\x08broken",
+]
+ENDS = [b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n\r\n\r\n"]
+
+
+def malformed(chance: random.Random) -> bytes:
+    """A request with something wrong in it, mostly."""
+    end = chance.choice(ENDS)
+    line = b" ".join((chance.choice(METHODS), chance.choice(PATHS), chance.choice(VERSIONS)))
+    request = end.join([line, *chance.sample(HEADERS, chance.randrange(5)), b"", b""]) + chance.choice(BODIES)
+    if chance.random() < 0.3:
+        at = chance.randrange(len(request))
+        request = request[:at] + chance.randbytes(chance.randrange(1, 20)) + request[at + chance.randrange(20) :]
+    return request
+
+
+async def told(port: int, request: bytes) -> bytes:
+    """All that the door says to it until it closes, or is silent for long enough."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    said = b""
+    try:
+        writer.write(request)
+        async with asyncio.timeout(5):
+            while data := await reader.read(65536):
+                said += data
+    except (ConnectionError, TimeoutError):
+        pass
+    finally:
+        writer.transport.abort()
+    return said
+
+
+async def test_malformed_requests(system: System) -> None:
+    """A thousand broken requests: no 5xx, no traceback, nothing of theirs in an answer, and the door stands."""
+    system.settings |= {"INTAKE__HEADER_SECONDS": "1", "INTAKE__BODY_SECONDS": "1", "INTAKE__KEEPALIVE_SECONDS": "1"}
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    chance = random.Random(7)  # noqa: S311  # the same requests each time
+    requests = list({malformed(chance): None for _ in range(2 * MALFORMED)})[:MALFORMED]
+    assert len(requests) == MALFORMED
+    answers: list[bytes] = []
+    for start in range(0, MALFORMED, 100):
+        answers += await asyncio.gather(*(told(system.port, one) for one in requests[start : start + 100]))
+    statuses = [int(line.split()[1]) for said in answers for line in said.splitlines() if line.startswith(b"HTTP/1.")]
+    assert len(statuses) > MALFORMED / 2
+    assert {status for status in statuses if status >= 500 or status in range(201, 400)} == set()
+    assert b"aiohttp" not in b"".join(answers)
+    assert "Traceback" not in system.log("intake")
+    assert not [
+        line for line in system.log("intake").splitlines() if json.loads(line)["event"] in {"defect", "library"}
+    ]
+    assert system.processes["intake"].returncode is None
+    assert (await http("POST", system.door, body=BODY, headers=signed(BODY)))[0] == 202
+
+
+async def test_who_does_not_read_answers_is_dropped(system: System) -> None:
+    """A sender that lets its answers pile up cannot hold a connection."""
+    system.settings["INTAKE__KEEPALIVE_SECONDS"] = "1"
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    talk = socket.socket()
+    talk.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    talk.connect(("127.0.0.1", system.port))
+    talk.setblocking(False)
+
+    def is_dropped() -> bool:
+        try:
+            while talk.send(b"GET / HTTP/1.1\r\nHost: door\r\n\r\n" * 1000):
+                pass
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+        return False
+
+    with talk:
+        await eventually(is_dropped, within=60)
+
+
+def resident_bytes(pid: int) -> int:
+    """The process's memory, as the system counts it."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def good_ones(system: System, count: int) -> float:
+    """Good requests one after the other; the time that the slowest but one in a hundred took."""
+    times = []
+    for _ in range(count):
+        began = time.monotonic()
+        status, _, _ = await http("POST", system.door, body=BODY, headers=signed(BODY))
+        assert status == 202
+        times.append(time.monotonic() - began)
+    return sorted(times)[-1 - count // 100]
+
+
+async def test_slow_and_idle_connections(system: System) -> None:
+    """With hundreds of connections that send nothing, half a head or half a body, good requests are served."""
+    system.settings["INTAKE__MAX_CONNECTIONS"] = str(SLOW // 2)
+    process = await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    quiet = await good_ones(system, 100)
+    parts = [b"", b"POST /webhooks/main HTTP/1.1\r\nHost: door\r\n"]
+    parts.append(parts[1] + b"Content-Length: 100000\r\n\r\n" + b"x" * 50_000)
+    idle = []
+    for number in range(SLOW):
+        _, writer = await asyncio.open_connection("127.0.0.1", system.port)
+        writer.write(parts[number % 3])
+        idle.append(writer)
+    try:
+        besieged = await good_ones(system, 100)
+        assert besieged < 5 * quiet + 0.1  # the bound of 2 is for a quiet machine
+        assert resident_bytes(process.pid) < 150 * MIB
+    finally:
+        for writer in idle:
+            writer.transport.abort()
+
+
+async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
+    """While the secret's file goes from the old secret over both to the new one, no good request is refused."""
+    file = tmp_path / "secrets"
+    file.write_text("old\n")
+    del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
+    system.settings["SOURCES__MAIN__WEBHOOK_SECRET_FILE"] = str(file)
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    statuses: list[int] = []
+    secret = ["old"]
+    stop = asyncio.Event()
+
+    async def send() -> None:
+        while not stop.is_set():
+            statuses.append((await http("POST", system.door, body=BODY, headers=signed(BODY, secret=secret[-1])))[0])
+
+    async def passes(one: str) -> bool:
+        return (await http("POST", system.door, body=BODY, headers=signed(BODY, secret=one)))[0] == 202
+
+    def write(*secrets: str) -> None:
+        """As an operator does: the whole file at once."""
+        file.with_suffix(".new").write_text("".join(f"{one}\n" for one in secrets))
+        file.with_suffix(".new").replace(file)
+
+    senders = [asyncio.ensure_future(send()) for _ in range(4)]
+    write("old", "new")
+    await eventually(lambda: passes("new"), within=10)
+    secret.append("new")
+    count = len(statuses) + 8  # whoever signed with the old one has his answer
+    await eventually(lambda: len(statuses) > count, within=10)
+    write("new")
+
+    async def old_is_refused() -> bool:
+        return not await passes("old")
+
+    await eventually(old_is_refused, within=10)
+    stop.set()
+    await asyncio.gather(*senders)
+    assert set(statuses) == {202}
+
+
+async def test_the_switch_off_is_in_sight(system: System) -> None:
+    """Failures in a row are told by kind, five make an error in the log, and one accepted event ends them."""
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+
+    async def metric(name: str) -> float:
+        _, _, said = await http("GET", f"http://127.0.0.1:{system.intake_admin}/metrics")
+        (line,) = (line for line in said.decode().splitlines() if line.startswith(name))
+        return float(line.split()[-1])
+
+    refused = 'zenoti_source_failures_in_a_row{kind="refused",source="main"}'
+    for _ in range(5):
+        assert (await http("POST", system.door, body=BODY))[0] == 401
+    assert await metric(refused) == 5
+    (near,) = (json.loads(line) for line in system.log("intake").splitlines() if "switch_off_near" in line)
+    assert (near["level"], near["source"], near["failures"]) == ("error", "main", 5)
+    assert await metric('zenoti_source_usual_gap_seconds{source="main"}') == 0
+    for _ in range(2):
+        assert (await http("POST", system.door, body=BODY, headers=signed(BODY)))[0] == 202
+    assert await metric(refused) == 0
+    assert await metric('zenoti_source_usual_gap_seconds{source="main"}') > 0
+    assert 0 <= await metric('zenoti_source_silence_seconds{source="main"}') < 60
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+async def test_an_open_door_is_meant_and_told(system: System, *, insecure: bool) -> None:
+    """A source with neither secret nor token starts only with `insecure`, and says so at every start."""
+    del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
+    if not insecure:
+        code, _, said = await system.run("intake")
+        assert code == 2
+        assert "sources.main" in said
+        return
+    system.settings["SOURCES__MAIN__INSECURE"] = "true"
+    for name in ("first", "second"):
+        await system.spawn(name, "intake")
+        await system.ready(system.intake_admin)
+        assert "source_insecure" in system.log(name)
+        assert await system.terminate(name) == 0

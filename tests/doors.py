@@ -1,0 +1,13 @@
+"""Doors for tests: the limits of the settings' defaults, but for what a test says."""
+
+from typing import Any
+
+import msgspec
+
+from worker.adapters.http_door import Limits
+from worker.settings import Intake
+
+
+def limits(**changed: Any) -> Limits:
+    """The defaults, with these changed."""
+    return msgspec.structs.replace(msgspec.convert(Intake(), Limits, from_attributes=True), **changed)

@@ -1,0 +1,356 @@
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+
+from tests.doors import limits
+from tests.eventually import eventually
+from worker.adapters.http_door import Answer, Arrival, HttpDoor
+
+RECEIPT = "01985a3e-7c40-7abc-8def-0123456789ab"
+LINE = b"POST /webhooks/main HTTP/1.1\r\n"
+HEAD = LINE + b"Host: door\r\n"
+GOOD = HEAD + b"Content-Length: 4\r\n\r\ngood"
+SHORT = 0.5  # seconds
+PATIENCE = 10.0
+
+
+class Door:
+    """A door whose stage keeps what came, and answers while its gate is open."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.answers: list[tuple[str, int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.at_work = 0
+        self.port = 0
+        self.clients: list[Client] = []
+
+    async def receive(self, arrival: Arrival) -> Answer:
+        """The stage."""
+        self.at_work += 1
+        await self.gate.wait()
+        self.at_work -= 1
+        self.arrivals.append(arrival)
+        return Answer(202, receipt_id=RECEIPT) if arrival.body else Answer(200)
+
+    def answered(self, source: str, status: int) -> None:
+        """What the door tells of its answers."""
+        self.answers.append((source, status))
+
+    async def connect(self) -> "Client":
+        """A connection to it."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    async def leave(self) -> None:
+        """End every connection."""
+        for client in self.clients:
+            client.writer.transport.abort()
+            with suppress(ConnectionError):
+                await client.writer.wait_closed()
+
+
+class Client:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        """Send, whether the other end still listens or not."""
+        self.writer.write(data)
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """The next answer: status, headers, body."""
+        async with asyncio.timeout(PATIENCE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            status, *lines = head.split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(status.split()[1]), headers, body
+
+    async def status(self) -> int:
+        """The next answer's status; errors must be problem details."""
+        status, headers, body = await self.answer()
+        if status >= 400:
+            assert headers["content-type"].startswith("application/problem+json")
+            assert json.loads(body)["status"] == status
+        return status
+
+    async def ended(self) -> bytes:
+        """Wait until the other end closes; what it had said before that."""
+        said = b""
+        async with asyncio.timeout(PATIENCE):
+            try:
+                while data := await self.reader.read(65536):
+                    said += data
+            except ConnectionError:
+                pass
+        return said
+
+
+OpenDoor = Callable[..., Awaitable[Door]]
+
+
+@pytest.fixture
+async def open_door() -> AsyncIterator[OpenDoor]:
+    """Opens doors with such limits; they close with the test."""
+    async with AsyncExitStack() as ending:
+
+        async def opened(*, port: int = 0, reuse_port: bool = False, **changed: float) -> Door:
+            door = Door()
+            listener = HttpDoor(
+                door.receive, sources=frozenset({"main"}), limits=limits(**changed), answered=door.answered
+            )
+            door.port = await listener.listen(host="127.0.0.1", port=port, drain_seconds=0.2, reuse_port=reuse_port)
+            ending.push_async_callback(listener.close)
+            ending.callback(door.gate.set)
+            ending.push_async_callback(door.leave)
+            return door
+
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"POST", id="half a line"),
+        pytest.param(HEAD, id="half a head"),
+        pytest.param(GOOD + HEAD, id="half a head behind a whole request"),
+    ],
+)
+async def test_half_a_head_is_dropped(open_door: OpenDoor, sent: bytes) -> None:
+    """A connection that does not come to the end of its headers ends, whatever it has sent before."""
+    client = await (await open_door(header_seconds=SHORT, keepalive_seconds=SHORT)).connect()
+    client.send(sent)
+    said = await client.ended()
+    assert said.count(b"HTTP/1.1") == sent.count(GOOD)
+
+
+async def test_dripping_heads_are_dropped(open_door: OpenDoor) -> None:
+    """The deadline of headers is for all of them: a byte now and then does not put it off."""
+    client = await (await open_door(header_seconds=SHORT)).connect()
+    client.send(GOOD)
+    assert await client.status() == 202
+    began = time.monotonic()
+    ended = asyncio.ensure_future(client.ended())
+
+    async def dripped() -> bool:
+        client.send(b"P" if client.reader.at_eof() else b"X")
+        return ended.done()
+
+    client.send(HEAD + b"X-Slow: ")
+    await eventually(dripped, within=PATIENCE)
+    assert time.monotonic() - began >= SHORT
+
+
+async def test_idle_connections_end(open_door: OpenDoor) -> None:
+    """After its last answer a connection stays for the time of keep-alive, and no longer; a new request begins anew."""
+    client = await (await open_door(keepalive_seconds=SHORT)).connect()
+    for _ in range(3):
+        client.send(GOOD)
+        assert await client.status() == 202
+    assert await client.ended() == b""
+
+
+async def test_slow_bodies_get_408(open_door: OpenDoor) -> None:
+    """The deadline of a body is for the whole: dripping gets a 408, and the connection ends."""
+    door = await open_door(body_seconds=SHORT)
+    client = await door.connect()
+    client.send(HEAD + b"Content-Length: 100000\r\n\r\n")
+    answer = asyncio.ensure_future(client.status())
+
+    async def dripped() -> bool:
+        client.send(b"x")
+        return answer.done()
+
+    await eventually(dripped, within=PATIENCE)
+    assert await answer == 408
+    await client.ended()
+    assert door.answers == [("main", 408)]
+    assert not door.arrivals
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        pytest.param(b"POST /webhooks/main?%s HTTP/1.1\r\nHost: door\r\n\r\n" % (b"x" * 2000), 431, id="line"),
+        pytest.param(HEAD + b"X-Long: %s\r\n\r\n" % (b"x" * 5000), 431, id="one header"),
+        pytest.param(HEAD + b"X-Part: %s\r\n" % (b"x" * 900) * 5 + b"\r\n", 431, id="all headers"),
+        pytest.param(HEAD + b"X: y\r\n" * 30 + b"\r\n", 400, id="number of headers"),
+    ],
+)
+async def test_large_heads_are_refused(open_door: OpenDoor, head: bytes, status: int) -> None:
+    """A long line, a large header, too much of all or too many of them: a problem, and nothing reaches the stage."""
+    door = await open_door(max_line_bytes=1000, max_header_bytes=4000, max_headers=20)
+    client = await door.connect()
+    client.send(head)
+    assert await client.status() == status
+    assert not door.arrivals
+
+
+async def test_a_head_that_grows_without_end_is_dropped(open_door: OpenDoor) -> None:
+    """What has come of a head is bounded before its end has come."""
+    door = await open_door(max_header_bytes=4000, max_headers=1000)
+    client = await door.connect()
+    client.send(HEAD)
+    ended = asyncio.ensure_future(client.ended())
+
+    async def more() -> bool:
+        client.send(b"X-Part: %s\r\n" % (b"x" * 900))
+        return ended.done()
+
+    await eventually(more, within=PATIENCE)
+
+
+async def test_the_longest_waiting_makes_room(open_door: OpenDoor) -> None:
+    """With all places taken by those that send nothing, good requests are served, and the oldest has to go."""
+    door = await open_door(max_connections=10)
+    idle = [await door.connect() for _ in range(10)]
+    idle[1].send(HEAD)
+    for _ in range(3):
+        client = await door.connect()
+        client.send(GOOD)
+        assert await client.status() == 202
+    assert await idle[0].ended() == b""
+    idle[9].send(GOOD)
+    assert await idle[9].status() == 202
+
+
+async def test_work_is_not_dropped_for_newcomers(open_door: OpenDoor) -> None:
+    """With all places at work, a newcomer is closed at once, and the work is answered."""
+    door = await open_door(max_connections=3)
+    door.gate.clear()
+    clients = [await door.connect() for _ in range(3)]
+    for client in clients:
+        client.send(GOOD)
+    await eventually(lambda: door.at_work == 3)
+    assert await (await door.connect()).ended() == b""
+    door.gate.set()
+    assert [await client.status() for client in clients] == [202, 202, 202]
+
+
+async def test_sheds_before_the_body_is_read(open_door: OpenDoor) -> None:
+    """With as many at work as may be, the next gets its 503 with Retry-After on its headers alone."""
+    door = await open_door(max_in_flight=2)
+    door.gate.clear()
+    clients = [await door.connect() for _ in range(2)]
+    for client in clients:
+        client.send(GOOD)
+    await eventually(lambda: door.at_work == 2)
+    shed = await door.connect()
+    shed.send(HEAD + b"Content-Length: 1000\r\n\r\n")
+    status, headers, _ = await shed.answer()
+    assert (status, headers["retry-after"]) == (503, "30")
+    door.gate.set()
+    assert [await client.status() for client in clients] == [202, 202]
+    assert ("main", 503) in door.answers
+
+
+async def test_slow_bodies_do_not_shut_good_ones_out(open_door: OpenDoor) -> None:
+    """Bodies under way take no place of those at work; over the bound of bytes the slowest is given up."""
+    door = await open_door(max_in_flight=1, max_buffered_bytes=250_000, max_body_bytes=200_000)
+    slow = []
+    for _ in range(3):
+        client = await door.connect()
+        client.send(HEAD + b"Content-Length: 100001\r\n\r\n" + b"x" * 100_000)
+        slow.append(client)
+    assert await slow[0].status() == 503
+    client = await door.connect()
+    client.send(GOOD)
+    assert await client.status() == 202
+    slow[2].send(b"x")
+    assert await slow[2].status() == 202
+    assert [len(a.body) for a in door.arrivals] == [4, 100_001]
+
+
+async def test_expect_continue(open_door: OpenDoor) -> None:
+    """A sender that waits to be asked for its body is asked, unless the answer is known before."""
+    door = await open_door(max_body_bytes=1000)
+    client = await door.connect()
+    client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    assert (await client.answer())[0] == 100
+    client.send(b"good")
+    assert await client.status() == 202
+    client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 4000\r\n\r\n")
+    assert await client.status() == 413
+
+
+async def test_bodies_travel_as_they_came(open_door: OpenDoor) -> None:
+    """A compressed body is not inflated, and what only claims to be compressed is taken too."""
+    door = await open_door()
+    packed = gzip.compress(b"x" * 1000)
+    for body in (packed, b"not packed"):
+        client = await door.connect()
+        client.send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert await client.status() == 202
+    assert [a.body for a in door.arrivals] == [packed, b"not packed"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\nnonsense\r\n", id="a chunk that is none"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n", id="a chunk without end"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", id="a negative chunk"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_broken_bodies_get_400(open_door: OpenDoor, broken: bytes, together: bool) -> None:  # noqa: FBT001
+    """A body that breaks off its own rules is the sender's fault and no event, in one piece with its head or after."""
+    door = await open_door()
+    client = await door.connect()
+    if together:
+        client.send(HEAD + broken)
+    else:
+        head, _, rest = broken.partition(b"\r\n\r\n")
+        client.send(HEAD + head + b"\r\n\r\n")
+        await client.writer.drain()
+        client.send(rest)
+    assert await client.status() == 400
+    await client.ended()
+    assert not door.arrivals
+
+
+async def test_an_upgrade_is_no_ping(open_door: OpenDoor) -> None:
+    """A request that asks for another protocol beside its body is not answered as if it had none."""
+    door = await open_door(body_seconds=SHORT)
+    client = await door.connect()
+    client.send(HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\ngood")
+    status = await client.status()
+    assert (status, [a.body for a in door.arrivals]) == (202, [b"good"]) or 400 <= status < 500
+
+
+async def test_several_share_a_port(open_door: OpenDoor) -> None:
+    """With reuse_port two doors listen on one port, and both are found."""
+    one = await open_door(reuse_port=True)
+    two = await open_door(reuse_port=True, port=one.port)
+
+    async def both() -> bool:
+        client = await one.connect()
+        client.send(GOOD)
+        assert await client.status() == 202
+        return bool(one.arrivals and two.arrivals)
+
+    await eventually(both, within=PATIENCE)
+    with pytest.raises(OSError, match="in use"):
+        await open_door(port=one.port)
+
+
+async def test_an_encoded_slash_is_none(open_door: OpenDoor) -> None:
+    """The path is split before it is decoded: the type in it may hold any character, the source none but its own."""
+    door = await open_door()
+    client = await door.connect()
+    client.send(GOOD.replace(b"/main", b"/main%2Fa"))
+    assert await client.status() == 404
+    client.send(GOOD.replace(b"/main", b"/main/a%2Fb/%C3%BC%0A?token=x"))
+    assert await client.status() == 202
+    assert [a.path_type for a in door.arrivals] == ["a/b/ü\n"]

@@ -1,0 +1,183 @@
+"""Connections: how many there may be, and how long each may keep us waiting.
+
+aiohttp has a deadline for an idle connection alone; one that sends half a head, or does not read its answers, would
+stay for ever. Here each connection that we wait for has a time at which it is dropped, and where all places are taken
+the one that has waited longest makes room: whoever gets to work is fast, so that slow and idle ones cannot shut good
+ones out.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Any, Literal
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from worker.adapters.http_door.answers import problem
+from worker.adapters.http_door.limits import Limits
+from worker.telemetry import door_connections, door_connections_dropped, door_malformed, log
+
+LOOK_SECONDS = 0.25
+LINGERING_SECONDS = 2.0  # so long a body that nobody wants is read on, so that its sender can read our answer
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connections(web.Server):
+    """aiohttp's server over connections of our kind."""
+
+    def __init__(self, handler: Handler, *, limits: Limits, max_connections: int) -> None:
+        super().__init__(handler, request_factory=self._begun)
+        self.limits = limits
+        self.waiting: OrderedDict[Connection, None] = OrderedDict()
+        self._max_connections = max_connections
+        self._open = 0
+        self._loop = asyncio.get_running_loop()
+        self._look: asyncio.Handle = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
+
+    def __call__(self) -> "Connection":
+        """The protocol of a connection that has just come."""
+        limits = self.limits
+        return Connection(
+            self,
+            loop=self._loop,
+            access_log=None,  # aiohttp's halves the throughput, and shows the token in the query
+            auto_decompress=False,
+            keepalive_timeout=limits.keepalive_seconds,
+            lingering_time=LINGERING_SECONDS,
+            max_line_size=limits.max_line_bytes,
+            max_field_size=limits.max_header_bytes,
+            max_headers=limits.max_headers,
+        )
+
+    def stop(self) -> None:
+        """Look after connections no more."""
+        self._look.cancel()
+
+    def admit(self) -> bool:
+        """Whether one more may come; if need be, the one that has waited longest makes room."""
+        if self._open >= self._max_connections:
+            if not self.waiting:
+                door_connections_dropped.labels("full").inc()
+                return False
+            oldest, _ = self.waiting.popitem(last=False)
+            oldest.drop("full")
+        self._open += 1
+        door_connections.inc()
+        return True
+
+    def gone(self) -> None:
+        """One that was admitted has ended."""
+        self._open -= 1
+        door_connections.dec()
+
+    def _begun(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        protocol.request_begun()
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+
+    def _drop_the_slow(self) -> None:
+        now = self._loop.time()
+        for one in [one for one in self.waiting if one.due <= now]:
+            one.drop("idle" if one.phase == "idle" else "slow")
+        self._look = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
+
+
+class Connection(web.RequestHandler):
+    """One connection: `head` until a request's head is whole, `request` until it is answered, `idle` until the next.
+
+    Attributes:
+        due: when it is dropped (the loop's time), unless it has come further by then.
+    """
+
+    __slots__ = ("_admitted", "_connections", "_head_bytes", "due", "phase")
+
+    def __init__(self, connections: Connections, **options: Any) -> None:
+        super().__init__(connections, **options)
+        self._connections = connections
+        self._admitted = False
+        self._head_bytes = 0
+        self.due = inf
+        self.phase: Literal["head", "request", "idle"] = "head"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it, or close it at once."""
+        self._admitted = self._connections.admit()
+        if not self._admitted:
+            transport.abort()  # type: ignore[attr-defined]  # of a socket it always is a Transport
+            return
+        super().connection_made(transport)
+        self._wait("head", self._connections.limits.header_seconds)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let it go."""
+        if self._admitted:
+            self._admitted = False
+            self._connections.gone()
+        self._connections.waiting.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count what comes before a head is whole."""
+        if self.phase == "idle":
+            self._wait("head", self._connections.limits.header_seconds)
+        parsed = self._request_count
+        super().data_received(data)
+        if self._request_count != parsed:
+            self._head_bytes = 0
+        elif self.phase == "head":
+            self._head_bytes += len(data)
+            if self._head_bytes > self._connections.limits.max_header_bytes:
+                self.drop("huge")
+
+    def request_begun(self) -> None:
+        """A head is whole; reading the body has its own deadline."""
+        self._wait("request", inf)
+
+    def at_work(self) -> None:
+        """The body is whole: from here on the connection is not dropped to make room."""
+        self._connections.waiting.pop(self, None)
+
+    def answered(self, *, whole: bool) -> None:
+        """The answer is about to be written; `whole`: all of the request has come, so another may follow."""
+        if whole:
+            self._wait("idle", self._connections.limits.keepalive_seconds)
+        else:
+            self._wait("request", LINGERING_SECONDS + LOOK_SECONDS)
+
+    def drop(self, why: Literal["full", "huge", "idle", "slow"]) -> None:
+        """End it without an answer."""
+        self._connections.waiting.pop(self, None)
+        if self.transport is not None:
+            door_connections_dropped.labels(why).inc()
+            self.transport.abort()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP gets a problem that repeats nothing of it, no line in the log, and the connection's end."""
+        del message
+        if status >= web.HTTPInternalServerError.status_code:
+            self.log_exception()
+        door_malformed.inc()
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has been begun")
+        if isinstance(exc, LineTooLong):
+            response = problem(431, "the request line or a header is too long")
+        elif status >= web.HTTPInternalServerError.status_code:
+            response = problem(500, "a defect of ours; it has been logged")
+        else:
+            response = problem(400, "this is no HTTP request")
+        response.force_close()
+        return response
+
+    def log_exception(self, *_: Any, **__: Any) -> None:
+        """What aiohttp would tell with a stranger's bytes in it is told without."""
+        log.exception("defect", stage="door")
+
+    def _wait(self, phase: Literal["head", "request", "idle"], seconds: float) -> None:
+        self.phase, self._head_bytes, self.due = phase, 0, self._loop.time() + seconds
+        if self._admitted:
+            self._connections.waiting[self] = None
+            self._connections.waiting.move_to_end(self)

@@ -1,0 +1,175 @@
+"""One request: its route, its head, its body, the stage's answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDictProxy
+
+from schemas.door import Accepted, Pong
+from worker.adapters.http_door.answers import problem, taken, unavailable
+from worker.adapters.http_door.bodies import Bodies, BodyGivenUp, BodyTooLarge, BodyTooSlow
+from worker.adapters.http_door.connections import Connection, Connections
+from worker.adapters.http_door.limits import Limits, connections_possible
+from worker.telemetry import door_requests, log
+
+METHODS = frozenset({"POST", "PUT", "PATCH"})
+NO_SOURCE = "-"  # the label of what was sent to no source
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """One request as the stage sees it: header values as they came, the type in the path, tokens of the query."""
+
+    source: str
+    path_type: str
+    headers: CIMultiDictProxy[str]
+    tokens: tuple[str, ...]
+    body: bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What to answer: a status, and for 202 the receipt, for errors the detail."""
+
+    status: int
+    receipt_id: str = ""
+    detail: str = ""
+
+
+Receive = Callable[[Arrival], Awaitable[Answer]]
+
+
+class HttpDoor:
+    """The public listener.
+
+    Args:
+        receive: the stage.
+        sources: names that exist; any other is a 404.
+        limits: how much of us a stranger may use.
+        answered: hears of every answer to a webhook of a source: its name, the status.
+    """
+
+    def __init__(
+        self, receive: Receive, *, sources: frozenset[str], limits: Limits, answered: Callable[[str, int], None]
+    ) -> None:
+        self._receive = receive
+        self._sources = sources
+        self._limits = limits
+        self._answered = answered
+        self._in_flight = 0
+        self._bodies = Bodies(
+            max_body_bytes=limits.max_body_bytes,
+            max_buffered_bytes=limits.max_buffered_bytes,
+            seconds=limits.body_seconds,
+        )
+        self._connections: Connections | None = None
+        self._runner: web.ServerRunner | None = None
+
+    async def listen(self, *, host: str, port: int, drain_seconds: float, reuse_port: bool = False) -> int:
+        """Listen, and return the port; `reuse_port`: other processes may listen on it too.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        possible = connections_possible(self._limits.max_connections)
+        self._connections = Connections(self._handle, limits=self._limits, max_connections=possible)
+        self._runner = web.ServerRunner(self._connections, shutdown_timeout=drain_seconds)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, backlog=1024, reuse_port=reuse_port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Take no more connections, finish the requests in hand, close."""
+        if self._runner is not None and self._connections is not None:
+            await self._runner.cleanup()
+            self._connections.stop()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._routed(request)
+        whole = request.content.is_eof()
+        if not whole:
+            response.force_close()
+        _connection(request).answered(whole=whole)
+        return response
+
+    async def _routed(self, request: web.BaseRequest) -> web.Response:
+        # Split before percent-decoding: an encoded slash is none.
+        _, route, source, path_type, *_ = (*request.rel_url.raw_path.split("/", 3), "", "", "")
+        if route != "webhooks" or source not in self._sources:
+            response, source = problem(404, "there is no such source"), NO_SOURCE
+        elif request.method not in METHODS:
+            response, source = problem(405, "POST, PUT or PATCH", {"Allow": "POST, PUT, PATCH"}), NO_SOURCE
+        else:
+            response = await self._guarded(request, source, unquote(path_type, errors="surrogateescape"))
+            self._answered(source, response.status)
+        door_requests.labels(source, response.status).inc()
+        return response
+
+    async def _guarded(self, request: web.BaseRequest, source: str, path_type: str) -> web.Response:
+        """Every request gets an answer, a broken one or one that meets a defect of ours too."""
+        try:
+            return await self._answer(request, source, path_type)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except web.RequestPayloadError:
+            return problem(400, "the body is not as its headers say")
+        except BodyTooSlow:
+            return problem(408, f"the body did not come within {self._limits.body_seconds:g} s")
+        except BodyTooLarge:
+            return self._too_large()
+        except BodyGivenUp:
+            return unavailable("too much is on its way in")
+        except Exception:  # noqa: BLE001  # the last line of defence: told in the log, not to the stranger
+            log.exception("defect", stage="door")
+            return problem(500, "a defect of ours; it has been logged")
+
+    async def _answer(self, request: web.BaseRequest, source: str, path_type: str) -> web.Response:
+        limits = self._limits
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > limits.max_header_bytes:
+            return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
+        if (request.content_length or 0) > limits.max_body_bytes:
+            return self._too_large()
+        if self._in_flight >= limits.max_in_flight:
+            return unavailable("too many requests in flight")
+        await _continue(request)
+        async with self._bodies.read(request.content) as body:
+            if self._in_flight >= limits.max_in_flight:
+                return unavailable("too many requests in flight")
+            _connection(request).at_work()
+            tokens = tuple(request.query.getall("token", ()))
+            arrival = Arrival(source=source, path_type=path_type, headers=request.headers, tokens=tokens, body=body)
+            return _response(await self._counted(arrival))
+
+    async def _counted(self, arrival: Arrival) -> Answer:
+        self._in_flight += 1
+        try:
+            return await self._receive(arrival)
+        finally:
+            self._in_flight -= 1
+
+    def _too_large(self) -> web.Response:
+        return problem(413, f"at most {self._limits.max_body_bytes} bytes")
+
+
+def _connection(request: web.BaseRequest) -> Connection:
+    connection = request.protocol
+    assert isinstance(connection, Connection)  # noqa: S101  # for the type checker: Connections makes no others
+    return connection
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Ask for the body where its sender waits for that."""
+    if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not been begun
+
+
+def _response(answer: Answer) -> web.Response:
+    if answer.receipt_id:
+        return taken(answer.status, Accepted(receipt_id=answer.receipt_id))
+    if answer.status == web.HTTPOk.status_code:
+        return taken(answer.status, Pong())
+    if answer.status == web.HTTPServiceUnavailable.status_code:
+        return unavailable(answer.detail)
+    return problem(answer.status, answer.detail)
