@@ -75,13 +75,16 @@ class InvoiceApi:
 
 
 def new_session() -> aiohttp.ClientSession:
-    """A session that reads no environment, keeps no cookies and sets no deadline of its own."""
-    return aiohttp.ClientSession(
+    """A session that reads no environment, keeps no cookies, sets no deadline of its own, and calls once."""
+    session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=aiohttp.TCPConnector(limit=0),
         trust_env=False,
     )
+    # By itself it asks anew where a kept connection is cut: a second call of the vendor's quota that nobody counts.
+    session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does; there is no public way
+    return session
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

@@ -32,6 +32,7 @@ class InvoiceCalls:
         self._api = api
         self._source = source
         self._expands = Expands(expand)
+        self._told_splitting = False
         self.quota = quota
         self.circuit = Circuit()
 
@@ -77,7 +78,8 @@ class InvoiceCalls:
             if not was_splitting:
                 self._expands.came(part, brought=part not in more.missing)
             invoice = more
-        if self._expands.is_splitting and not was_splitting:
+        if self._expands.is_splitting and not was_splitting and not self._told_splitting:
+            self._told_splitting = True
             log.warning("source_splits_expands", source=self._source)
         return invoice
 
