@@ -89,7 +89,7 @@ async def met() -> AsyncIterator[Met]:
 
 @pytest.mark.parametrize("fault", MET)
 async def test_a_fault_is_met(met: Met, fault: str) -> None:
-    """Each fault ends as its row of the table says, within the call's time, after one call; the next is answered well."""
+    """Each fault ends as its row of the table says, in time, after one call; the next is answered well."""
     met.board.change(b'{"api": {"faults": {"%s": 1}}}' % fault.encode())
     with pytest.raises(MET[fault]) as caught:
         await met.fetch()
