@@ -23,7 +23,7 @@ async def test_what_was_accepted_arrives_whatever_dies() -> None:
     if shutil.which("rabbitmq-server", path=local.usual_places()) is None:
         pytest.fail("This test kills a broker of its own: install rabbitmq-server (apt-get install rabbitmq-server).")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--nodes", "1"),
+        *(sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--nodes", "1", "--rate", "20"),
         *("--each", "--only", ",".join(FAULTS)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
