@@ -118,6 +118,7 @@ class FakeSubscription:
         self.unsettled: dict[int, float] = {}
         self.delivered = 0
         self.lost = False
+        self.orderly = False
         self.detail = ""
 
     async def __aenter__(self) -> Self:
@@ -135,8 +136,9 @@ class FakeSubscription:
         """Return once every delivery has been handled; a receiver must not fail."""
         await asyncio.gather(*self._handling)
 
-    def fail(self, detail: str) -> None:
+    def fail(self, detail: str, *, orderly: bool = False) -> None:
         """End it."""
+        self.orderly = orderly
         self.detail = self.detail or detail
         self.ended.set()
         self.leaving.set()

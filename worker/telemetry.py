@@ -27,7 +27,7 @@ EVENTS: Final = frozenset(
         # spool
         "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
         # consumers
-        "subscribed", "subscription_ended", "stage_stopped", "publish_failed", "queue_unseen",
+        "subscribed", "subscription_ended", "handed_back", "stage_stopped", "publish_failed", "queue_unseen",
         "dead_lettered", "retried", "duplicate_dropped", "unroutable",
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",

@@ -358,6 +358,7 @@ class Subscription:
         leaving: nothing new is to be begun; set with `ended` too.
         detail: why it ended.
         lost: the channel ended by itself, or with its connection.
+        orderly: we ended it, and nothing is wrong.
         delivered: how many have come.
         unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
     """
@@ -384,6 +385,8 @@ class Subscription:
         self.unsettled: dict[int, float] = {}
         self.delivered = 0
         self.lost = False
+        self.orderly = False
+        self._left = False
         self.ended = asyncio.Event()
         self.leaving = asyncio.Event()
         self.detail = ""
@@ -411,6 +414,7 @@ class Subscription:
     ) -> None:
         """Let the acks reach the broker, then close the channel; after a basic.cancel a standby would run beside."""
         channel = self._channel
+        self._left = True
         if channel is None or channel.is_closed:
             return
         await asyncio.sleep(ACKS_REACH_SECONDS)
@@ -421,10 +425,11 @@ class Subscription:
         while self._handling:
             await asyncio.wait(self._handling)
 
-    def fail(self, detail: str) -> None:
+    def fail(self, detail: str, *, orderly: bool = False) -> None:
         """End it: what is unsettled is to be handed back."""
         if not self.ended.is_set():
             self.detail = detail
+            self.orderly = orderly
             self.ended.set()
             self.leaving.set()
 
@@ -480,8 +485,9 @@ class Subscription:
         self._tag = answer.consumer_tag
 
     def _closed(self, _: object) -> None:
-        self.lost = not self.ended.is_set()
-        self.fail("the channel was closed")
+        if not self._left:
+            self.lost = not self.ended.is_set()
+            self.fail("the channel was closed")
 
     async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
         properties = message.header.properties

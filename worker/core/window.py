@@ -4,8 +4,8 @@ A round takes every waiting event of one invoice, so its call starts after the l
 come while the call is in flight wait for a round of their own: the answer may be older than they are.
 
 A *suspect* has come back so often that it may be what ends the process. Invoices with a suspect among their events
-are served when no other is ready, one at a time with nothing beside, and in an order that differs from process to
-process: so the one that kills does not keep the others from being served.
+are served when no other is ready, in an order that differs from process to process, and once they are few one at a
+time with nothing beside: so the one that kills takes none along, and is found among many that were merely handed back.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from zlib import crc32
 
 import msgspec
 
+FEW_SUSPECTS = 10
 T = TypeVar("T")
 
 
@@ -30,6 +31,7 @@ class Round(msgspec.Struct, Generic[T], frozen=True):
 
     invoice_id: str
     waiting: Sequence[Waiting[T]]
+    alone: bool = False
 
 
 class Window(Generic[T]):
@@ -64,7 +66,7 @@ class Window(Generic[T]):
 
     def next_round(self, now: float) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
-        if any(self._is_suspect(begun.waiting) for begun in self._in_flight.values()):
+        if any(begun.alone for begun in self._in_flight.values()):
             return None
         ready = [
             (min(w.order for w in waiting), invoice_id)
@@ -72,14 +74,15 @@ class Window(Generic[T]):
             if invoice_id not in self._in_flight and self._held_until.get(invoice_id, now) <= now
         ]
         good = [one for one in ready if not self._is_suspect(self._waiting[one[1]])]
+        alone = not good and len(ready) <= FEW_SUSPECTS
         if good:
             _, invoice_id = min(good)
-        elif ready and not self._in_flight:
+        elif ready and not (alone and self._in_flight):
             invoice_id = min((crc32(one.encode(), self._shuffle), one) for _, one in ready)[1]
         else:
             return None
         self._held_until.pop(invoice_id, None)
-        begun = Round(invoice_id, sorted(self._waiting.pop(invoice_id), key=lambda w: w.order))
+        begun = Round(invoice_id, sorted(self._waiting.pop(invoice_id), key=lambda w: w.order), alone)
         self._in_flight[invoice_id] = begun
         return begun
 

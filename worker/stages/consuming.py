@@ -17,10 +17,10 @@ from worker.telemetry import log
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
-STEADY_SECONDS = 30.0  # a subscription that lived so long was a good one
+STEADY_SECONDS = 5.0  # a subscription that lived so long was a good one
 KEEP_SECONDS = 5.0  # between two looks at a subscription
 SILENT_SECONDS = 60.0  # messages are ready and none comes: then the broker does not know our consumer
-MAX_LOSSES = 3  # so many subscriptions lost one after the other, and deliveries come one by one
+MAX_LOSSES = 5  # so many subscriptions lost soon after they began, in a row, and deliveries come one by one
 
 
 class Stage(Protocol):
@@ -68,8 +68,10 @@ class _Fortune(msgspec.Struct):
 
     def note(self, *, lasted: float, lost: bool) -> None:
         """A subscription has ended."""
+        if lasted > STEADY_SECONDS or not lost:
+            self.losses = 0
         if lasted > STEADY_SECONDS:
-            self.pause, self.losses = FIRST_PAUSE_SECONDS, 0
+            self.pause = FIRST_PAUSE_SECONDS
         elif lost:
             self.losses += 1
 
@@ -97,9 +99,7 @@ async def consume(
         if stop.is_set():
             return
         detail = await _session(stage, link, stop, fortune=fortune, hold_seconds=hold_seconds)
-        if not detail:  # it ended by itself, and is admitted again when it may
-            continue
-        if not stop.is_set():
+        if detail and not stop.is_set():  # else it ended as it should, and is admitted again when it may
             pause = fortune.pause
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
@@ -131,6 +131,9 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
         return str(error)
     finally:
         fortune.note(lasted=asyncio.get_running_loop().time() - begun, lost=subscription.lost)
+    if subscription.orderly:
+        log.info("handed_back", stage=stage.name, queue=stage.queue, detail=subscription.detail)
+        return ""
     return subscription.detail
 
 
@@ -152,9 +155,9 @@ async def _keep(
         if subscription.delivered != seen or subscription.unsettled:
             seen, heard = subscription.delivered, loop.time()
         if subscription.held_seconds() > hold_seconds:
-            subscription.fail(f"an event was held for over {hold_seconds:g} s")
+            subscription.fail(f"an event was held for over {hold_seconds:g} s", orderly=True)
         elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
-            subscription.fail("steady again: deliveries need not come one by one any more")
+            subscription.fail("steady: deliveries need not come one by one any more", orderly=True)
         elif loop.time() - heard > fortune.silent:
             heard = loop.time()
             if await _ready(link, stage.queue):

@@ -1,6 +1,7 @@
 """What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
 
 import asyncio
+import time
 
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
@@ -14,6 +15,8 @@ from worker.telemetry import dead_letters, log
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 60.0
+TELL_SECONDS = 5.0
+_told_at: dict[str, float] = {}
 TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the queue into the dead letters"
 
 
@@ -45,7 +48,7 @@ async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subs
         except (PublishUnconfirmed, Unroutable) as error:
             if subscription.leaving.is_set():
                 raise
-            log.warning("publish_failed", exchange=message.exchange, detail=str(error), retry_seconds=pause)
+            _tell(message.exchange, str(error), pause)
             try:
                 async with asyncio.timeout(pause):
                     await subscription.leaving.wait()
@@ -55,6 +58,15 @@ async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subs
                 raise
         else:
             return
+
+
+def _tell(exchange: str, detail: str, pause: float) -> None:
+    """A cut connection fails hundreds of publishes in one moment: one line for all of them is enough."""
+    now = time.monotonic()
+    told = now - _told_at.get(exchange, -TELL_SECONDS) < TELL_SECONDS
+    (log.debug if told else log.warning)("publish_failed", exchange=exchange, detail=detail, retry_seconds=pause)
+    if not told:
+        _told_at[exchange] = now
 
 
 async def bury(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.window import Round, Window
+from worker.core.window import FEW_SUSPECTS, Round, Window
 
 NOW = 1000.0
 
@@ -194,3 +194,15 @@ def test_one_suspect_makes_its_invoice_suspect() -> None:
 def test_processes_take_suspects_in_different_orders() -> None:
     """The first suspect differs from process to process, so the one that kills does not always come first."""
     assert len({begin(suspects("a", "b", "c", "d", shuffle=n)).invoice_id for n in range(50)}) == 4
+
+
+def test_many_suspects_were_merely_handed_back() -> None:
+    """While there are many of them they are served side by side, and the last few one at a time."""
+    many = FEW_SUSPECTS + 3
+    some = suspects(*(f"s-{n}" for n in range(many)))
+    beside = [begin(some) for _ in range(3)]
+    assert some.next_round(NOW) is None
+    for begun in beside:
+        some.finish(begun)
+    assert begin(some).alone
+    assert some.next_round(NOW) is None
