@@ -10,7 +10,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         last_event_at: when the door took its last event (RFC 3339, UTC).
         usual_gap_seconds: the usual time between two events, at this door.
         streak: answers of the door since its last 202; Zenoti switches a webhook off at twenty failures in a row.
-        refused: the 401 among them: strangers, or a wrong secret.
+        refused: the 4xx among them: strangers, or a wrong secret.
         events_held: unacknowledged events in the lane's window.
         invoices_waiting: distinct invoices that wait for a call.
         calls_in_flight: API calls under way.

@@ -58,7 +58,7 @@ door_connections_dropped: Final = _counter(
 )
 source_failures_in_a_row: Final = Gauge(
     "zenoti_source_failures_in_a_row",
-    "Answers since the last 202, by source; kind refused: 401 (a stranger, or a wrong secret), unserved: all else.",
+    "Answers since the last 202, by source; kind refused: 4xx (a stranger, or a wrong secret), unserved: 5xx.",
     ["source", "kind"],
     registry=registry,
 )

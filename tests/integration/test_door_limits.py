@@ -272,6 +272,35 @@ async def test_slow_bodies_do_not_shut_good_ones_out(open_door: OpenDoor) -> Non
     assert [len(a.body) for a in door.arrivals] == [4, 100_001]
 
 
+@pytest.mark.parametrize("sent", [b"", b"half"])
+async def test_who_goes_before_the_end_is_no_defect(
+    open_door: OpenDoor, capsys: pytest.CaptureFixture[str], sent: bytes
+) -> None:
+    """A sender that goes in the middle of its body leaves no answer, no line in the log and nothing in hand."""
+    door = await open_door(max_connections=1)
+    client = await door.connect()
+    client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n" + sent)
+    assert (await client.answer())[0] == 100
+    client.writer.transport.abort()
+    client = await door.connect()
+    client.send(GOOD)
+    assert await client.status() == 202
+    assert door.answers == [("main", 202)]
+    assert "defect" not in capsys.readouterr().err
+
+
+async def test_many_bodies_at_once_are_given_up_once(open_door: OpenDoor, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many bodies are over the bound at one moment, each gets one answer: taken, or to come again."""
+    door = await open_door(max_buffered_bytes=100_000, body_seconds=SHORT)
+    clients = [await door.connect() for _ in range(30)]
+    for client in clients:
+        client.send(HEAD + b"Content-Length: 30001\r\n\r\n" + b"x" * 30_000)
+    statuses = {await client.status() for client in clients}
+    assert statuses <= {408, 503}
+    assert 503 in statuses
+    assert "defect" not in capsys.readouterr().err
+
+
 async def test_expect_continue(open_door: OpenDoor) -> None:
     """A sender that waits to be asked for its body is asked, unless the answer is known before."""
     door = await open_door(max_body_bytes=1000)

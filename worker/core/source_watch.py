@@ -9,7 +9,7 @@ from typing import Final
 SWITCHED_OFF_AT: Final = 20
 ALARM_AT: Final = 5
 ACCEPTED: Final = 202
-_REFUSED: Final = 401
+_OURS: Final = 500  # from here on it is our failure
 _PING: Final = 200
 _SHARE: Final = 0.05  # of a new gap in the usual one: some twenty events make it
 
@@ -17,12 +17,12 @@ _SHARE: Final = 0.05  # of a new gap in the usual one: some twenty events make i
 class Streak:
     """Answers in a row that were no 202.
 
-    All count, since a secret that has been changed on one side alone shows as a row of 401; those are told apart, since
-    a stranger makes them too. A ping ends no streak: anybody may send it.
+    All count, since a secret that has been changed on one side alone shows as a row of 401; the 4xx are told apart,
+    since strangers make them too. A ping ends no streak: anybody may send it.
 
     Attributes:
         failures: of any kind.
-        refused: the 401 among them.
+        refused: the 4xx among them.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class Streak:
         self.refused = 0
 
     def answered(self, status: int) -> bool:
-        """Count an answer; says whether it is one to tell of: each ALARM_AT up to where the webhook is switched off."""
+        """Count an answer; says whether to tell of it: at ALARM_AT, and where the webhook is switched off."""
         if status == _PING:
             return False
         if status == ACCEPTED:
             self.failures = self.refused = 0
             return False
         self.failures += 1
-        self.refused += status == _REFUSED
-        return self.failures % ALARM_AT == 0 and self.failures <= SWITCHED_OFF_AT
+        self.refused += status < _OURS
+        return self.failures in {ALARM_AT, SWITCHED_OFF_AT}
 
 
 class Silence:

@@ -54,7 +54,7 @@ class Bodies:
         read = bytearray()
         try:
             async with asyncio.timeout(self._seconds) as body.deadline:
-                while chunk := await content.readany():
+                while chunk := await _some(content):
                     read += chunk
                     if len(read) > self._max_body_bytes:
                         raise BodyTooLarge
@@ -71,10 +71,16 @@ class Bodies:
         if self.held_bytes <= self._max_buffered_bytes:
             return
         oldest, _ = self._reading.popitem(last=False) if self._reading else (body, None)
-        oldest.given_up = True
         if oldest is body:
             raise BodyGivenUp
         oldest.give_up()
+
+
+async def _some(content: StreamReader) -> bytes:
+    try:
+        return await content.readany()
+    except RuntimeError as error:  # aiohttp's way to say that the connection had gone before we asked
+        raise ConnectionResetError from error
 
 
 class _Body:
@@ -86,5 +92,6 @@ class _Body:
         self.deadline: asyncio.Timeout | None = None
 
     def give_up(self) -> None:
-        if self.deadline is not None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.given_up = True
             self.deadline.reschedule(0)

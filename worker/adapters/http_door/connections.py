@@ -158,11 +158,12 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """What is no HTTP gets a problem that repeats nothing of it, no line in the log, and the connection's end."""
         del message
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionResetError  # whoever has gone, or has half an answer, gets no other
         if status >= web.HTTPInternalServerError.status_code:
             self.log_exception()
-        door_malformed.inc()
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer has been begun")
+        else:
+            door_malformed.inc()
         if isinstance(exc, LineTooLong):
             response = problem(431, "the request line or a header is too long")
         elif status >= web.HTTPInternalServerError.status_code:
