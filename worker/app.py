@@ -123,13 +123,14 @@ def topology_watch(
     settings: Settings, link: Link, topology: Topology, *, witnesses: Witnesses | None = None
 ) -> TopologyWatch:
     """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime."""
-    seen = witnesses or Witnesses({})
+    seen, may_declare = witnesses or Witnesses({}), settings.broker.declare
 
     async def missing() -> list[str]:
         found: list[str] = []
 
         async def ask(connection: AbstractConnection) -> None:
-            found.extend(d.name for d in await broker_topology.compare(connection, topology, passive=True))
+            look = partial(broker_topology.compare, passive=True) if may_declare else broker_topology.missing_ends
+            found.extend(d.name for d in await look(connection, topology))
             found.extend(queue for queue in await seen.deleted(connection) if queue not in found)
 
         await link.use(ask, within=ENSURE_SECONDS)
@@ -137,7 +138,10 @@ def topology_watch(
 
     async def put_right() -> None:
         async def mend(connection: AbstractConnection) -> None:
-            await ensure(settings, connection, topology)
+            if may_declare:
+                await ensure(settings, connection, topology)
+            else:
+                await broker_topology.still_there(connection, topology)
             await seen.set_up(connection)
 
         await link.use(mend, within=ENSURE_SECONDS)

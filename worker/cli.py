@@ -130,7 +130,7 @@ async def _topology(settings: Settings, arguments: argparse.Namespace, _: asynci
         case "apply":
             return await topology.apply(settings, as_json=arguments.json)
         case _:
-            return await topology.export(settings)
+            return await topology.export(settings, passwords=arguments.users)
 
 
 async def _dead(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
@@ -212,6 +212,8 @@ def _add_topology(commands: Any) -> None:
         commands, "topology", _topology, "exchanges and queues: compare, declare, print as RabbitMQ definitions"
     )
     made.add_argument("action", choices=["plan", "apply", "export"])
+    users = "export: the broker's users too, by the passwords in the files intake, consumers and operator there"
+    made.add_argument("--users", metavar="DIR", help=users)
     _json(made)
 
 

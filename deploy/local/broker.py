@@ -195,11 +195,11 @@ def guarded_home() -> Iterator[tuple[Path, IO[bytes]]]:
             guard.kill()
 
 
-def node_environment(home: Path, ports: Sequence[int], path: str) -> dict[str, str]:
+def node_environment(home: Path, ports: Sequence[int], path: str, *, config: str = NODE_CONFIG) -> dict[str, str]:
     """Write a node's files into its home; return its environment, by which it shares nothing with another node."""
     port, dist_port, epmd_port = (str(port) for port in ports)
     (home / "plugins").write_text("[].\n")
-    (home / "rabbitmq.conf").write_text(NODE_CONFIG)
+    (home / "rabbitmq.conf").write_text(config)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
     return inherited | {
         "HOME": str(home),  # of the Erlang cookie
@@ -227,8 +227,10 @@ def node_environment(home: Path, ports: Sequence[int], path: str) -> dict[str, s
 
 
 @contextlib.contextmanager
-def private_node(server: str, signals: Signals, *, verbose: bool) -> Iterator[str]:
-    """Start a node of our own and yield its URL; afterwards no process and no file of it is left.
+def private_node(server: str, signals: Signals, *, verbose: bool, config: str = "") -> Iterator[str]:
+    """Start a node of our own, with these lines more of rabbitmq.conf, and yield its URL.
+
+    Afterwards no process and no file of it is left.
 
     Raises:
         SystemExit: it died or did not answer within 120 s (its last log lines are in the message), or a signal came.
@@ -245,7 +247,7 @@ def private_node(server: str, signals: Signals, *, verbose: bool) -> Iterator[st
         say(f"starting a private RabbitMQ node (port {ports[0]}, in {home.relative_to(PROJECT)}) …")
         started = time.monotonic()
         log = undo.enter_context((home / "log").open("wb"))
-        environ = node_environment(home, ports, path)
+        environ = node_environment(home, ports, path, config=NODE_CONFIG + config)
         processes = []
         # Left to itself the node would start epmd, Erlang's name server, as a daemon and leave it behind.
         for command in ([epmd, "-port", str(ports[2]), "-address", "127.0.0.1"], [server]):

@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from worker.core.differences import Difference, missing, refused
 from worker.core.errors import TopologyMismatch
-from worker.core.topology import Exchange, Queue, Topology
+from worker.core.topology import Binding, Exchange, Queue, Topology
 from worker.telemetry import log
 
 NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
@@ -29,25 +29,25 @@ async def compare(
         connection: to the broker.
         topology: what must be there.
         passive: ask only for what is missing, which needs no right to configure.
-        where_allowed: the first refusal of that right ends the asking for what is different, not the comparison.
+        where_allowed: the first refusal of that right ends the asking for what is different, not the comparison; what
+            the broker does not let us look at (from 4.3 on: a queue that we may not read) counts as there.
     """
     asker = _Asker(connection)
     found: list[Difference] = []
     things: list[Exchange | Queue] = [*topology.exchanges, *topology.queues]
     for thing in things:
-        if await asker.refusal(_question(thing, passive=True)) is not None:
-            found.append(missing(thing))
-        elif not passive and (isinstance(thing, Exchange) or thing.ours):
-            try:
+        try:
+            if await asker.refusal(_question(thing, passive=True)) is not None:
+                found.append(missing(thing))
+            elif not passive and (isinstance(thing, Exchange) or thing.ours):
                 refusal = await asker.refusal(_question(thing, passive=False))
-            except _NoRight:
-                if not where_allowed:
-                    raise
-                passive = True
-                log.debug("arguments_unverified")
-                continue
-            if refusal is not None:
-                found.append(refused(thing, str(refusal)))
+                if refusal is not None:
+                    found.append(refused(thing, str(refusal)))
+        except _NoRight:
+            if not where_allowed:
+                raise
+            passive = True
+            log.debug("arguments_unverified")
     await asker.close()
     return found
 
@@ -68,7 +68,8 @@ async def declare(connection: AbstractConnection, topology: Topology) -> int:
         for queue in topology.queues:
             if queue.name in missing:
                 await _declare_queue(channel, queue, passive=False)
-        await _bind(channel, topology)
+        for binding in topology.bindings:
+            await _bind_one(channel, binding=binding)
     new = sum(d.kind == "queue" for d in differences)
     if new:
         await asyncio.sleep(NEW_QUEUE_SECONDS)
@@ -85,11 +86,37 @@ async def verify(connection: AbstractConnection, topology: Topology) -> None:
         TopologyMismatch: something is missing or different.
     """
     _refuse(await compare(connection, topology, where_allowed=True))
-    try:
-        async with connection.channel() as channel:
-            await _bind(channel, topology)
-    except aiormq.exceptions.ChannelAccessRefused:
-        log.debug("bindings_unverified")
+    await still_there(connection, topology)
+
+
+async def still_there(connection: AbstractConnection, topology: Topology) -> None:
+    """Bind everything anew.
+
+    Raises:
+        TopologyMismatch: something is missing.
+    """
+    _refuse(await missing_ends(connection, topology))
+
+
+async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
+    """Bind everything anew, which tells what is missing; where the broker does not let us bind, look.
+
+    Needs the fewest rights of all questions (`core/permissions`), and the broker logs nothing of it.
+    """
+    asker = _Asker(connection)
+    exchanges, queues = {e.name: e for e in topology.exchanges}, {q.name: q for q in topology.queues}
+    lost: dict[str, Exchange | Queue] = {}
+    for binding in topology.bindings:
+        try:
+            refusal = await asker.refusal(partial(_bind_one, binding=binding))
+        except _NoRight:
+            log.debug("bindings_unverified")
+            return await compare(connection, topology, passive=True)
+        if refusal is not None:
+            end = exchanges[binding.exchange] if "no exchange" in str(refusal) else queues[binding.queue]
+            lost[end.name] = end
+    await asker.close()
+    return [missing(thing) for thing in lost.values()]
 
 
 async def depths(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, tuple[int, int] | None]:
@@ -118,10 +145,9 @@ async def delete(connection: AbstractConnection, topology: Topology) -> None:
             await underlay.exchange_delete(exchange.name)
 
 
-async def _bind(channel: AbstractChannel, topology: Topology) -> None:
+async def _bind_one(channel: AbstractChannel, *, binding: Binding) -> None:
     underlay = await channel.get_underlay_channel()
-    for binding in topology.bindings:
-        await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+    await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
 
 
 def _refuse(differences: Sequence[Difference]) -> None:

@@ -1,18 +1,24 @@
 """`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
 
+from pathlib import Path
+from secrets import token_bytes
+
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from worker.adapters import broker_topology, management
-from worker.app import full_topology, names_of, secret_of
+from worker.app import downstreams_of, full_topology, names_of, secret_of
 from worker.core.differences import Difference, joined, of_seen
+from worker.core.errors import WrongSettings
 from worker.core.migration import with_migration
+from worker.core.permissions import ROLES, password_hash, rights, with_users
 from worker.core.topology import definitions
 from worker.operations.link import connected
 from worker.operations.terminal import document, say, show, table
 from worker.settings import Settings, broker_urls
 
 WITHIN_SECONDS = 60.0
+SALT_BYTES = 4  # as RabbitMQ has it
 SHOWN = 3
 UNSEEN = (
     "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
@@ -55,10 +61,32 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-async def export(settings: Settings) -> int:
-    """Print RabbitMQ definitions."""
-    document(definitions(full_topology(settings), vhost=_vhost(_broker(settings))))
+async def export(settings: Settings, *, passwords: str | None) -> int:
+    """Print RabbitMQ definitions.
+
+    Args:
+        settings: the configuration.
+        passwords: a folder with a file `intake`, `consumers` and `operator`; the users are in the definitions then.
+    """
+    vhost = _vhost(_broker(settings))
+    found = definitions(full_topology(settings), vhost=vhost)
+    if passwords is not None:
+        names, queues = names_of(settings), [d.queue for d in downstreams_of(settings)]
+        hashes = {role: password_hash(_password(passwords, role), salt=token_bytes(SALT_BYTES)) for role in ROLES}
+        found = with_users(found, rights(names, queues=queues), names=names, vhost=vhost, hashes=hashes)
+    document(found)
     return 0
+
+
+def _password(folder: str, role: str) -> str:
+    file = Path(folder) / role
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"--users: {file} cannot be read; it must hold the password of {role}") from error
+    if not password:
+        raise WrongSettings(f"--users: {file} is empty; it must hold the password of {role}")
+    return password
 
 
 async def _compare(settings: Settings) -> list[Difference]:
