@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check chaos schemas format lock clean
+.PHONY: help install run demo test check chaos fuzz audit schemas format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -31,6 +31,13 @@ test: $(STAMP) ## all tests, on a real RabbitMQ
 chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage RABBITMQ=folder ARGS=…
 	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) $(if $(MINUTES),--minutes $(MINUTES)) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
 
+fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@for target in $(or $(TARGET),webhook delivered signature answer headers configuration); do $(BIN)/python -m tests.fuzz.run $$target $(or $(MINUTES),5) || exit 1; done
+
+audit: $(STAMP) ## vulnerabilities, licences and an SBOM of what runs in production; 3: not audited
+	@$(BIN)/python deploy/audit.py
+
 check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -48,6 +55,8 @@ format: $(STAMP) ## put the code into shape
 lock: $(STAMP) ## write the locks anew from pyproject.toml (wants uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group audit -o requirements-audit.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group fuzz -o requirements-fuzz.txt
 
 clean: ## remove .venv, var and caches
 	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

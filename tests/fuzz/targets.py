@@ -1,0 +1,173 @@
+"""What a stranger's bytes reach, each as a plain function of bytes: it returns, or the promise is broken.
+
+A foreseen error is a way to return; any other exception is a finding. Inputs are readable: a line of what comes beside
+the body (a type, a header, a status), then the body. Nothing here waits or looks outside, but for a file to be read.
+"""
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from pamqp.commands import Basic
+
+from schemas import downstream
+from schemas.enriched import Enrichment
+from schemas.fields import Unreadable
+from schemas.invoice import read as read_invoice
+from tests.builders import INVOICE_ID, received
+from worker.app import full_topology
+from worker.core import dead_letter, door, invoice_request, outbound, translate
+from worker.core.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
+from worker.core.invoice_request import Response
+from worker.core.messages import Outgoing
+from worker.core.messages import received as read_message
+from worker.core.quota import told
+from worker.core.topology import Names, definitions
+from worker.settings import ENV_PREFIX, load
+
+SECRET: Final = b"test-secret"
+EXPAND: Final = ("InvoiceItems", "Transactions", "Appointments")
+OTHER: Final = invoice_request.Invoice(b'{"id":"%s","transactions":[{"a":0.10}]}' % INVOICE_ID.encode())
+DAY_SECONDS: Final = 86_400
+MAX_SHORT_BYTES: Final = 255
+ENVIRONMENT: Final = b"\n--- environment\n"
+# Words of ours, a path of known fields, a place in bytes: no text of an error holds what a customer sent.
+_SAFE_TEXT: Final = re.compile(r"[A-Za-z0-9 ,:'()-]+(?: at \$[.\[\]\w…]*)?")
+_SETTINGS_FILE: Final = Path(tempfile.gettempdir()) / "zenoti-ingest-fuzz.toml"
+
+
+def webhook(given: bytes) -> None:
+    """`<type in the path>;<content encoding>`, then a body: an event that can be published and read, or Malformed."""
+    beside, _, body = given.partition(b"\n")
+    path_type, _, encoding = _text(beside).partition(";")
+    message = received(body=body, path_type=path_type, content_encoding=encoding or None)
+    try:
+        event = translate.read(message)
+    except Malformed as error:
+        assert _SAFE_TEXT.fullmatch(str(error)), str(error)
+        return
+    assert len(event.body) <= translate.MAX_INFLATED_BYTES
+    assert event.invoice_id is None or re.fullmatch(r"[0-9A-Za-z-]{1,64}", event.invoice_id)
+    enrichment = Enrichment(status="not_applicable", expand=(), missing=(), fetched_at=None, reason=None)
+    out = outbound.outgoing(event, exchange="zenoti.events", enrichment=enrichment)
+    assert event.body in out.body
+    assert re.fullmatch(r"main\.[a-z0-9._-]{1,195}", out.routing_key)
+    _publishable(out)
+    read = _json(out.body)
+    if read is not None:
+        assert read["id"] == event.id
+        assert downstream.read(out.body).type == event.type
+
+
+def delivered(given: bytes) -> None:
+    """A message of a downstream queue: understood, or Unreadable with the place."""
+    try:
+        downstream.read(given)
+    except Unreadable as error:
+        assert _SAFE_TEXT.fullmatch(str(error)), str(error)
+
+
+def signature(given: bytes) -> None:
+    """A header's value, then a body: refused or let in, and let in only by the signature of just that body."""
+    value, _, body = given.partition(b"\n")
+    text = _text(value)
+    read = door.parse_signature(text)
+    assert read is None or len(read) == len(door.signature(b"", secret=SECRET))
+    verdict = door.judge(body, signatures=[text], tokens=[text], rule=door.Rule(secrets=(SECRET,)))
+    right = read == door.signature(body, secret=SECRET)
+    assert isinstance(verdict, (door.Accept if right else door.Refuse) if body else door.Ping)
+    judged = door.judge(body, signatures=[], tokens=[text], rule=door.Rule(tokens=(SECRET,)))
+    assert isinstance(judged, (door.Accept if value == SECRET else door.Refuse) if body else door.Ping)
+
+
+def answer(given: bytes) -> None:
+    """A status line, headers, an empty line, a body: an invoice cut out of it byte for byte, or a foreseen error."""
+    head, _, body = given.partition(b"\n\n")
+    first, *rest = _text(head).splitlines() or [""]
+    status = int(first) if re.fullmatch("[1-5][0-9]{2}", first) else 200
+    pairs = (line.partition(":") for line in rest)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    said = told(headers)
+    for seconds in (said.reset_seconds, said.retry_after_seconds):
+        assert seconds is None or 0 <= seconds <= DAY_SECONDS
+    assert said.interval_seconds is None or math.isfinite(said.interval_seconds)
+    try:
+        found = invoice_request.decipher(Response(status, headers, body), invoice_id=INVOICE_ID, expand=EXPAND)
+    except WorkerError as error:
+        assert not isinstance(error, ApiThrottled) or 0 < error.retry_after <= DAY_SECONDS
+        assert isinstance(error, ApiThrottled) or _SAFE_TEXT.fullmatch(str(error)), str(error)
+        return
+    assert status == 200
+    assert found.document in body
+    _json(found.document)
+    _json(invoice_request.merged(found, OTHER).document)
+    try:
+        read_invoice(found.document)
+    except Unreadable as error:
+        assert _SAFE_TEXT.fullmatch(str(error)), str(error)
+
+
+def headers(given: bytes) -> None:
+    """Headers as JSON, then a body: whatever stands in a message's headers, a letter can be read and put back."""
+    beside, _, body = given.partition(b"\n")
+    names = Names("zenoti")
+    try:
+        found: Mapping[str, Any] = msgspec.json.decode(beside, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return  # AMQP has its own decoder
+    message = read_message(body, found, source="main", message_id="m")
+    assert message.attempts > 0
+    letter = dead_letter.read(found, names=names, message_id="m")
+    assert letter.reason
+    properties = {"message_id": "m", "content_type": None, "content_encoding": None}
+    again = dead_letter.revive(body, found, names=names, properties=properties)
+    assert again.body == body
+
+
+def configuration(given: bytes) -> None:
+    """A TOML file, then lines of the environment: settings from which a topology follows, or WrongSettings."""
+    file, _, lines = given.partition(ENVIRONMENT)
+    _SETTINGS_FILE.write_bytes(file)
+    pairs = (line.partition("=") for line in _text(lines).splitlines())
+    environ = {f"{ENV_PREFIX}{name}": value for name, _, value in pairs}
+    try:
+        settings = load(path=str(_SETTINGS_FILE), environ=environ)
+    except WrongSettings as error:
+        assert str(error)
+        return
+    json.dumps(definitions(full_topology(settings), vhost="/"))
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    each.__name__: each for each in (webhook, delivered, signature, answer, headers, configuration)
+}
+
+
+def _text(raw: bytes) -> str:
+    """Text as Python has it from a wire: what is no UTF-8 as lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _json(text: bytes) -> Any:
+    """As another reader sees it; None where it is nested so deep (some 990) that Python's own gives up."""
+    try:
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_not_json)
+    except RecursionError:
+        return None
+
+
+def _not_json(word: str) -> None:
+    raise AssertionError(f"{word} is not JSON")
+
+
+def _publishable(message: Outgoing) -> None:
+    """AMQP can carry the message's properties: short texts within their bytes, headers of known types."""
+    properties = {"content_type": message.content_type, "message_id": message.message_id}
+    for value in properties.values():
+        assert len((value or "").encode()) <= MAX_SHORT_BYTES
+    Basic.Properties(headers=message.headers, timestamp=None, **properties).marshal()  # type: ignore[arg-type]
