@@ -113,7 +113,7 @@ class Consumer(Section, frozen=True, kw_only=True):
     enrich_window: Annotated[
         int | None,
         Meta(
-            description="unacknowledged events that enrich looks at together; 15 calls_per_minute, within 100 and 5000"
+            description="unacknowledged events that enrich looks at together; the calls of hold_seconds, within 100 and 5000"
         ),
     ] = None
     duplicate_window_seconds: Annotated[float, Meta(ge=0, le=86_400, description="how long an event is remembered")] = (
@@ -242,9 +242,9 @@ def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
 
 
 def enrich_window(settings: Settings, source: Source) -> int:
-    """Unacknowledged events that a source's lane looks at together."""
-    chosen = settings.consumer.enrich_window
-    return chosen if chosen is not None else int(min(max(15 * source.calls_per_minute, 100), 5000))
+    """Unacknowledged events that a source's lane looks at together: the calls of the time that one may be held."""
+    chosen, calls = settings.consumer.enrich_window, settings.consumer.hold_seconds * source.calls_per_minute / 60
+    return chosen if chosen is not None else int(min(max(calls, 100), 5000))
 
 
 class _FromEnvironment(str):
