@@ -112,9 +112,7 @@ class Consumer(Section, frozen=True, kw_only=True):
     ] = 200
     enrich_window: Annotated[
         int | None,
-        Meta(
-            description="unacknowledged events that enrich looks at together; the calls of hold_seconds, within 100 and 5000"
-        ),
+        Meta(description="unacknowledged events looked at together; the calls of hold_seconds, within 100 and 5000"),
     ] = None
     duplicate_window_seconds: Annotated[float, Meta(ge=0, le=86_400, description="how long an event is remembered")] = (
         3600.0
