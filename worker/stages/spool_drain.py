@@ -14,7 +14,7 @@ from worker.stages.intake import Intake
 from worker.stages.ports import Spools
 from worker.telemetry import log
 
-IN_FLIGHT: Final = 50
+IN_FLIGHT: Final = 256  # a broker that confirms after 2 s still takes 100 a second and more
 CONFIRM_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.25
 DEFECT_PAUSE_SECONDS: Final = 5.0
