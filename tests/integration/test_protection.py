@@ -153,6 +153,34 @@ async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pyte
     assert await way.left() == {}
 
 
+async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an event was held too long less is taken at a time; after a good while more again."""
+    monkeypatch.setattr(consuming, "WIDEN_AFTER", 1)
+    api, stop, taken = knows("i-1"), asyncio.Event(), list[int]()
+    api.will(path("i-1"), ApiUnreachable("nobody listens"))
+    holding = lane(way.publisher, api, way.names)
+    holding.prefetch = 1000
+    subscribe = way.consumer.subscribe
+
+    def noted(queue: str, *, prefetch: int, on_delivery: Any) -> Any:
+        taken.append(prefetch)
+        return subscribe(queue, prefetch=prefetch, on_delivery=on_delivery)
+
+    monkeypatch.setattr(way.consumer, "subscribe", noted)
+    running = asyncio.create_task(
+        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, hold_seconds=0.4)
+    )
+    try:
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: taken[:2] == [1000, consuming.LEAST_WINDOW], within=10)
+        api.will(path("i-1"), answer("i-1"))
+        await eventually(lambda: max(taken[2:], default=0) > consuming.LEAST_WINDOW, within=15)
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 10)
+    assert await way.ids(1) == ["e-1"]
+
+
 async def test_a_consumer_that_the_broker_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages are ready and none is delivered: the subscription is taken for dead, and made anew."""
     monkeypatch.setattr(consuming, "SILENT_SECONDS", 0.1)

@@ -5,6 +5,7 @@ nothing new is begun, what is in hand is finished, the channel is closed, and th
 """
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ MAX_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 5.0  # a subscription that lived so long was a good one
 KEEP_SECONDS = 5.0  # between two looks at a subscription
 SILENT_SECONDS = 60.0  # messages are ready and none comes: then the broker does not know our consumer
+LEAST_WINDOW = 100
+WIDEN_AFTER = 10  # times hold_seconds without an event held too long
 MAX_LOSSES = 5  # so many subscriptions lost soon after they began, in a row, and deliveries come one by one
 
 
@@ -55,16 +58,22 @@ class _Fortune(msgspec.Struct):
         losses: how many were lost one after the other, soon after they began. A message that breaks the client as it
             is read makes that happen for ever; with a prefetch of one it takes no neighbour along.
         silent: seconds without a delivery after which a subscription is taken for dead.
+        window: how many deliveries at most: what could be settled while one may be held, where that was too few.
     """
 
     silent: float
     pause: float = FIRST_PAUSE_SECONDS
     losses: int = 0
+    window: int = sys.maxsize
 
     @property
     def is_careful(self) -> bool:
         """Whether deliveries are to come one by one."""
         return self.losses >= MAX_LOSSES
+
+    def prefetch(self, wanted: int) -> int:
+        """How many deliveries to take of those that the stage can hold."""
+        return 1 if self.is_careful else min(wanted, self.window)
 
     def note(self, *, lasted: float, lost: bool) -> None:
         """A subscription has ended."""
@@ -110,8 +119,7 @@ async def consume(
 
 async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _Fortune, hold_seconds: float) -> str:
     """One subscription from open to close; returns why it ended."""
-    careful = fortune.is_careful
-    prefetch = 1 if careful else stage.prefetch
+    prefetch = fortune.prefetch(stage.prefetch)
     subscription = link.subscribe(stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery)
     stage.open(subscription)
     begun = asyncio.get_running_loop().time()
@@ -155,9 +163,13 @@ async def _keep(
         if subscription.delivered != seen or subscription.unsettled:
             seen, heard = subscription.delivered, loop.time()
         if subscription.held_seconds() > hold_seconds:
+            fortune.window = max(LEAST_WINDOW, subscription.delivered - len(subscription.unsettled))
             subscription.fail(f"an event was held for over {hold_seconds:g} s", orderly=True)
         elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
             subscription.fail("steady: deliveries need not come one by one any more", orderly=True)
+        elif fortune.window < stage.prefetch and loop.time() - begun > WIDEN_AFTER * hold_seconds:
+            fortune.window *= 2
+            subscription.fail("nothing was held for long: the window may be wider", orderly=True)
         elif loop.time() - heard > fortune.silent:
             heard = loop.time()
             if await _ready(link, stage.queue):
