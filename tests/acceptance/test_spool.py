@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,8 @@ from tests.acceptance.signing import signed
 from tests.eventually import eventually
 from tests.proxy import Proxy
 
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 10.0  # then Zenoti gives up; what it takes on a quiet machine is measured by hand
+CONFIRM_SECONDS = 1.5  # the default of intake.confirm_seconds
 
 
 class Load:
@@ -24,7 +26,7 @@ class Load:
         self._sent = 0
         self.accepted: dict[str, str] = {}
         self.refused: list[int] = []
-        self.slowest = 0.0
+        self.seconds: list[float] = []
 
     async def send(self, count: int, *, at_once: int = 10) -> None:
         """So many, so many at the same time."""
@@ -39,7 +41,7 @@ class Load:
         began = time.monotonic()
         async with session.post(self._system.door, data=body, headers=signed(body)) as answer:
             status, said = answer.status, await answer.read()
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.seconds.append(time.monotonic() - began)
         if status == 202:
             self.accepted[json.loads(said)["receipt_id"]] = event_id
         else:
@@ -82,7 +84,7 @@ async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: st
     load = Load(system)
     await load.send(50)
     assert (len(load.accepted), load.refused) == (50, [])
-    assert load.slowest < ANSWER_SECONDS
+    assert max(load.seconds) < ANSWER_SECONDS
     assert (await spool_of(system))["checks"]["spool"]["detail"].startswith("50 events")
     _, _, metrics = await http("GET", f"http://127.0.0.1:{system.intake_admin}/metrics")
     assert b"zenoti_spool_events 50.0" in metrics
@@ -134,7 +136,7 @@ async def test_killed_with_a_full_hand(system: System, broker_url: str) -> None:
         await system.spawn("intake", "intake")
         assert await receipts(system, 250) >= set(load.accepted)
         assert (len(load.accepted), load.refused) == (250, [])
-        assert load.slowest < ANSWER_SECONDS
+        assert max(load.seconds) < ANSWER_SECONDS
         await drained(system)
         system.settings["BROKER__URL"] = broker_url
 
@@ -149,10 +151,10 @@ async def test_a_broker_that_does_not_answer(system: System, broker_url: str) ->
         await load.send(20)
         proxy.freeze()
         await load.send(10)
-        assert load.slowest < ANSWER_SECONDS
-        load.slowest = 0.0
+        assert CONFIRM_SECONDS <= max(load.seconds) < ANSWER_SECONDS
+        load.seconds.clear()
         await load.send(200)
-        assert load.slowest < 1.0
+        assert median(load.seconds) < CONFIRM_SECONDS
         said = await spool_of(system)
         assert said["status"] == "ready"
         proxy.thaw()
