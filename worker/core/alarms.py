@@ -8,6 +8,7 @@ from worker.core.differences import role
 from worker.core.topology import Names
 
 LONG_BACKLOG_MINUTES = 60
+STREAK = 5  # of the twenty failures in a row at which Zenoti switches a webhook off
 
 
 def alarms(
@@ -23,13 +24,14 @@ def alarms(
         *_missing(queues),
         *_daemons(daemons),
         *_unread(queues, names, daemons),
+        *_switch_off(daemons),
         *(
             f"circuit of {name} is open after {source.failures} failed call(s): the API is asked by probes alone"
             for name, source in sources.items()
             if source.circuit == "open"
         ),
     ]
-    look = [*_waiting(queues, names), *_backlogs(sources)]
+    look = [*_spools(daemons), *_waiting(queues, names), *_backlogs(sources)]
     if dead_letters:
         look.insert(0, f"{dead_letters} dead letter(s): `zenoti-ingest dead list`")
     return [*(Alarm("wrong", text) for text in wrong), *(Alarm("look", text) for text in look)]
@@ -57,6 +59,22 @@ def _unread(queues: Mapping[str, Depth], names: Names, daemons: Sequence[DaemonS
         for name, depth in queues.items():
             if role(name, names) in ("raw", "lane") and depth.consumers == 0:
                 yield f"nobody reads {name}, {depth.ready} wait: a consumer with its stage must run"
+
+
+def _switch_off(daemons: Sequence[DaemonState]) -> Iterator[str]:
+    """Answers of the door in a row that Zenoti counts as failures: at twenty it sends no more until a person acts."""
+    for daemon in daemons:
+        for name, source in daemon.sources.items():
+            failed = source.streak - source.refused
+            if failed >= STREAK:
+                yield f"{failed} answers in a row to {name} were no 2xx: Zenoti switches the webhook off at 20"
+
+
+def _spools(daemons: Sequence[DaemonState]) -> Iterator[str]:
+    for daemon in daemons:
+        if daemon.spool is not None and (daemon.spool.events or daemon.spool.detail):
+            told = f": {daemon.spool.detail}" if daemon.spool.detail else ""
+            yield f"{daemon.spool.events} event(s) wait on the disk of {daemon.instance} for the broker{told}"
 
 
 def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:

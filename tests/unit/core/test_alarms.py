@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.state import DaemonState
+from schemas.state import DaemonState, SourceState, SpoolState
 from schemas.status import Backlog, Depth, SourceStatus
 from worker.core.alarms import alarms
 from worker.core.topology import Names
@@ -97,3 +97,24 @@ def test_what_is_wrong_stands_first() -> None:
     found = told(dead_letters=3, daemons=[daemon("intake")], queues=QUEUES | {"zenoti.unrouted": Depth(1, 0)})
     assert [level for level, _ in found] == ["wrong", "look", "look"]
     assert found[1][1] == "3 dead letter(s): `zenoti-ingest dead list`"
+
+
+def test_a_switch_off_is_near() -> None:
+    """Five failed answers in a row are told; what was refused to strangers does not count."""
+    near = msgspec.structs.replace(daemon("intake"), sources={"main": SourceState(streak=7, refused=2)})
+    [(level, text)] = told(daemons=[near, daemon("consume")])
+    assert level == "wrong"
+    assert text.startswith("5 answers in a row to main")
+    far = msgspec.structs.replace(daemon("intake"), sources={"main": SourceState(streak=7, refused=3)})
+    assert told(daemons=[far, daemon("consume")]) == []
+
+
+@pytest.mark.parametrize(("events", "detail"), [(3, ""), (0, "the disk is full")])
+def test_a_spool_in_use(events: int, detail: str) -> None:
+    """Events on a disk, or a disk that takes none, are something to look at; an empty spool is not."""
+    spool = SpoolState(events=events, bytes=0, max_bytes=1, detail=detail)
+    [(level, text)] = told(daemons=[msgspec.structs.replace(daemon("intake"), spool=spool), daemon("consume")])
+    assert (level, text.startswith(f"{events} event(s) wait on the disk of host-intake")) == ("look", True)
+    assert detail in text
+    empty = SpoolState(events=0, bytes=0, max_bytes=1)
+    assert told(daemons=[msgspec.structs.replace(daemon("intake"), spool=empty), daemon("consume")]) == []
