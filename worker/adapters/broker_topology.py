@@ -95,7 +95,9 @@ async def still_there(connection: AbstractConnection, topology: Topology) -> Non
     Raises:
         TopologyMismatch: something is missing.
     """
-    _refuse(await missing_ends(connection, topology))
+    lost = await missing_ends(connection, topology)
+    if lost:
+        raise TopologyMismatch(f"missing: {', '.join(d.name for d in lost)}")
 
 
 async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
