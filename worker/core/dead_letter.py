@@ -55,7 +55,8 @@ def write(
 def read(headers: Mapping[str, Any], *, names: Names, message_id: str = "") -> DeadLetterHeaders:
     """What a letter says of itself; what the broker wrote is put into the same words."""
     plain = {key: value for key, value in headers.items() if key in DeadLetterHeaders.__struct_fields__}
-    if not plain.get("reason"):
+    reason = plain.get("reason")
+    if not (isinstance(reason, str) and reason):
         plain |= _from_broker(headers, names)
     known: dict[str, Any] = {
         key: value for key, value in plain.items() if isinstance(value, int if key == "attempts" else str)

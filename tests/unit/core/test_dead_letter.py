@@ -120,6 +120,12 @@ def test_reads_what_the_broker_wrote(headers: dict[str, Any], expected: tuple[st
     assert (found.receipt_id, found.attempts) == ("r", 2)
 
 
+@pytest.mark.parametrize("reason", [7, True, "", None, ["malformed"]])
+def test_a_reason_that_is_no_word(reason: Any) -> None:
+    """Every letter has a reason to be found by, whatever a stranger's header says."""
+    assert dead_letter.read({"reason": reason}, names=NAMES).reason == "unknown"
+
+
 def test_reads_what_a_stranger_wrote() -> None:
     """Headers of the wrong type are left out, unknown ones too, and the message id stands in for the receipt."""
     headers = {"reason": "refused", "attempts": "3", "event_id": 5, "detail": None, "colour": "blue"}
