@@ -11,6 +11,7 @@ from functools import partial
 import aio_pika
 import aiormq.abc
 import aiormq.exceptions
+import hypothesis
 import pytest
 from aio_pika.abc import AbstractConnection
 from yarl import URL
@@ -21,6 +22,10 @@ from worker.adapters import broker_topology
 from worker.adapters.broker import Link, Prepare
 from worker.core.messages import Outgoing
 from worker.core.topology import Archive, Downstream, Names, Topology, whole_topology
+
+# An example may take as long as a busy machine makes it; a hang is found by the tests' own time limit.
+hypothesis.settings.register_profile("no deadline per example", deadline=None)
+hypothesis.settings.load_profile("no deadline per example")
 
 BROKER_VARIABLE = "ZENOTI_INGEST_BROKER__URL"
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
