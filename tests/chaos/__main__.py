@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local import broker as local
-from tests.chaos import report, rounds, scenarios, world
+from tests.chaos import away, report, rounds, scenarios, world
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.world import Plan
 
@@ -52,6 +52,8 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
         match options.scenario:
             case "outage":
                 outcome = await scenarios.outage(standing, seconds=60 * minutes, say=say)
+            case "away":
+                outcome = await away.away(standing, seconds=60 * minutes, say=say)
             case "soak":
                 outcome = await scenarios.soak(standing, seconds=60 * minutes, say=say)
             case _:

@@ -35,6 +35,7 @@ class Load:
         self.retried = 0
         self.repeated = 0
         self.slowest = 0.0
+        self.waits: list[float] = []
         self._doors = doors
         self._ledger = ledger
         self._rate = rate
@@ -111,7 +112,8 @@ class Load:
             self._ledger.refuse(str(status))
             return False
         self._ledger.accept(event)
-        self.slowest = max(self.slowest, time.monotonic() - begun)
+        self.waits.append(time.monotonic() - begun)
+        self.slowest = max(self.slowest, self.waits[-1])
         return True
 
     def _http(self) -> aiohttp.ClientSession:

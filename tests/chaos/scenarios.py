@@ -45,6 +45,7 @@ SCENARIOS = {
         advanced="[{rabbit, [{channel_tick_interval, 1000}]}].\n",  # else the time-out is looked at once a minute
         settings={"CONSUMER__HOLD_SECONDS": str(TIMEOUT_SECONDS / 2)},
     ),
+    "away": Scenario(minutes=30),
     # What is remembered grows for as long as the window; here it is full before the first sample.
     "soak": Scenario(minutes=23, settings={"CONSUMER__DUPLICATE_WINDOW_SECONDS": str(WARM_UP_SECONDS / 2)}),
 }
