@@ -1,4 +1,4 @@
-"""A broker that is away for long, in each of its ways, with webhooks coming and the intake killed: the spool at work."""
+"""A broker away for long, in each of its ways, with webhooks coming and the intake killed: the spool at work."""
 
 import asyncio
 import time
