@@ -1,13 +1,13 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check chaos fuzz audit schemas format lock clean
+.PHONY: help install run demo test check chaos closing-time fuzz audit schemas format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 WITH_BROKER := $(BIN)/python deploy/local/broker.py --
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## .venv with the command zenoti-ingest in it
 
@@ -30,6 +30,9 @@ test: $(STAMP) ## all tests, on a real RabbitMQ
 
 chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage RABBITMQ=folder ARGS=…
 	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) $(if $(MINUTES),--minutes $(MINUTES)) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
+
+closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEED=20 PROCESSES=2 (docs/quota.md)
+	@$(WITH_BROKER) $(BIN)/python -m tests.bench.closing_time --speed $(or $(SPEED),20) --processes $(or $(PROCESSES),2) $(ARGS)
 
 fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt

@@ -27,8 +27,8 @@ from worker.simulator.world import WebhookEvent, World
 from worker.telemetry import log
 
 DEFAULT_API_KEY: Final = "simulator"
-TRACES: Final[dict[str, Callable[[World, Now], Iterator[Planned]]]] = {
-    "closing-time": lambda world, now: plans.closing_time(world, now=now)
+TRACES: Final[dict[str, Callable[[World, Now, int], Iterator[Planned]]]] = {
+    "closing-time": lambda world, now, invoices: plans.closing_time(world, now=now, invoices=invoices)
 }
 _QUIET_SECONDS: Final = 3.0  # without a call, so that one for the very last event still comes
 _LOOK_SECONDS: Final = 0.1
@@ -39,6 +39,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         trace: one of TRACES, sent instead of visits.
+        invoices: how many the trace has.
         visits: how many; 0 is the API alone, None goes on without end.
         linger: seconds without a call after which it ends, once all is sent.
         speed: how many simulated seconds pass in one.
@@ -51,6 +52,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     door: str | None = None
     visits: int | None = None
     trace: str | None = None
+    invoices: int = plans.CLOSING_TIME_INVOICES
     linger: float = 30.0
     speed: float = 1.0
     seed: int | None = None
@@ -131,7 +133,7 @@ def _plan(world: World, board: Board, wish: Wish) -> Iterator[Planned]:
         return datetime.now(UTC)
 
     if wish.trace is not None:
-        return TRACES[wish.trace](world, now)
+        return TRACES[wish.trace](world, now, wish.invoices)
     return plans.visits(world, count=wish.visits, now=now, switched=lambda: board.switches.webhooks)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.errors import WrongSettings
 from worker.operations.simulate import TRACES, Wish
+from worker.simulator.plans import CLOSING_TIME_INVOICES
 from worker.simulator.switches import WIRE_FAULTS, Switches, WrongSwitch, changed
 
 
@@ -20,6 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--door", metavar="URL", help="where webhooks go (the configured intake)")
     parser.add_argument("--visits", type=int, help="so many; 0: the API alone; else without end")
     parser.add_argument("--trace", choices=sorted(TRACES), help="send this instead of visits")
+    parser.add_argument("--invoices", type=int, default=CLOSING_TIME_INVOICES, help="how many the trace has (300)")
     parser.add_argument(
         "--linger",
         type=_number,

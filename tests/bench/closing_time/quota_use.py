@@ -1,0 +1,93 @@
+"""What a quota was used for: calls as they went, events as they waited, and a simulation that knows no delay beside it.
+
+Pure. Times are seconds of one clock.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+BURST = 10
+
+
+class Call(NamedTuple):
+    """A call of the API, by which process, and how it was answered."""
+
+    at: float
+    until: float
+    invoice_id: str
+    process: int
+    status: int
+
+
+class Waited(NamedTuple):
+    """An event: when the door took it, and when the call that served it began."""
+
+    received_at: float
+    invoice_id: str
+    served_at: float
+
+
+def reference(received: Iterable[tuple[float, str]], *, interval: float) -> list[Waited]:
+    """The same receipts where no step takes time: each token goes to the invoice that has waited longest.
+
+    A token comes each `interval`, ten are saved up, one is there at the start; the call serves all that wait.
+    """
+    rest = sorted(received, reverse=True)
+    waiting: dict[str, list[float]] = {}  # in the order of each invoice's first event
+    served: list[Waited] = []
+    now, tokens = rest[-1][0], 1.0
+    while rest or waiting:
+        while rest and rest[-1][0] <= now:
+            at, invoice_id = rest.pop()
+            waiting.setdefault(invoice_id, []).append(at)
+        token_at = now if tokens >= 1 else now + (1 - tokens) * interval
+        if waiting and token_at <= now:
+            invoice_id = next(iter(waiting))
+            served += [Waited(at, invoice_id, now) for at in waiting.pop(invoice_id)]
+            tokens -= 1
+            continue
+        following = min(([token_at] if waiting else []) + ([rest[-1][0]] if rest else []))
+        tokens = 1.0 if following == token_at > now else min(BURST, tokens + (following - now) / interval)
+        now = following
+    return served
+
+
+def one_call_an_event(received: Iterable[tuple[float, str]], *, interval: float) -> list[Waited]:
+    """The obvious loop, by the same simulation: each event is fetched for alone."""
+    return reference([(at, f"{invoice_id}/{n}") for n, (at, invoice_id) in enumerate(received)], interval=interval)
+
+
+def calls_of(served: Iterable[Waited]) -> int:
+    """How many calls a simulation made."""
+    return len({(one.invoice_id, one.served_at) for one in served})
+
+
+def idle(calls: Sequence[Call], events: Sequence[Waited], *, interval: float) -> list[tuple[float, float]]:
+    """When a call could have gone and did not, and for how long: a token was there, and an event to spend it on.
+
+    A token is there one interval after the last call began. An event can be called for from its receipt on, or from
+    the end of the call that was in flight for its invoice.
+    """
+    by_invoice: dict[str, list[Call]] = {}
+    for call in calls:
+        by_invoice.setdefault(call.invoice_id, []).append(call)
+    ready = [(_ready_at(event, by_invoice.get(event.invoice_id, ())), event.served_at) for event in events]
+    found = []
+    for before, after in pairwise(sorted(calls)):
+        token_at = before.at + interval
+        waiting = [at for at, served_at in ready if at < after.at and served_at > token_at]
+        if token_at < after.at and waiting:
+            since = max(token_at, min(waiting))
+            found.append((since, after.at - since))
+    return found
+
+
+def _ready_at(event: Waited, calls: Iterable[Call]) -> float:
+    return max([event.received_at, *(call.until for call in calls if call.at < event.served_at)])
+
+
+def quantile(values: Iterable[float], q: float) -> float:
+    """The value that so large a share does not exceed; 0 where there is none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
