@@ -121,7 +121,9 @@ class System:
         await self.ready(self.consume_admin)
         await self.ready(self.intake_admin)
 
-    async def ready(self, admin_port: int, *, status: int = 200, whole: bool = True) -> dict[str, Any]:
+    async def ready(
+        self, admin_port: int, *, status: int = 200, whole: bool = True, within: float = 20.0
+    ) -> dict[str, Any]:
         """Wait until /readyz answers so, and if it is ready every check holds (`whole`); returns what it said."""
 
         async def said() -> dict[str, Any] | None:
@@ -133,7 +135,7 @@ class System:
             holds = all(check["ok"] for check in told["checks"].values())
             return told if found == status and (holds or status != 200 or not whole) else None
 
-        return await eventually(said, within=20) or {}
+        return await eventually(said, within=within) or {}
 
     async def run(self, *arguments: str, within: float = 30.0) -> tuple[int, str, str]:
         """Run a command to its end: status, stdout, stderr."""
