@@ -17,14 +17,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make closing-time")
     parser.add_argument("--speed", type=float, default=Trace().speed)
     parser.add_argument("--processes", type=int, default=Trace().processes)
+    parser.add_argument("--invoices", type=int, default=Trace().invoices)
+    parser.add_argument("--calls-per-minute", type=float, default=Trace().calls_per_minute)
     parser.add_argument("--seed", type=int, default=Trace().seed)
     given = parser.parse_args()
-    trace = Trace(speed=given.speed, processes=given.processes, seed=given.seed)
+    trace = Trace(**vars(given))
     folder = Path(tempfile.mkdtemp(prefix="closing-time-"))
     print(f"logs: {folder}")
     seen = asyncio.run(closing_time(os.environ[BROKER_VARIABLE], folder, trace))
     found = figures(seen, trace)
-    print(f"speed {trace.speed:g}, {trace.processes} consume processes, seed {trace.seed}\n\n{table(found)}")
+    print(f"{trace}\n\n{table(found)}")
     return 0 if found.holds else 1
 
 

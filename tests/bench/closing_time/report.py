@@ -1,5 +1,6 @@
 """The figures of a run, beside the reference and the obvious loop; all times scaled back to the vendor's."""
 
+import math
 from typing import NamedTuple
 
 from tests.bench.closing_time.quota_use import Waited, calls_of, idle, one_call_an_event, quantile, reference
@@ -34,6 +35,8 @@ class Figures(NamedTuple):
     guest_longest: float
     call_p50: float
     call_p95: float
+    way_p50: float
+    way_p95: float
     twice: int
     stale: int
 
@@ -53,8 +56,9 @@ def figures(seen: Observed, trace: Trace) -> Figures:
     """Reckon a run."""
     received = [(one.received_at, one.invoice_id) for one in seen.events]
     calls = sorted(seen.calls)
-    last_before = max(call.at for call in calls if call.at < seen.killed_at)
-    first_after = min(call.at for call in calls if call.at >= seen.killed_at)
+    # By whose they are: a call of the killed one can still arrive after it.
+    first_after = min((call.at for call in calls if call.process != 0), default=math.inf)
+    last_before = max(call.at for call in calls if call.at < first_after)
     pieces = idle(calls, seen.events, interval=trace.interval)
     lasted = [seconds * trace.speed for at, seconds in pieces if not last_before <= at <= first_after]
     whole = (calls[-1].at - calls[0].at) * trace.speed
@@ -67,12 +71,13 @@ def figures(seen: Observed, trace: Trace) -> Figures:
         idle_p99=quantile(lasted + [0.0] * (len(calls) - len(lasted)), 0.99),
         idle_share=sum(lasted) / whole,
         failover=(first_after - last_before) * trace.speed,
-        killed_was_active={call.process for call in calls if call.at < seen.killed_at} == {0}
-        and 0 not in {call.process for call in calls if call.at >= first_after},
+        killed_was_active=seen.killed_at <= first_after < math.inf,
         guests=len(seen.guests),
         guest_longest=max(seen.guests, default=0.0),
         call_p50=quantile((call.until - call.at for call in calls), 0.5),
         call_p95=quantile((call.until - call.at for call in calls), 0.95),
+        way_p50=quantile(seen.ways, 0.5),
+        way_p95=quantile(seen.ways, 0.95),
         twice=seen.copies - len(seen.events),
         stale=sum(one.served_at < one.received_at for one in seen.events),
     )
@@ -102,6 +107,7 @@ def table(found: Figures) -> str:
         f"failover: {found.failover:.1f} s (the active one was killed: {found.killed_was_active})",
         f"guests: {found.guests}, the slowest {found.guest_longest:.2f} real s",
         f"the machine: a call of the simulator took {found.call_p50:.3f} real s (p50), {found.call_p95:.3f} (p95)",
+        f"from a call's beginning to its event downstream: {found.way_p50:.3f} real s (p50), {found.way_p95:.3f} (p95)",
         f"delivered twice: {found.twice}",
         f"an invoice older than its event: {found.stale}",
     )

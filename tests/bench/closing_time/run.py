@@ -21,6 +21,7 @@ from tests.eventually import eventually
 
 EVENTS_OF_AN_INVOICE = 5
 GUEST_EVERY_SECONDS = 1.0
+START_SECONDS = 60.0
 SLACK_SECONDS = 150.0
 TRACE_SECONDS = 2 * 1080  # the trace, and as long again for what it leaves behind
 
@@ -41,7 +42,10 @@ class Trace(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """What was seen; times are the clock's. `counted` is what the simulator says, `copies` what came out in all."""
+    """What was seen; times are the clock's. `counted` is what the simulator says, `copies` what came out in all.
+
+    `ways` are the seconds from the beginning of a call until an event that it served had come out downstream.
+    """
 
     calls: list[Call]
     events: list[Waited]
@@ -49,6 +53,7 @@ class Observed(NamedTuple):
     killed_at: float
     counted: dict[str, Any]
     copies: int
+    ways: list[float]
 
 
 class _Out:
@@ -59,6 +64,7 @@ class _Out:
         self.guests: dict[str, float] = {}
         self.accepted: dict[str, float] = {}
         self.copies = 0
+        self.ways: list[float] = []
 
     def guest_seconds(self) -> list[float]:
         """From the door's 202 to the queue, for each guest that has come."""
@@ -73,6 +79,7 @@ class _Out:
             return
         self.copies += 1
         fetched_at = _seconds(event["data"]["enrichment"]["fetched_at"])
+        self.ways.append(now - fetched_at)
         self.events.setdefault(event["id"], Waited(_seconds(event["receivedat"]), event["subject"], fetched_at))
 
 
@@ -85,7 +92,7 @@ async def closing_time(broker_url: str, folder: Path, trace: Trace) -> Observed:
         await system.spawn("intake", "intake")
         for number in range(len(urls)):  # one by one: the first to subscribe is the active one
             await _consumer(system, number, urls, ports)
-        await system.ready(system.intake_admin)
+        await system.ready(system.intake_admin, within=START_SECONDS)
         await (await ch.get_queue(f"{system.prefix}.out.all")).consume(out.keep)
         simulator = await system.spawn("simulate", *_words(system, trace))
         guests = asyncio.create_task(_guests(system, out))
@@ -102,7 +109,8 @@ async def closing_time(broker_url: str, folder: Path, trace: Trace) -> Observed:
             await simulator.wait()
         log = system.log("simulate")
     counted = json.loads(log[log.index("{\n") :])["counters"]
-    return Observed(recorder.calls, list(out.events.values()), out.guest_seconds(), killed_at, counted, out.copies)
+    events = list(out.events.values())
+    return Observed(recorder.calls, events, out.guest_seconds(), killed_at, counted, out.copies, out.ways)
 
 
 @asynccontextmanager
@@ -132,7 +140,7 @@ async def _consumer(system: System, number: int, urls: list[str], ports: list[in
     system.settings["SOURCES__MAIN__BASE_URL"] = urls[number]
     system.settings["CONSUMER__ADMIN_PORT"] = str(ports[number])
     await system.spawn(f"consume-{number}", "consume")
-    await system.ready(ports[number])
+    await system.ready(ports[number], within=START_SECONDS)
 
 
 def _words(system: System, trace: Trace) -> tuple[str, ...]:
