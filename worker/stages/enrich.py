@@ -32,7 +32,7 @@ from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
 from worker.telemetry import duplicates, enriched, lane_events, log, retries
 
 MAX_HOLD_SECONDS = 30.0
-QUIET_SECONDS = 0.02  # deliveries of a backlog follow each other far more closely
+QUIET_SECONDS = 0.05  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
 
 
@@ -95,6 +95,7 @@ class Lane:
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._filling: _Filling | None = None
+        self._calling = 0
         self.calls = calls
         self.defects = Defects()
         self.queue = names.lane(source)
@@ -188,12 +189,13 @@ class Lane:
 
     def _begin(self) -> Round[_Held] | None:
         now = time.monotonic()
-        if self._is_filling(now) or self._window.in_flight >= self._plan.max_in_flight or self.quota.wait(now) > 0:
+        if self._is_filling(now) or self._calling >= self._plan.max_in_flight or self.quota.wait(now) > 0:
             return None
         if self._filling is not None:
             self._filling.until = now
         begun = self._window.next_round(now)
         if begun is not None:
+            self._calling += 1
             self.quota.spend(now)
         return begun
 
@@ -213,7 +215,7 @@ class Lane:
         """One call, and the settlement of every event that waited for it."""
         fetched_at = utc_now()
         try:
-            invoice = await self.calls.fetch(begun.invoice_id)
+            invoice = await self._fetch(begun.invoice_id)
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
@@ -222,6 +224,14 @@ class Lane:
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
+
+    async def _fetch(self, invoice_id: str) -> Invoice:
+        """One of `max_in_flight` calls: the next may begin as this one ends, before what it brought is confirmed."""
+        try:
+            return await self.calls.fetch(invoice_id)
+        finally:
+            self._calling -= 1
+            self._changed.set()
 
     async def _guarded(self, settling: Awaitable[None], subscription: Subscription) -> None:
         """Run a settlement; what was not confirmed, or a defect, ends the subscription and comes again."""
