@@ -32,7 +32,7 @@ from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
 from worker.telemetry import duplicates, enriched, lane_events, log, retries
 
 MAX_HOLD_SECONDS = 30.0
-QUIET_SECONDS = 0.05  # deliveries of a backlog follow each other far more closely, even on a busy broker
+QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
 
 
