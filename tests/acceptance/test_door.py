@@ -105,7 +105,7 @@ async def test_admin_listener(system: System) -> None:
     assert b'zenoti_door_requests_total{source="main",status="202"} 1.0' in metrics
     system.settings["INTAKE__PORT"] = "0"
     await system.spawn("second", "intake")
-    await eventually(lambda: "admin_listening" in system.log("second"), within=10)
+    await eventually(lambda: "admin_listening" in system.log("second"), within=30)
     (told,) = (json.loads(line) for line in system.log("second").splitlines() if "admin_listening" in line)
     assert system.intake_admin < told["port"] < system.intake_admin + 20
     assert (await system.ready(told["port"]))["status"] == "ready"

@@ -349,6 +349,14 @@ async def test_broken_bodies_get_400(open_door: OpenDoor, broken: bytes, togethe
     assert not door.arrivals
 
 
+async def test_a_target_that_is_none_gets_an_answer(open_door: OpenDoor) -> None:
+    """CONNECT without a target, over which aiohttp itself stumbles, is answered and leaves no connection behind."""
+    client = await (await open_door(body_seconds=SHORT)).connect()
+    client.send(b"CONNECT  \r\nHost: door\r\nContent-Length: 4\r\n\r\ngood")
+    assert 400 <= await client.status() < 500
+    await client.ended()
+
+
 async def test_an_upgrade_is_no_ping(open_door: OpenDoor) -> None:
     """A request that asks for another protocol beside its body is not answered as if it had none."""
     door = await open_door(body_seconds=SHORT)

@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from yarl import URL
 
 from worker.adapters.http_door.answers import problem
 from worker.adapters.http_door.limits import Limits
 from worker.telemetry import door_connections, door_connections_dropped, door_malformed, log
 
 LOOK_SECONDS = 0.25
+A_DAY_SECONDS = 86_400.0  # where a deadline of aiohttp's would go uncounted and blame senders for a held-up loop
 LINGERING_SECONDS = 2.0  # so long a body that nobody wants is read on, so that its sender can read our answer
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -35,6 +37,10 @@ class Connections(web.Server):
         self._max_connections = max_connections
         self._open = 0
         self._loop = asyncio.get_running_loop()
+        self._looked_at = self._loop.time()
+        self.now = (
+            0.0  # counts the time in which we had ears: what came while we were held up is not the sender's delay
+        )
         self._look: asyncio.Handle = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
 
     def __call__(self) -> "Connection":
@@ -45,7 +51,7 @@ class Connections(web.Server):
             loop=self._loop,
             access_log=None,  # aiohttp's halves the throughput, and shows the token in the query
             auto_decompress=False,
-            keepalive_timeout=limits.keepalive_seconds,
+            keepalive_timeout=A_DAY_SECONDS,  # aiohttp's; ours comes before it
             lingering_time=LINGERING_SECONDS,
             max_line_size=limits.max_line_bytes,
             max_field_size=limits.max_header_bytes,
@@ -75,11 +81,16 @@ class Connections(web.Server):
 
     def _begun(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         protocol.request_begun()
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        try:
+            return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        except Exception:  # noqa: BLE001  # aiohttp stumbles over some targets (CONNECT without one), then nobody answers
+            return web.BaseRequest(message._replace(url=URL("/")), payload, protocol, writer, task, self._loop)
 
     def _drop_the_slow(self) -> None:
         now = self._loop.time()
-        for one in [one for one in self.waiting if one.due <= now]:
+        self.now += min(now - self._looked_at, 2 * LOOK_SECONDS)
+        self._looked_at = now
+        for one in [one for one in self.waiting if one.due <= self.now]:
             one.drop("idle" if one.phase == "idle" else "slow")
         self._look = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
 
@@ -88,7 +99,7 @@ class Connection(web.RequestHandler):
     """One connection: `head` until a request's head is whole, `request` until it is answered, `idle` until the next.
 
     Attributes:
-        due: when it is dropped (the loop's time), unless it has come further by then.
+        due: when it is dropped (by `Connections.now`), unless it has come further by then.
     """
 
     __slots__ = ("_admitted", "_connections", "_head_bytes", "due", "phase")
@@ -178,7 +189,7 @@ class Connection(web.RequestHandler):
         log.exception("defect", stage="door")
 
     def _wait(self, phase: Literal["head", "request", "idle"], seconds: float) -> None:
-        self.phase, self._head_bytes, self.due = phase, 0, self._loop.time() + seconds
+        self.phase, self._head_bytes, self.due = phase, 0, self._connections.now + LOOK_SECONDS + seconds
         if self._admitted:
             self._connections.waiting[self] = None
             self._connections.waiting.move_to_end(self)
