@@ -6,9 +6,9 @@ from tests.bench.closing_time.quota_use import Call, Waited, calls_of, idle, one
 from tests.bench.closing_time.report import figures, table
 from tests.bench.closing_time.run import Trace, closing_time
 
-# A third of the trace with a third of the quota: as many events a call as in the whole, in twelve seconds.
-SMALL = Trace(speed=90, processes=2, invoices=100, calls_per_minute=20)
-# A pause of the machine is ninety times as long here: while a call takes a tenth of a second nine seconds go by, in
+# A third of the trace with a third of the quota: as many events a call as in the whole, in eighteen seconds.
+SMALL = Trace(speed=60, processes=2, invoices=100, calls_per_minute=20)
+# A pause of the machine is sixty times as long here: while a call takes a tenth of a second six seconds go by, in
 # which an event comes late for its call. The whole run, at a lower speed, is held to 1.1 (docs/quota.md).
 MOST_CALLS = 1.25
 
