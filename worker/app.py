@@ -31,6 +31,7 @@ from worker.core.quota import Quota
 from worker.core.settle import Ladder
 from worker.core.topology import Archive, Downstream, Names, Topology, intake_topology, whole_topology
 from worker.settings import SecretSpec, Settings, Source, broker_urls, enrich_window
+from worker.stages.backlog_watch import BacklogWatch
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
@@ -291,7 +292,9 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         at = settings.consumer
         admin = _Admin("consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources)
         telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
-        async with admin.listening(), _background(publisher.run(), consumer.run(), watch.run(), telling) as group:
+        backlog = BacklogWatch(consumer, list(lanes.values()))
+        endless = (publisher.run(), consumer.run(), watch.run(), telling, backlog.run())
+        async with admin.listening(), _background(*endless) as group:
             working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
             tasks = [group.create_task(working_on(stage)) for stage in working]
             await stop.wait()

@@ -43,6 +43,10 @@ def _counter(name: str, text: str, *labels: str) -> Counter:
     return Counter(name, text, labels, registry=registry)
 
 
+def _gauge(name: str, text: str) -> Gauge:
+    return Gauge(name, text, ["source"], registry=registry)
+
+
 door_requests: Final = _counter(
     "zenoti_door_requests", "Requests at the door, by source and HTTP status.", "source", "status"
 )
@@ -102,6 +106,11 @@ detour_on: Final = Gauge(
     "zenoti_detour", "1 where events go to the spool since the broker confirms none.", ["source"], registry=registry
 )
 lane_events: Final = Gauge("zenoti_lane_events", "Events that the lane holds.", ["source"], registry=registry)
+backlog_events: Final = _gauge("zenoti_backlog_events", "Events that wait for API calls, in queue and window.")
+backlog_invoices: Final = _gauge("zenoti_backlog_invoices", "Distinct invoices among those in the window.")
+backlog_minutes: Final = _gauge("zenoti_backlog_minutes", "Minutes to drain the backlog under the quota, at most.")
+calls_saved: Final = _gauge("zenoti_calls_saved", "API calls that could go at once.")
+calls_remaining: Final = _gauge("zenoti_calls_remaining", "API calls left, as the vendor last said.")
 circuit_open: Final = Gauge("zenoti_circuit_open", "1 where the circuit is open.", ["source"], registry=registry)
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()

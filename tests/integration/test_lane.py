@@ -18,7 +18,10 @@ from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing
 from worker.core.settle import Ladder
 from worker.core.topology import Names
+from worker.stages import backlog_watch
+from worker.stages.backlog_watch import BacklogWatch
 from worker.stages.consuming import Stage, consume
+from worker.telemetry import registry
 
 NOT_FOUND, REFUSED, AWAY = Response(418, {}, b""), Response(401, {}, b""), Response(503, {}, b"")
 THROTTLED = Response(429, {"retry-after": "1"}, b"")
@@ -250,6 +253,34 @@ async def test_what_the_vendor_says_remains(way: Way) -> None:
     assert len(api.requests) == 2
 
 
+async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics tell events and distinct invoices that wait, calls at hand, and the minutes that they take."""
+    monkeypatch.setattr(backlog_watch, "LOOK_SECONDS", 0.1)
+    api = knows("i-1", "i-2")
+    api.gate.clear()
+    busy = way.lane(api, max_in_flight=1, calls_per_minute=30)
+    said = {"ratelimit-remaining": "41"}
+    api.will(path("i-1"), msgspec.structs.replace(answer("i-1"), headers=said))
+    watching = asyncio.create_task(BacklogWatch(way.consumer, [busy]).run())
+
+    def told(name: str) -> float | None:
+        return registry.get_sample_value(f"zenoti_{name}", {"source": "main"})
+
+    try:
+        async with way.running(busy):
+            await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice="i-1"), number=n) for n in (1, 2)))
+            await way.put(way.lane_queue, event(body("e-3", invoice="i-2"), number=3))
+            await eventually(lambda: (told("backlog_events"), told("backlog_invoices")) == (3, 2))
+            assert told("backlog_minutes") == pytest.approx(2 / 30)
+            api.gate.set()
+            await eventually(lambda: told("backlog_events") == 0, within=10)
+            assert told("calls_remaining") == 41
+            await way.ids(3)
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
 async def test_the_first_probe_comes_after_a_second(way: Way) -> None:
     """However many calls were under way when the circuit opened, the first probe goes after 1 s, not later."""
     invoices = [f"i-{n}" for n in range(4)]
@@ -336,7 +367,8 @@ async def test_a_lost_consumer_connection_loses_and_doubles_nothing(
     await way.empty()
     api = knows("i-1", "i-2")
     api.gate.clear()
-    async with way.running(way.lane(api, max_in_flight=1)):
+    busy = way.lane(api, max_in_flight=1)
+    async with way.running(busy):
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), number=1))
         await way.put(way.lane_queue, event(body("e-2", invoice="i-2"), number=2))
         await eventually(lambda: api.waiting)
@@ -345,6 +377,7 @@ async def test_a_lost_consumer_connection_loses_and_doubles_nothing(
         api.gate.set()
         assert await way.ids(2, within=15) == ["e-1", "e-2"]
         await eventually(lambda: _nothing_ready(way))
+        await eventually(lambda: len(api.requests) > 2 and not busy.window.invoices + busy.window.in_flight, within=15)
     assert await way.left() == {}
 
 

@@ -97,6 +97,7 @@ class Lane:
         self._filling: _Filling | None = None
         self._calling = 0
         self.calls = calls
+        self.source = source
         self.defects = Defects()
         self.queue = names.lane(source)
         self.prefetch = prefetch
