@@ -9,6 +9,7 @@ time with nothing beside: so the one that kills takes none along, and is found a
 """
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 from zlib import crc32
 
@@ -34,8 +35,19 @@ class Round(msgspec.Struct, Generic[T], frozen=True):
     alone: bool = False
 
 
+class _Group(msgspec.Struct, Generic[T]):
+    """The events of one invoice that wait for its next call."""
+
+    earliest: tuple[bool, str, str]
+    waiting: list[Waiting[T]]
+    suspect: bool = False
+
+
 class Window(Generic[T]):
     """The waiting events of one lane. Times are seconds of any monotonic clock.
+
+    An invoice that waits is in exactly one of four: ready (`_ready`, a heap by the earliest event), ready with a
+    suspect (`_suspects`), with a call in flight, or held. So the next round costs no look at all others.
 
     Args:
         shuffle: any number of this process's own; it orders the suspects.
@@ -43,17 +55,21 @@ class Window(Generic[T]):
 
     def __init__(self, *, shuffle: int = 0) -> None:
         self._shuffle = shuffle
-        self._waiting: dict[str, list[Waiting[T]]] = {}
+        self._size = 0
+        self._groups: dict[str, _Group[T]] = {}
+        self._ready: list[tuple[tuple[bool, str, str], str]] = []  # what is outdated is dropped where it comes up
+        self._suspects: dict[str, int] = {}
         self._in_flight: dict[str, Round[T]] = {}
+        self._alone = False
         self._held_until: dict[str, float] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values())) + sum(len(r.waiting) for r in self._in_flight.values())
+        return self._size
 
     @property
     def invoices(self) -> int:
         """Distinct invoices that wait for a call."""
-        return len(self._waiting)
+        return len(self._groups)
 
     @property
     def in_flight(self) -> int:
@@ -62,45 +78,82 @@ class Window(Generic[T]):
 
     def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, suspect: bool = False) -> None:
         """An event has come."""
-        self._waiting.setdefault(invoice_id, []).append(Waiting(order, item, suspect))
+        self._size += 1
+        self._wait(invoice_id, [Waiting(order, item, suspect)])
 
     def next_round(self, now: float) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
-        if any(begun.alone for begun in self._in_flight.values()):
+        if self._alone:
             return None
-        ready = [
-            (min(w.order for w in waiting), invoice_id)
-            for invoice_id, waiting in self._waiting.items()
-            if invoice_id not in self._in_flight and self._held_until.get(invoice_id, now) <= now
-        ]
-        good = [one for one in ready if not self._is_suspect(self._waiting[one[1]])]
-        alone = not good and len(ready) <= FEW_SUSPECTS
-        if good:
-            _, invoice_id = min(good)
-        elif ready and not (alone and self._in_flight):
-            invoice_id = min((crc32(one.encode(), self._shuffle), one) for _, one in ready)[1]
-        else:
+        for due in [one for one, until in self._held_until.items() if until <= now]:
+            del self._held_until[due]
+            self._offer(due)
+        invoice_id = self._oldest()
+        alone = invoice_id is None and len(self._suspects) <= FEW_SUSPECTS
+        if invoice_id is None and self._suspects and not (alone and self._in_flight):
+            invoice_id = min((place, one) for one, place in self._suspects.items())[1]
+        if invoice_id is None:
             return None
-        self._held_until.pop(invoice_id, None)
-        begun = Round(invoice_id, sorted(self._waiting.pop(invoice_id), key=lambda w: w.order), alone)
+        self._suspects.pop(invoice_id, None)
+        waiting = self._groups.pop(invoice_id).waiting
+        begun = Round(invoice_id, sorted(waiting, key=lambda w: w.order), alone)
         self._in_flight[invoice_id] = begun
+        self._alone = alone
         return begun
 
     def finish(self, begun: Round[T]) -> None:
         """The round's events are settled."""
-        del self._in_flight[begun.invoice_id]
+        self._end(begun)
+        self._size -= len(begun.waiting)
+        if begun.invoice_id in self._groups:
+            self._offer(begun.invoice_id)
 
     def hold(self, begun: Round[T], *, until: float) -> None:
         """The round came to nothing: its events wait again, for the invoice's next round at the given time."""
-        self.finish(begun)
-        self._waiting.setdefault(begun.invoice_id, []).extend(begun.waiting)
+        self._end(begun)
         self._held_until[begun.invoice_id] = until
-
-    @staticmethod
-    def _is_suspect(waiting: Sequence[Waiting[T]]) -> bool:
-        return any(w.suspect for w in waiting)
+        self._wait(begun.invoice_id, begun.waiting)
 
     def next_change(self, now: float) -> float | None:
         """Seconds until the first held invoice may be fetched again; None where none is held."""
         held = [until for until in self._held_until.values() if until > now]
         return min(held) - now if held else None
+
+    def _wait(self, invoice_id: str, waiting: Sequence[Waiting[T]]) -> None:
+        earliest, suspect = min(w.order for w in waiting), any(w.suspect for w in waiting)
+        group = self._groups.get(invoice_id)
+        if group is None:
+            self._groups[invoice_id] = _Group(earliest, list(waiting), suspect)
+        else:
+            group.waiting.extend(waiting)
+            if group.earliest <= earliest and group.suspect >= suspect:
+                return
+            group.earliest, group.suspect = min(group.earliest, earliest), group.suspect or suspect
+        self._offer(invoice_id)
+
+    def _offer(self, invoice_id: str) -> None:
+        """Make a waiting invoice ready, unless its call is in flight or it is held: the end of that does so."""
+        if self._is_away(invoice_id):
+            return
+        group = self._groups[invoice_id]
+        if group.suspect:
+            self._suspects[invoice_id] = crc32(invoice_id.encode(), self._shuffle)
+        else:
+            heappush(self._ready, (group.earliest, invoice_id))
+
+    def _oldest(self) -> str | None:
+        """The ready invoice without a suspect whose event has waited longest."""
+        while self._ready:
+            earliest, invoice_id = heappop(self._ready)
+            group = self._groups.get(invoice_id)
+            is_current = group is not None and group.earliest == earliest and not group.suspect
+            if is_current and not self._is_away(invoice_id):
+                return invoice_id
+        return None
+
+    def _is_away(self, invoice_id: str) -> bool:
+        return invoice_id in self._in_flight or invoice_id in self._held_until
+
+    def _end(self, begun: Round[T]) -> None:
+        del self._in_flight[begun.invoice_id]
+        self._alone = False

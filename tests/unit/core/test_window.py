@@ -69,6 +69,17 @@ def test_an_invoice_in_flight_begins_no_second_round() -> None:
     assert items(begin(some)) == [2]
 
 
+def test_a_copy_begins_no_second_round() -> None:
+    """An event that comes a second time, the same in all, while its invoice is in flight waits like any other."""
+    some = window(a=[5, 1])
+    begun = begin(some)
+    some.add("a", order=at(5), item=5)
+    assert some.next_round(NOW) is None
+    some.hold(begun, until=NOW + 3)
+    assert some.next_round(NOW) is None
+    assert items(begin(some, NOW + 3)) == [1, 5, 5]
+
+
 def test_finished_is_gone() -> None:
     """A finished round leaves nothing behind."""
     some = window(a=[1, 2])
@@ -163,6 +174,21 @@ def suspects(*invoices: str, shuffle: int = 0) -> Window[int]:
     for second, invoice_id in enumerate(invoices):
         some.add(invoice_id, order=at(second), item=second, suspect=True)
     return some
+
+
+def test_a_held_suspect_comes_again() -> None:
+    """A suspect whose call came to nothing waits like any other, and is still one."""
+    some = suspects("s")
+    some.hold(begin(some), until=NOW + 3)
+    assert some.next_round(NOW) is None
+    assert begin(some, NOW + 3).alone
+
+
+def test_becoming_a_suspect() -> None:
+    """An invoice that was ready is taken last once a suspect has come for it."""
+    some = window(a=[1], b=[2])
+    some.add("a", order=at(3), item=3, suspect=True)
+    assert begin(some).invoice_id == "b"
 
 
 def test_suspects_come_last_and_alone() -> None:
