@@ -28,6 +28,10 @@ class Load:
         ledger: where it is kept what the door accepted.
         rate: events a second.
         rng: of the seed.
+
+    Attributes:
+        rate: may be changed while it sends.
+        waits: seconds until each 202.
     """
 
     def __init__(self, doors: Sequence[str], ledger: Ledger, *, rate: float, rng: random.Random) -> None:
@@ -38,7 +42,7 @@ class Load:
         self.waits: list[float] = []
         self._doors = doors
         self._ledger = ledger
-        self._rate = rate
+        self.rate = rate
         self._rng = rng
         self._turn = 0
         self._recent: list[Event] = []
@@ -47,11 +51,12 @@ class Load:
 
     async def run(self) -> None:
         """Send until cancelled; a pace that could not be kept is caught up with."""
-        begun, made = time.monotonic(), 0
+        at, owed = time.monotonic(), 0.0
         while True:
-            due = int((time.monotonic() - begun) * self._rate)
-            while made < due and len(self._posts) < MAX_POSTS:
-                made += 1
+            now = time.monotonic()
+            at, owed = now, owed + (now - at) * self.rate
+            while owed >= 1 and len(self._posts) < MAX_POSTS:
+                owed -= 1
                 late = self._rng.uniform(0, LATE_SECONDS) if self._rng.random() < LATE else 0.0
                 self.send(self.maker.any(), after=late)
             await asyncio.sleep(0.02)
