@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check chaos closing-time fuzz audit schemas format lock clean
+.PHONY: help install run demo test check chaos closing-time crowd fuzz audit schemas format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -33,6 +33,9 @@ chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=
 
 closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEED=20 PROCESSES=2 (docs/quota.md)
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.closing_time --speed $(or $(SPEED),20) --processes $(or $(PROCESSES),2) $(ARGS)
+
+crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--turns 5 --max-connections 2000" (docs/door.md)
+	@$(WITH_BROKER) $(BIN)/python -m tests.bench.crowd $(ARGS)
 
 fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
