@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -196,7 +196,7 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
         return {
             "broker": _check_link(link),
             "topology": Check(ok=not watch.detail, detail=watch.detail),
-            "spool": _check_spool(spool),
+            "spool": _check_spool(spool, settings.sources),
         }
 
     def sources() -> dict[str, SourceState]:
@@ -405,11 +405,13 @@ def _check_defects(stage: Stage) -> Check:
     return Check(ok=False, detail=told)
 
 
-def _check_spool(spool: Spool) -> Check:
+def _check_spool(spool: Spool, sources: Collection[str]) -> Check:
     at = spool.state
     waiting = f"{at.events} events, {at.bytes} of {at.max_bytes} bytes"
     if at.oldest_seconds is not None:
         waiting += f", the oldest {at.oldest_seconds:g} s old"
+    if strangers := ", ".join(sorted(at.by_source.keys() - sources)):
+        waiting += f"; no such source is configured: {strangers}; its events go out once it is again"
     return Check(ok=not at.detail, detail="; ".join(filter(None, (at.detail, waiting))))
 
 

@@ -99,6 +99,33 @@ async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: st
     assert list(left) == []
 
 
+async def test_events_of_a_source_taken_out_of_the_configuration(system: System, broker_url: str) -> None:
+    """They wait in the spool and /readyz names it; configured once more, it has them all."""
+    (closed,) = free_ports(1)
+    system.settings["BROKER__URL"] = f"amqp://guest:guest@127.0.0.1:{closed}/"
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin, whole=False)
+    load = Load(system)
+    await load.send(3)
+    assert await system.terminate("intake") == 0
+
+    system.settings["BROKER__URL"] = broker_url
+    ours = {key: system.settings.pop(key) for key in list(system.settings) if key.startswith("SOURCES__MAIN__")}
+    system.settings["SOURCES__OTHER__INSECURE"] = "true"
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+
+    async def is_named() -> bool:
+        return "no such source is configured: main;" in (await spool_of(system))["checks"]["spool"]["detail"]
+
+    await eventually(is_named)
+    assert await system.terminate("intake") == 0
+
+    system.settings |= ours
+    await system.spawn("intake", "intake")
+    assert await receipts(system, 3) == set(load.accepted)
+
+
 async def test_with_neither_broker_nor_spool_it_refuses(system: System, broker_url: str) -> None:
     """Where the spool directory cannot be used and the broker is away: 503 with Retry-After, unready, still up."""
     (closed,) = free_ports(1)

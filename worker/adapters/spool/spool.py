@@ -6,7 +6,7 @@ read row by row: what cannot be read is told and laid in `corrupt`, and never st
 
 import asyncio
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -49,6 +49,7 @@ class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
     """What the spool says of itself; `detail` is what stands against taking events, empty: nothing."""
 
     events: int
+    by_source: dict[str, int]
     bytes: int
     max_bytes: int
     oldest_seconds: float | None
@@ -91,8 +92,10 @@ class Spool:
     def state(self) -> SpoolState:
         """As it stands."""
         full = "full" if self._lacks(self._refused_bytes) else ""
+        by_source = self._by_source()
         return SpoolState(
-            events=sum(file.events for file in self._files),
+            events=sum(by_source.values()),
+            by_source=by_source,
             bytes=self._used_bytes(),
             max_bytes=self._max_bytes,
             oldest_seconds=_age(self._oldest_at) if self._oldest_at else None,
@@ -322,12 +325,16 @@ class Spool:
     def _lacks(self, size: int) -> bool:
         return self._used_bytes() + self._pending_bytes + size > self._max_bytes
 
+    def _by_source(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for file in self._files:
+            counts.update(file.counts)
+        return +counts
+
     def _tell(self) -> None:
-        counts = {
-            source: sum(file.counts[source] for file in self._files) for file in self._files for source in file.counts
-        }
+        counts = self._by_source()
         for source in {*counts, *self._waiting}:
-            if counts.get(source):
+            if counts[source]:
                 self._waiting[source].set()
             else:
                 self._waiting[source].clear()
