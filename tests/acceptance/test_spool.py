@@ -106,7 +106,7 @@ async def test_events_of_a_source_taken_out_of_the_configuration(system: System,
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin, whole=False)
     load = Load(system)
-    await load.send(3)
+    await load.send(10)
     assert await system.terminate("intake") == 0
 
     system.settings["BROKER__URL"] = broker_url
@@ -123,7 +123,8 @@ async def test_events_of_a_source_taken_out_of_the_configuration(system: System,
 
     system.settings |= ours
     await system.spawn("intake", "intake")
-    assert await receipts(system, 3) == set(load.accepted)
+    await system.ready(system.intake_admin)
+    assert await receipts(system, 10) == set(load.accepted)
 
 
 async def test_with_neither_broker_nor_spool_it_refuses(system: System, broker_url: str) -> None:
