@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Most tests wait for processes that they started: three beside each other keep two cores busy. One by one: BESIDE=
+BESIDE ?= -n 3 --dist loadgroup --maxschedchunk 1
 WITH_BROKER := $(BIN)/python deploy/local/broker.py --
 
 help: ## this menu
@@ -26,7 +28,7 @@ demo: $(STAMP) ## the same journey, checked; ends by itself
 	@$(WITH_BROKER) $(BIN)/python deploy/local/journey.py demo
 
 test: $(STAMP) ## all tests, on a real RabbitMQ
-	@$(WITH_BROKER) $(BIN)/pytest $(ARGS)
+	@$(WITH_BROKER) $(BIN)/pytest $(BESIDE) $(ARGS)
 
 chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage RABBITMQ=folder ARGS=…
 	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) $(if $(MINUTES),--minutes $(MINUTES)) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)

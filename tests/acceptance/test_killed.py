@@ -85,6 +85,7 @@ async def killed_again_and_again(system: System, came: Counter[str], *command: s
         await process.wait()
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 @pytest.mark.timeout(240)
 async def test_a_redrive_killed_ten_times_loses_none(declared: System) -> None:
     """Ten kill -9 in mid-redrive lose no letter, and each kill brings at most one of them twice."""
@@ -99,6 +100,7 @@ async def test_a_redrive_killed_ten_times_loses_none(declared: System) -> None:
     assert await declared.depth("dead") == 0
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 @pytest.mark.timeout(240)
 async def test_a_replay_killed_ten_times_loses_none(declared: System) -> None:
     """Ten kill -9 in mid-replay lose nothing: run to its end, each event has come, and the archive is as it was."""
@@ -149,6 +151,7 @@ async def test_a_replay_keeps_to_its_rate(declared: System) -> None:
     assert came.total() == 30
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 @pytest.mark.timeout(240)
 async def test_many_letters_in_bounded_memory(declared: System) -> None:
     """Looking at 20 MB of letters, or redriving them in a dry run, takes hardly more memory than a few."""

@@ -17,6 +17,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 @pytest.mark.timeout(WITHIN_SECONDS + 20)
 async def test_what_was_accepted_arrives_whatever_dies() -> None:
     """Under fifteen faults on a node of its own nothing accepted is lost, and no good event is a dead letter."""

@@ -54,6 +54,14 @@ class Guarded:
         return str(at.with_query(files))
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs them all: they share a broker, and with it a node's name."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("guarded"))
+
+
 class _Unsignalled(broker.Signals):
     """Signals are the test runner's."""
 

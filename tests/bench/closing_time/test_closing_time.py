@@ -13,6 +13,7 @@ SMALL = Trace(speed=60, processes=2, invoices=100, calls_per_minute=20)
 MOST_CALLS = 1.25
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 @pytest.mark.timeout(240)
 async def test_closing_time(broker_url: str, tmp_path: Path) -> None:
     """All salons close, the active consumer dies: every event comes out, fresh, by hardly more calls than needed."""

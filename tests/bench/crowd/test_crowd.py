@@ -2,9 +2,12 @@ import asyncio
 import re
 import sys
 
+import pytest
+
 from tests.acceptance.conftest import ROOT
 
 
+@pytest.mark.xdist_group("heavy")  # one of them at a time
 async def test_a_crowd_shuts_nobody_out(broker_url: str) -> None:
     """With more slow and idle connections than there are places each good request gets its 202, in little memory."""
     process = await asyncio.create_subprocess_exec(
