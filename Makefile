@@ -53,7 +53,7 @@ check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/unit
 
-schemas: $(STAMP) ## JSON Schema, AsyncAPI and OpenAPI into schemas/generated, from the code
+schemas: $(STAMP) ## JSON Schema, AsyncAPI, OpenAPI, the page of metrics, from the code
 	@$(BIN)/python -m worker.operations.schemas
 
 format: $(STAMP) ## put the code into shape

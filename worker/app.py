@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from aio_pika.abc import AbstractConnection
+from prometheus_client import CollectorRegistry
 
 from schemas.state import DaemonState, SourceState, SpoolState
 from worker import __version__
@@ -41,6 +42,7 @@ from worker.stages.spool_drain import SpoolDrain
 from worker.stages.topology_watch import Looked, Nobody, TopologyWatch
 from worker.stages.translate import Translate
 from worker.telemetry import log
+from worker.telemetry.metrics import exposed
 
 ENSURE_SECONDS = 30.0
 CLOSE_SECONDS = 3.0  # what may remain after the drain
@@ -202,7 +204,19 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     def sources() -> dict[str, SourceState]:
         return {name: _door_state(watch, intake.last_event_at.get(name)) for name, watch in watches.items()}
 
-    admin = _Admin("intake", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources, spool=spool)
+    metrics = exposed_metrics(
+        settings, "intake", stages=("intake",), connections=("intake",), exchanges=(names.intake, names.work)
+    )
+    admin = _Admin(
+        "intake",
+        at.admin_host,
+        at.admin_port,
+        stop=stop,
+        checks=checks,
+        sources=sources,
+        metrics=metrics,
+        spool=spool,
+    )
     telling = state.tell(link, exchange=names.state, describe=admin.describe)
     async with admin.listening(), _background(link.run(), watch.run(), telling, spool.run(), drain.run()):
         port = await door.listen(
@@ -290,7 +304,16 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
             return {name: _lane_state(lane) for name, lane in lanes.items()}
 
         at = settings.consumer
-        admin = _Admin("consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources)
+        metrics = exposed_metrics(
+            settings,
+            "consume",
+            stages=sorted(stages),
+            connections=("publish", "consume"),
+            exchanges=[e.name for e in topology.exchanges if e.name not in (names.intake, names.unrouted, names.state)],
+        )
+        admin = _Admin(
+            "consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources, metrics=metrics
+        )
         telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
         backlog = BacklogWatch(consumer, list(lanes.values()))
         endless = (publisher.run(), consumer.run(), watch.run(), telling, backlog.run())
@@ -303,6 +326,14 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
             for task in late:  # the closing of the connections hands back what they hold
                 task.cancel()
     log.info("stopped", daemon="consume", unfinished=len(late))
+
+
+def exposed_metrics(
+    settings: Settings, daemon: str, *, stages: Sequence[str], connections: Sequence[str], exchanges: Sequence[str]
+) -> CollectorRegistry:
+    """A daemon's metrics, with the values of the labels that the configuration gives."""
+    values = {"source": list(settings.sources), "stage": stages, "connection": connections, "exchange": exchanges}
+    return exposed(daemon, version=__version__, values=values)
 
 
 def require_sources(settings: Settings) -> None:
@@ -327,8 +358,10 @@ class _Admin:
         stop: asyncio.Event,
         checks: Callable[[], Mapping[str, Check]],
         sources: Callable[[], dict[str, SourceState]],
+        metrics: CollectorRegistry,
         spool: Spool | None = None,
     ) -> None:
+        self._metrics = metrics
         self._spool = spool
         self._daemon, self._host, self._port = daemon, host, port
         self._stop, self._checks, self._sources = stop, checks, sources
@@ -364,7 +397,7 @@ class _Admin:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen while the body runs."""
-        http = AdminHttp(self.ready)
+        http = AdminHttp(self.ready, registry=self._metrics)
         try:
             self._port = await http.listen(host=self._host, port=self._port)
             log.info("admin_listening", daemon=self._daemon, host=self._host, port=self._port)

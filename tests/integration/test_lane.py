@@ -21,7 +21,7 @@ from worker.core.topology import Names
 from worker.stages import backlog_watch
 from worker.stages.backlog_watch import BacklogWatch
 from worker.stages.consuming import Stage, consume
-from worker.telemetry import registry
+from worker.telemetry.metrics import exposed
 
 NOT_FOUND, REFUSED, AWAY = Response(418, {}, b""), Response(401, {}, b""), Response(503, {}, b"")
 THROTTLED = Response(429, {"retry-after": "1"}, b"")
@@ -262,6 +262,8 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
     said = {"ratelimit-remaining": "41"}
     api.will(path("i-1"), msgspec.structs.replace(answer("i-1"), headers=said))
     watching = asyncio.create_task(BacklogWatch(way.consumer, [busy]).run())
+
+    registry = exposed("consume", version="", values={})
 
     def told(name: str) -> float | None:
         return registry.get_sample_value(f"zenoti_{name}", {"source": "main"})

@@ -16,7 +16,7 @@ from worker.core import dead_letter, outbound
 from worker.core.settle import DeadLetter
 from worker.core.topology import Names
 from worker.operations.documents.shapes import json_schemas, public_shapes
-from worker.operations.schemas import HERE, drift, main
+from worker.operations.schemas import DOCS, HERE, drift, drifted_pages, main
 
 INVOICE = b'{"id": "i1", "price": {"sales": 10.10}, "unheard_of": []}'
 STATE = DaemonState(
@@ -80,6 +80,20 @@ def letter_headers() -> dict[str, Any]:
 def test_nothing_drifts() -> None:
     """The files in schemas/generated are what the code makes: none differs, is missing, or is left over."""
     assert drift(HERE) == [], "run `make schemas`"
+
+
+def test_no_page_drifts() -> None:
+    """The pages of docs/ that are written from the code are as the code would have them."""
+    assert drifted_pages(DOCS) == [], "run `make schemas`"
+
+
+def test_a_page_that_drifts_is_named_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--check names it and writes nothing; without --check it is written."""
+    (tmp_path / "metrics.md").write_text("| `zenoti_gone` |\n")
+    assert main(["--check"], docs=tmp_path) == 1
+    assert capsys.readouterr().out.splitlines() == ["metrics.md differs"]
+    assert main([], docs=tmp_path) == 0
+    assert drifted_pages(tmp_path) == []
 
 
 def test_drift_is_named_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

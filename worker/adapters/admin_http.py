@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-from worker.telemetry import registry
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 PORTS_TRIED = 20
 
@@ -25,10 +23,12 @@ class AdminHttp:
 
     Args:
         ready: the verdict, and the dependencies it rests on.
+        registry: of the metrics.
     """
 
-    def __init__(self, ready: Callable[[], tuple[bool, Mapping[str, Check]]]) -> None:
+    def __init__(self, ready: Callable[[], tuple[bool, Mapping[str, Check]]], *, registry: CollectorRegistry) -> None:
         self._ready = ready
+        self._registry = registry
         self._runner: web.AppRunner | None = None
 
     async def listen(self, *, host: str, port: int) -> int:
@@ -68,4 +68,4 @@ class AdminHttp:
         return web.Response(status=200 if ready else 503, body=body, content_type="application/json")
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -28,7 +28,8 @@ from yarl import URL
 
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable, Unroutable
 from worker.core.messages import Outgoing
-from worker.telemetry import connection_ready, log
+from worker.telemetry import log
+from worker.telemetry.metrics import connection_ready
 
 CONNECT_SECONDS = 5.0
 PREPARE_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""`make schemas`: writes JSON Schema, AsyncAPI and OpenAPI from the code into `schemas/generated/`.
+"""`make schemas`: writes JSON Schema, AsyncAPI and OpenAPI from the code into `schemas/generated/`, pages into `docs/`.
 
 `python -m worker.operations.schemas --check` writes nothing, names what has drifted, and ends with 1.
 """
@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 import schemas
-from worker.operations.documents import asyncapi, openapi
+from worker.operations.documents import asyncapi, metrics, openapi
 from worker.operations.documents.shapes import json_schemas
 from worker.operations.terminal import say
 
 HERE = Path(next(iter(schemas.__path__))) / "generated"
+DOCS = HERE.parents[1] / "docs"
 
 
 def documents() -> dict[str, bytes]:
@@ -26,6 +27,16 @@ def documents() -> dict[str, bytes]:
         "openapi.json": openapi.document(),
     }
     return {name: _bytes(made[name]) for name in sorted(made)}
+
+
+def pages() -> dict[str, bytes]:
+    """The pages of docs/ that are written from the code, by name."""
+    return {"metrics.md": metrics.page()}
+
+
+def drifted_pages(docs: Path) -> list[str]:
+    """Those of them that are not as the code would have them, by name."""
+    return [name for name, page in pages().items() if not (docs / name).exists() or (docs / name).read_bytes() != page]
 
 
 def drift(folder: Path) -> list[str]:
@@ -51,16 +62,20 @@ def write(folder: Path) -> list[str]:
     return changed
 
 
-def main(arguments: Sequence[str], *, folder: Path = HERE) -> int:
+def main(arguments: Sequence[str], *, folder: Path = HERE, docs: Path = DOCS) -> int:
     """Write, or with --check only compare; 1 where something drifts."""
     parser = argparse.ArgumentParser(prog="make schemas", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where something drifts")
     only_check = parser.parse_args(arguments).check
     changed = drift(folder) if only_check else write(folder)
+    for name in drifted_pages(docs):
+        changed.append(f"{name} differs")
+        if not only_check:
+            (docs / name).write_bytes(pages()[name])
     for line in changed:
         say(line)
     if not changed:
-        say(f"{folder} is as the code has it.")
+        say(f"{folder} and {docs} are as the code has them.")
     return 1 if only_check and changed else 0
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from worker.adapters.broker import Link
 from worker.core.errors import BrokerUnavailable
 from worker.stages.enrich import Lane
-from worker.telemetry import backlog_events, backlog_invoices, backlog_minutes, calls_remaining, calls_saved, log
+from worker.telemetry import log
+from worker.telemetry.metrics import backlog_events, backlog_invoices, backlog_minutes, calls_remaining, calls_saved
 
 LOOK_SECONDS = 15.0
 

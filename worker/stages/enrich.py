@@ -29,7 +29,8 @@ from worker.core.window import Round, Window
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.ports import Publishes
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
-from worker.telemetry import duplicates, enriched, lane_events, log, retries
+from worker.telemetry import log
+from worker.telemetry.metrics import duplicates, enriched, lane_events, retries
 
 MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker

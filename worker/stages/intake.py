@@ -21,7 +21,8 @@ from worker.core.recent import Recent
 from worker.core.spooled import Spooled
 from worker.core.topology import Names
 from worker.stages.ports import Publishes, Spools
-from worker.telemetry import detour_on, door_unsigned, log
+from worker.telemetry import log
+from worker.telemetry.metrics import detour_on, door_unsigned
 
 _MAX_TYPE_CHARS = 200
 _MAX_PROPERTY_BYTES = 255  # AMQP's short string

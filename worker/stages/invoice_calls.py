@@ -13,7 +13,8 @@ from worker.core.invoice_request import Invoice, decipher, merged, request
 from worker.core.quota import Quota, told
 from worker.core.settle import defect_detail
 from worker.stages.ports import Fetches
-from worker.telemetry import api_calls, circuit_open, log
+from worker.telemetry import log
+from worker.telemetry.metrics import api_calls, circuit_open
 
 KEY_LOOK_SECONDS = 1.0
 

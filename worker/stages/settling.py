@@ -11,7 +11,8 @@ from worker.core.messages import Outgoing, Received, received
 from worker.core.settle import DeadLetter
 from worker.core.topology import Names
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
-from worker.telemetry import dead_letters, log
+from worker.telemetry import log
+from worker.telemetry.metrics import dead_letters
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 60.0

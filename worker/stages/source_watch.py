@@ -3,7 +3,8 @@
 import time
 
 from worker.core.source_watch import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
-from worker.telemetry import log, source_failures_in_a_row, source_silence, source_usual_gap
+from worker.telemetry import log
+from worker.telemetry.metrics import source_failures_in_a_row, source_silence, source_usual_gap
 
 
 class SourceWatch:

@@ -21,7 +21,8 @@ from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.stages.ports import Publishes
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
-from worker.telemetry import duplicates, log, translated
+from worker.telemetry import log
+from worker.telemetry.metrics import duplicates, translated
 
 
 class Translate:

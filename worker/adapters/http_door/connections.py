@@ -18,7 +18,8 @@ from yarl import URL
 
 from worker.adapters.http_door.answers import problem
 from worker.adapters.http_door.limits import Limits
-from worker.telemetry import door_connections, door_connections_dropped, door_malformed, log
+from worker.telemetry import log
+from worker.telemetry.metrics import door_connections, door_connections_dropped, door_malformed
 
 LOOK_SECONDS = 0.25
 A_DAY_SECONDS = 86_400.0  # where a deadline of aiohttp's would go uncounted and blame senders for a held-up loop

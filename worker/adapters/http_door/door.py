@@ -13,7 +13,8 @@ from worker.adapters.http_door.answers import problem, taken, unavailable
 from worker.adapters.http_door.bodies import Bodies, BodyGivenUp, BodyTooLarge, BodyTooSlow
 from worker.adapters.http_door.connections import Connection, Connections
 from worker.adapters.http_door.limits import Limits, connections_possible
-from worker.telemetry import door_requests, log
+from worker.telemetry import log
+from worker.telemetry.metrics import door_requests
 
 METHODS = frozenset({"POST", "PUT", "PATCH"})
 NO_SOURCE = "-"  # the label of what was sent to no source

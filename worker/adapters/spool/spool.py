@@ -31,7 +31,15 @@ from worker.adapters.spool.file import (
 from worker.adapters.spool.folder import CORRUPT, Folder
 from worker.core.errors import SpoolUnavailable
 from worker.core.spooled import Spooled, seal, unseal
-from worker.telemetry import log, spool_bytes, spool_corrupt, spool_drained, spool_events, spool_oldest, spool_spooled
+from worker.telemetry import log
+from worker.telemetry.metrics import (
+    spool_bytes,
+    spool_corrupt,
+    spool_drained,
+    spool_events,
+    spool_oldest,
+    spool_spooled,
+)
 
 LOOK_SECONDS: Final = 2.0  # for folders that nobody holds any more
 COMMIT_SECONDS: Final = 5.0  # Zenoti gives up after 10 s

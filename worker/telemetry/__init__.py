@@ -1,0 +1,5 @@
+"""Logs and metrics: the registry of both. An event or metric that is not registered fails."""
+
+from worker.telemetry.logs import EVENTS, configure, log
+
+__all__ = ["EVENTS", "configure", "log"]

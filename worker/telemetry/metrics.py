@@ -1,0 +1,333 @@
+"""The registry of metrics: every name, label and sentence. docs/metrics.md is written from it (`make schemas`).
+
+Labels are bounded by the configuration or by a table of ours: never an event's type or id, a center, an address.
+Counters and histograms of everything configured stand at 0 from the start, so that increase() sees the first one.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, Final, TypeVar
+
+import msgspec
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.metrics import MetricWrapperBase
+
+INTAKE: Final = ("intake",)
+CONSUME: Final = ("consume",)
+BOTH: Final = ("intake", "consume")
+_REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_STAGE_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900)
+_WAY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600, 14400)
+_CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and process start time says as much
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One metric: which daemons tell it, and the values of its labels that are known beforehand."""
+
+    collector: Any
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+    of: tuple[str, ...]
+    known: Mapping[str, tuple[str, ...]]
+
+
+METRICS: Final[list[Metric]] = []
+
+
+def _made(
+    kind: type[_M], name: str, labels: str, text: str, *, of: tuple[str, ...], buckets: Any = None, **known: str
+) -> _M:
+    """A metric and its entry; `labels` and each `known` are words."""
+    names, more = tuple(labels.split()), {"buckets": buckets} if buckets else {}
+    metric = kind(name, text, names, registry=None, **more)
+    values = {label: tuple(words.split()) for label, words in known.items()}
+    METRICS.append(Metric(metric, name, kind.__name__.lower(), names, text, of, values))
+    return metric
+
+
+# The way
+way_seconds: Final = _made(
+    Histogram,
+    "zenoti_door_to_downstream_seconds",
+    "source status",
+    "From an event's receipt at the door to the confirm of what came out, by its enrichment status; neither replayed "
+    "nor redriven ones. Rests on the clocks of both hosts.",
+    of=CONSUME,
+    buckets=_WAY_SECONDS,
+    status="enriched not_applicable skipped",
+)
+stage_seconds: Final = _made(
+    Histogram,
+    "zenoti_stage_seconds",
+    "stage source",
+    "From when an event reached a stage of this process (intake: the head of its request) until it was settled there "
+    "(intake: answered).",
+    of=BOTH,
+    buckets=_STAGE_SECONDS,
+)
+queue_messages: Final = _made(
+    Gauge,
+    "zenoti_queue_messages",
+    "queue role",
+    "Messages ready in a queue; role: raw, lane, retry, dead, unrouted or out. Every consumer process asks the broker, "
+    "so take max by (queue). Absent where it cannot be asked.",
+    of=CONSUME,
+)
+queue_consumers: Final = _made(
+    Gauge, "zenoti_queue_consumers", "queue role", "Consumers of a queue, asked together with its messages.", of=CONSUME
+)
+
+# The door
+door_requests: Final = _made(
+    Counter,
+    "zenoti_door_requests",
+    "source status",
+    "Requests at the door, by HTTP status; source -: sent to none.",
+    of=INTAKE,
+    status="200 202 400 401 408 413 431 500 503",
+)
+door_in_flight: Final = _made(
+    Gauge, "zenoti_door_in_flight", "", "Requests at work; above intake.max_in_flight: 503.", of=INTAKE
+)
+door_unsigned: Final = _made(
+    Counter,
+    "zenoti_door_unsigned",
+    "source",
+    "Requests let in with a wrong signature (verify = observe).",
+    of=INTAKE,
+)
+door_malformed: Final = _made(
+    Counter, "zenoti_door_malformed", "", "What came to the door and was no HTTP request.", of=INTAKE
+)
+door_connections: Final = _made(Gauge, "zenoti_door_connections", "", "Open connections at the door.", of=INTAKE)
+door_connections_dropped: Final = _made(
+    Counter,
+    "zenoti_door_connections_dropped",
+    "reason",
+    "Connections ended without an answer: idle, slow, huge (its headers), full (made room, or found none).",
+    of=INTAKE,
+    reason="full huge idle slow",
+)
+source_failures_in_a_row: Final = _made(
+    Gauge,
+    "zenoti_source_failures_in_a_row",
+    "source kind",
+    "Answers since the last 202; kind refused: 4xx (a stranger, or a wrong secret), unserved: 5xx. Zenoti switches a "
+    "webhook off at 20.",
+    of=INTAKE,
+)
+source_silence: Final = _made(
+    Gauge,
+    "zenoti_source_silence_seconds",
+    "source",
+    "Time since this door took the last event of a source, or since its start.",
+    of=INTAKE,
+)
+source_usual_gap: Final = _made(
+    Gauge,
+    "zenoti_source_usual_gap_seconds",
+    "source",
+    "The usual time between two events of a source; 0 until there have been two.",
+    of=INTAKE,
+)
+
+# The spool
+spool_events: Final = _made(Gauge, "zenoti_spool_events", "", "Events that wait in this process's spool.", of=INTAKE)
+spool_bytes: Final = _made(
+    Gauge, "zenoti_spool_bytes", "", "What the spool directory takes on disk, all processes together.", of=INTAKE
+)
+spool_max_bytes: Final = _made(
+    Gauge, "zenoti_spool_max_bytes", "", "The bound of the spool directory (intake.spool_max_bytes).", of=INTAKE
+)
+spool_oldest: Final = _made(
+    Gauge,
+    "zenoti_spool_oldest_seconds",
+    "",
+    "How long ago the oldest event of the spool was received; 0: empty.",
+    of=INTAKE,
+)
+spool_spooled: Final = _made(Counter, "zenoti_spool_spooled", "source", "Events written to the spool.", of=INTAKE)
+spool_drained: Final = _made(Counter, "zenoti_spool_drained", "source", "Events published from the spool.", of=INTAKE)
+spool_corrupt: Final = _made(
+    Counter, "zenoti_spool_corrupt", "", "Records of the spool that could not be read.", of=INTAKE
+)
+detour_on: Final = _made(
+    Gauge, "zenoti_detour", "source", "1 where events go to the spool since the broker confirms none.", of=INTAKE
+)
+
+# Translate and enrich
+translated: Final = _made(
+    Counter,
+    "zenoti_translated",
+    "source to",
+    "Events that translate passed on: to the lane, or out as not_applicable or skipped.",
+    of=CONSUME,
+    to="lane not_applicable skipped",
+)
+unrouted: Final = _made(
+    Counter, "zenoti_unrouted", "source", "Events among them that no configured downstream wants.", of=CONSUME
+)
+enriched: Final = _made(
+    Counter,
+    "zenoti_enriched",
+    "source status",
+    "Events that enrich passed on: enriched or failed (on_enrich_failure = deliver).",
+    of=CONSUME,
+    status="enriched failed",
+)
+duplicates: Final = _made(Counter, "zenoti_duplicates", "source stage", "Events dropped as duplicates.", of=CONSUME)
+retries: Final = _made(Counter, "zenoti_retries", "source", "Events sent down the retry ladder.", of=CONSUME)
+dead_letters: Final = _made(
+    Counter,
+    "zenoti_dead_letters",
+    "source reason",
+    "Dead letters written; those by the broker's delivery limit are only in zenoti_queue_messages.",
+    of=CONSUME,
+    reason="access-denied attempts-exhausted defect invoice-not-found malformed refused",
+)
+subscriptions: Final = _made(
+    Counter, "zenoti_subscriptions", "stage source", "Times that a stage began to consume its queue.", of=CONSUME
+)
+stage_stopped: Final = _made(
+    Gauge,
+    "zenoti_stage_stopped",
+    "stage source",
+    "1 where a stage takes nothing more after ten defects in a row.",
+    of=CONSUME,
+)
+lane_events: Final = _made(
+    Gauge, "zenoti_lane_events", "source", "Unacknowledged events in the lane's window; 0 at a standby.", of=CONSUME
+)
+backlog_events: Final = _made(
+    Gauge,
+    "zenoti_backlog_events",
+    "source",
+    "Events that wait for API calls, in queue and window; of several processes the active one's is the highest.",
+    of=CONSUME,
+)
+backlog_invoices: Final = _made(
+    Gauge, "zenoti_backlog_invoices", "source", "Distinct invoices among those in the window.", of=CONSUME
+)
+backlog_minutes: Final = _made(
+    Gauge, "zenoti_backlog_minutes", "source", "Minutes to drain the backlog under the quota, at most.", of=CONSUME
+)
+
+# The invoice API
+api_calls: Final = _made(
+    Counter,
+    "zenoti_api_calls",
+    "source outcome",
+    "Calls to the invoice API; outcome: ok, or what it failed with.",
+    of=CONSUME,
+    outcome="ok AccessDenied ApiRefusedUs ApiThrottled ApiUnavailable ApiUnreachable InvoiceNotFound Refused "
+    "RequestDefect",
+)
+api_call_seconds: Final = _made(
+    Histogram,
+    "zenoti_api_call_seconds",
+    "source",
+    "How long a call took, answered or not.",
+    of=CONSUME,
+    buckets=_CALL_SECONDS,
+)
+fetches: Final = _made(
+    Counter, "zenoti_fetches", "source", "Invoices fetched for events, each for all that waited for it.", of=CONSUME
+)
+fetched_events: Final = _made(
+    Counter,
+    "zenoti_fetched_events",
+    "source",
+    "Events that these fetches served; over zenoti_fetches_total: the coalescing.",
+    of=CONSUME,
+)
+calls_per_minute: Final = _made(
+    Gauge,
+    "zenoti_calls_per_minute",
+    "source",
+    "The pace of calls: as configured, or less where the vendor says so.",
+    of=CONSUME,
+)
+calls_saved: Final = _made(Gauge, "zenoti_calls_saved", "source", "API calls that could go at once.", of=CONSUME)
+calls_remaining: Final = _made(
+    Gauge, "zenoti_calls_remaining", "source", "API calls left, as the vendor last said; absent until then.", of=CONSUME
+)
+circuit_open: Final = _made(Gauge, "zenoti_circuit_open", "source", "1 where the circuit is open.", of=CONSUME)
+
+# Broker and process
+connection_ready: Final = _made(
+    Gauge,
+    "zenoti_connection_ready",
+    "connection",
+    "1 where a connection to the broker can be used; 0 while it is away or blocked.",
+    of=BOTH,
+)
+connections_lost: Final = _made(
+    Counter,
+    "zenoti_connections_lost",
+    "connection",
+    "Times that a connection to the broker was lost, or could not be made.",
+    of=BOTH,
+)
+publishes_failed: Final = _made(
+    Counter,
+    "zenoti_publishes_failed",
+    "exchange",
+    "Publishes that the broker did not confirm in time, refused, or had no queue for; they are repeated.",
+    of=BOTH,
+)
+ready: Final = _made(Gauge, "zenoti_ready", "", "1 where /readyz says ready.", of=BOTH)
+dependency_ok: Final = _made(
+    Gauge, "zenoti_dependency_ok", "dependency", "1 where a dependency in /readyz holds.", of=BOTH
+)
+loop_lag: Final = _made(
+    Gauge,
+    "zenoti_event_loop_lag_seconds",
+    "",
+    "The longest that the event loop was late within the last 15 to 30 seconds.",
+    of=BOTH,
+)
+lines_suppressed: Final = _made(
+    Counter, "zenoti_log_lines_suppressed", "line", "Repeats of a log line that were counted, not written.", of=BOTH
+)
+build: Final = _made(Info, "zenoti_build", "", "The version of this process, as a label.", of=BOTH)
+
+
+def exposed(daemon: str, *, version: str, values: Mapping[str, Sequence[str]]) -> CollectorRegistry:
+    """What a daemon's /metrics tells.
+
+    Args:
+        daemon: `intake` or `consume`.
+        version: of the program.
+        values: the labels' values that the configuration gives, such as the sources; these series begin at 0.
+    """
+    registry = CollectorRegistry()
+    for metric in METRICS:
+        if daemon in metric.of:
+            registry.register(metric.collector)
+            _begin(metric, values)
+    build.info({"version": version})
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def _begin(metric: Metric, values: Mapping[str, Sequence[str]]) -> None:
+    """Gauges begin where they are set: a 0 before the first look would be a lie."""
+    if metric.kind not in {"counter", "histogram"} or not metric.labels:
+        return
+    for series in product(*(metric.known.get(label) or values.get(label, ()) for label in metric.labels)):
+        metric.collector.labels(*series)
