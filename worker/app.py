@@ -4,8 +4,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,31 @@ import msgspec
 from aio_pika.abc import AbstractConnection
 from prometheus_client import CollectorRegistry
 
-from schemas.state import DaemonState, SourceState, SpoolState
+from schemas.state import SourceState, SpoolState
 from worker import __version__
 from worker.adapters import broker_topology, state
-from worker.adapters.admin_http import AdminHttp, Check
+from worker.adapters.admin_http import Check
 from worker.adapters.broker import Link, Prepare
-from worker.adapters.clock import utc_now
 from worker.adapters.http_door import HttpDoor, Limits
 from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.adapters.secrets import Secret
 from worker.adapters.spool import Spool
+from worker.adapters.systemd import given_sockets
 from worker.adapters.witness import Witnesses
+from worker.core.differences import role
 from worker.core.door import Rule
 from worker.core.duplicates import Seen
 from worker.core.errors import BrokerUnavailable, WrongSettings
 from worker.core.quota import Quota
 from worker.core.settle import Ladder
 from worker.core.topology import Archive, Downstream, Names, Topology, intake_topology, whole_topology
+from worker.daemon import Daemon, Readiness, instance
 from worker.settings import SecretSpec, Settings, Source, broker_urls, enrich_window
-from worker.stages.backlog_watch import BacklogWatch
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.source_watch import SourceWatch
 from worker.stages.spool_drain import SpoolDrain
 from worker.stages.topology_watch import Looked, Nobody, TopologyWatch
@@ -100,7 +102,7 @@ def broker_link(
 
     return Link(
         lambda: [url for text in secret.texts() for url in broker_urls(text)],
-        name=f"zenoti-ingest {name} {_instance()}",
+        name=f"zenoti-ingest {name} {instance()}",
         role=name,
         prepare=prepare or ensured,
         refuse_mismatch=refuse_mismatch,
@@ -197,7 +199,7 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     def checks() -> dict[str, Check]:
         return {
             "broker": _check_link(link),
-            "topology": Check(ok=not watch.detail, detail=watch.detail),
+            "topology": _check_topology(watch),
             "spool": _check_spool(spool, settings.sources),
         }
 
@@ -207,27 +209,29 @@ async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     metrics = exposed_metrics(
         settings, "intake", stages=("intake",), connections=("intake",), exchanges=(names.intake, names.work)
     )
-    admin = _Admin(
+    daemon = Daemon(
         "intake",
-        at.admin_host,
-        at.admin_port,
-        stop=stop,
-        checks=checks,
+        host=at.admin_host,
+        port=at.admin_port,
+        ready=Readiness(stop=stop, checks=checks, spools=True),
         sources=sources,
         metrics=metrics,
-        spool=spool,
+        spool=lambda: _spool_state(spool),
     )
-    telling = state.tell(link, exchange=names.state, describe=admin.describe)
-    async with admin.listening(), _background(link.run(), watch.run(), telling, spool.run(), drain.run()):
+    telling = state.tell(link, exchange=names.state, describe=daemon.describe)
+    async with daemon.running(link.run(), watch.run(), telling, spool.run(), drain.run()):
         port = await door.listen(
-            host=at.host, port=at.port, drain_seconds=at.drain_seconds / 2, reuse_port=at.reuse_port
+            host=at.host,
+            port=at.port,
+            drain_seconds=at.drain_seconds / 2,
+            reuse_port=at.reuse_port,
+            sockets=given_sockets(os.environ),
         )
         log.info("door_listening", host=at.host, port=port, sources=sorted(settings.sources))
         await stop.wait()
-        log.info("stopping", daemon="intake")
+        daemon.stopping()
         await door.close()
         await eye.close()
-    log.info("stopped", daemon="intake")
 
 
 def door_limits(settings: Settings) -> Limits:
@@ -289,15 +293,12 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
         watch = topology_watch(settings, publisher, topology)
 
         def checks() -> dict[str, Check]:
-            circuits = {f"circuit {n}": Check(ok=True, detail=_circuit(lane)) for n, lane in lanes.items()}
-            seen = {"topology": Check(ok=not watch.detail, detail=watch.detail)}
-            stages = {f"{s.name} {s.queue}": _check_defects(s) for s in working}
             return {
                 "publisher": _check_link(publisher),
                 "consumer": _check_link(consumer),
-                **seen,
-                **circuits,
-                **stages,
+                "topology": _check_topology(watch),
+                **{f"circuit {name}": Check(ok=True, state=_circuit(lane)) for name, lane in lanes.items()},
+                **{f"{stage.name} {stage.queue}": _check_stage(stage) for stage in working},
             }
 
         def sources() -> dict[str, SourceState]:
@@ -311,21 +312,51 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
             connections=("publish", "consume"),
             exchanges=[e.name for e in topology.exchanges if e.name not in (names.intake, names.unrouted, names.state)],
         )
-        admin = _Admin(
-            "consume", at.admin_host, at.admin_port, stop=stop, checks=checks, sources=sources, metrics=metrics
+        daemon = Daemon(
+            "consume",
+            host=at.admin_host,
+            port=at.admin_port,
+            ready=Readiness(stop=stop, checks=checks, spools=False),
+            sources=sources,
+            metrics=metrics,
         )
-        telling = state.tell(publisher, exchange=names.state, describe=admin.describe)
-        backlog = BacklogWatch(consumer, list(lanes.values()))
-        endless = (publisher.run(), consumer.run(), watch.run(), telling, backlog.run())
-        async with admin.listening(), _background(*endless) as group:
+        telling = state.tell(publisher, exchange=names.state, describe=daemon.describe)
+        roles = queue_roles(names, topology)
+        queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
+        endless = (publisher.run(), consumer.run(), watch.run(), telling, queues.run())
+        async with daemon.running(*endless) as group:
             working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
             tasks = [group.create_task(working_on(stage)) for stage in working]
             await stop.wait()
-            log.info("stopping", daemon="consume")
+            daemon.stopping()
             _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
             for task in late:  # the closing of the connections hands back what they hold
                 task.cancel()
-    log.info("stopped", daemon="consume", unfinished=len(late))
+            if late:
+                log.warning("drain_cut_short", stages=len(late))
+
+
+def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[Depths]]:
+    """Asks the broker how much lies in each queue, and who reads it; what we may not look at is asked for once."""
+    refused: set[str] = set()
+
+    async def look() -> Depths:
+        found: Depths = {}
+
+        async def ask(connection: AbstractConnection) -> None:
+            wanted = [queue for queue in queues if queue not in refused]
+            found.update(await broker_topology.depths(connection, wanted, refused=refused))
+
+        await link.use(ask, within=ENSURE_SECONDS)
+        return found
+
+    return look
+
+
+def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
+    """What each queue is for; streams are no queues, and what bears another name than ours is a downstream's."""
+    roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
+    return {name: what for name, what in roles.items() if what not in ("archive", "state")}
 
 
 def exposed_metrics(
@@ -346,96 +377,24 @@ def require_sources(settings: Settings) -> None:
         raise WrongSettings("no source is configured: set at least one key of [sources.<name>], such as webhook_secret")
 
 
-class _Admin:
-    """What a daemon tells of itself: health, readiness, state."""
-
-    def __init__(
-        self,
-        daemon: str,
-        host: str,
-        port: int,
-        *,
-        stop: asyncio.Event,
-        checks: Callable[[], Mapping[str, Check]],
-        sources: Callable[[], dict[str, SourceState]],
-        metrics: CollectorRegistry,
-        spool: Spool | None = None,
-    ) -> None:
-        self._metrics = metrics
-        self._spool = spool
-        self._daemon, self._host, self._port = daemon, host, port
-        self._stop, self._checks, self._sources = stop, checks, sources
-        self._started_at = utc_now()
-
-    def ready(self) -> tuple[bool, Mapping[str, Check]]:
-        """The verdict, and the dependencies it rests on."""
-        checks = {
-            **self._checks(),
-            "running": Check(ok=not self._stop.is_set(), detail="stopping" if self._stop.is_set() else ""),
-        }
-        against = {name for name, check in checks.items() if not check.ok}
-        if self._spool is not None and ("spool" not in against or against == {"spool"}):
-            against -= {"broker", "topology", "spool"}  # either of broker and spool can take what comes
-        return not against, checks
-
-    def describe(self) -> DaemonState:
-        """The daemon's state as it stands."""
-        ready, checks = self.ready()
-        return DaemonState(
-            daemon=self._daemon,
-            instance=_instance(),
-            version=__version__,
-            started_at=self._started_at,
-            at=utc_now(),
-            ready=ready,
-            detail="; ".join(f"{name}: {check.detail}" for name, check in checks.items() if not check.ok),
-            admin_port=self._port,
-            sources=self._sources(),
-            spool=_spool_state(self._spool) if self._spool is not None else None,
-        )
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Listen while the body runs."""
-        http = AdminHttp(self.ready, registry=self._metrics)
-        try:
-            self._port = await http.listen(host=self._host, port=self._port)
-            log.info("admin_listening", daemon=self._daemon, host=self._host, port=self._port)
-            yield
-        finally:
-            await http.close()
-
-
-@asynccontextmanager
-async def _background(*endless: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.TaskGroup]:
-    """Run what never ends beside the body, and end it with the body; a failure of either ends both."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in endless]
-        try:
-            yield group
-        finally:
-            for task in tasks:
-                task.cancel()
-
-
-def _instance() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 def _archive(settings: Settings) -> Archive | None:
     kept = settings.archive
     return Archive(max_age=kept.max_age, max_bytes=kept.max_bytes) if kept.enabled else None
 
 
 def _check_link(link: Link) -> Check:
-    return Check(ok=link.state.ready, since=link.state.since, detail=link.state.detail)
+    return Check(ok=link.state.ready, state="usable" if link.state.ready else "away", detail=link.state.detail)
 
 
-def _check_defects(stage: Stage) -> Check:
+def _check_topology(watch: TopologyWatch) -> Check:
+    return Check(ok=not watch.detail, state="broken" if watch.detail else "whole", detail=watch.detail)
+
+
+def _check_stage(stage: Stage) -> Check:
     if not stage.defects.are_too_many:
-        return Check(ok=True)
+        return Check(ok=True, state=stage.doing)
     told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
-    return Check(ok=False, detail=told)
+    return Check(ok=False, state="stopped", detail=told)
 
 
 def _check_spool(spool: Spool, sources: Collection[str]) -> Check:

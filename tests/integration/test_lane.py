@@ -14,13 +14,14 @@ from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
 from tests.proxy import Proxy
 from tests.way import Way, answer, body, event, invoice, knows, lane, path
+from worker.app import queue_depths
 from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing
 from worker.core.settle import Ladder
 from worker.core.topology import Names
-from worker.stages import backlog_watch
-from worker.stages.backlog_watch import BacklogWatch
+from worker.stages import queue_watch
 from worker.stages.consuming import Stage, consume
+from worker.stages.queue_watch import QueueWatch
 from worker.telemetry.metrics import exposed
 
 NOT_FOUND, REFUSED, AWAY = Response(418, {}, b""), Response(401, {}, b""), Response(503, {}, b"")
@@ -255,18 +256,19 @@ async def test_what_the_vendor_says_remains(way: Way) -> None:
 
 async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics tell events and distinct invoices that wait, calls at hand, and the minutes that they take."""
-    monkeypatch.setattr(backlog_watch, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(queue_watch, "LOOK_SECONDS", 0.1)
     api = knows("i-1", "i-2")
     api.gate.clear()
     busy = way.lane(api, max_in_flight=1, calls_per_minute=30)
     said = {"ratelimit-remaining": "41"}
     api.will(path("i-1"), msgspec.structs.replace(answer("i-1"), headers=said))
-    watching = asyncio.create_task(BacklogWatch(way.consumer, [busy]).run())
+    roles = {way.lane_queue: "lane", "never-there": "out"}
+    watching = asyncio.create_task(QueueWatch(queue_depths(way.consumer, roles), roles=roles, lanes=[busy]).run())
 
     registry = exposed("consume", version="", values={})
 
-    def told(name: str) -> float | None:
-        return registry.get_sample_value(f"zenoti_{name}", {"source": "main"})
+    def told(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"zenoti_{name}", labels or {"source": "main"})
 
     try:
         async with way.running(busy):
@@ -277,6 +279,9 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
             api.gate.set()
             await eventually(lambda: told("backlog_events") == 0, within=10)
             assert told("calls_remaining") == 41
+            assert told("queue_messages", queue=way.lane_queue, role="lane") == 0
+            assert told("queue_consumers", queue=way.lane_queue, role="lane") == 1
+            assert told("queue_messages", queue="never-there", role="out") is None
             await way.ids(3)
     finally:
         watching.cancel()

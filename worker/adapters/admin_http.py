@@ -2,20 +2,43 @@
 
 import errno
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from worker.telemetry import metrics
+
 PORTS_TRIED = 20
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One dependency: whether it holds, since when (Unix seconds), and what stands against it."""
+    """One dependency.
+
+    Attributes:
+        ok: whether it holds.
+        state: a word for how it is.
+        since: when it came to be so, to the second (RFC 3339, UTC).
+        detail: what stands against it, or is to be known.
+    """
 
     ok: bool
-    since: float | None = None
+    state: str = ""
+    since: str = ""
     detail: str = ""
+
+
+class Loop(Protocol):
+    """What is known of the event loop."""
+
+    @property
+    def lag_seconds(self) -> float:
+        """How late it was lately."""
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether that is beyond all use."""
 
 
 class AdminHttp:
@@ -23,11 +46,15 @@ class AdminHttp:
 
     Args:
         ready: the verdict, and the dependencies it rests on.
+        loop: how late it is.
         registry: of the metrics.
     """
 
-    def __init__(self, ready: Callable[[], tuple[bool, Mapping[str, Check]]], *, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, ready: Callable[[], tuple[bool, Mapping[str, Check]]], *, loop: Loop, registry: CollectorRegistry
+    ) -> None:
         self._ready = ready
+        self._loop = loop
         self._registry = registry
         self._runner: web.AppRunner | None = None
 
@@ -60,12 +87,21 @@ class AdminHttp:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(body=b'{"status":"ok"}', content_type="application/json")
+        hung, lag = self._loop.is_hung, self._loop.lag_seconds
+        return _json({"status": "hung" if hung else "ok", "lag_seconds": round(lag, 3)}, ok=not hung)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         ready, checks = self._ready()
-        body = msgspec.json.encode({"status": "ready" if ready else "unready", "checks": checks})
-        return web.Response(status=200 if ready else 503, body=body, content_type="application/json")
+        return _json({"status": "ready" if ready else "unready", "checks": checks}, ok=ready)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        ready, checks = self._ready()
+        metrics.ready.set(ready)
+        for name, check in checks.items():
+            metrics.dependency_ok.labels(name).set(check.ok)
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _json(told: dict[str, Any], *, ok: bool) -> web.Response:
+    status = web.HTTPOk.status_code if ok else web.HTTPServiceUnavailable.status_code
+    return web.Response(status=status, body=msgspec.json.encode(told), content_type="application/json")

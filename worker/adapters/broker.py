@@ -8,7 +8,6 @@ a reconnect without end. Here a lost connection fails everything on it at once, 
 import asyncio
 import random
 import struct
-import time
 from asyncio import FIRST_COMPLETED
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from yarl import URL
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 from worker.telemetry import log
-from worker.telemetry.metrics import connection_ready
+from worker.telemetry.metrics import connection_ready, connections_lost
 
 CONNECT_SECONDS = 5.0
 PREPARE_SECONDS = 60.0
@@ -49,15 +48,14 @@ Prepare = Callable[[AbstractConnection], Awaitable[None]]
 
 
 class LinkState(msgspec.Struct, frozen=True):
-    """What a connection says of itself: whether it is usable, since when (Unix seconds), what stands against it."""
+    """What a connection says of itself: whether it is usable, what stands against it."""
 
     ready: bool
-    since: float
     detail: str
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One message in our hands until it is acknowledged or its channel closes."""
+    """One message in our hands until it is acknowledged or its channel closes; `came_at` is the event loop's time."""
 
     body: bytes
     headers: Mapping[str, Any]
@@ -67,6 +65,7 @@ class Delivery(msgspec.Struct, frozen=True):
     tag: int
     channel: aiormq.abc.AbstractChannel
     unsettled: dict[int, float] = {}
+    came_at: float = 0.0
 
     @property
     def returned(self) -> int:
@@ -116,7 +115,8 @@ class Link:
         self._unconfirmed: defaultdict[str, int] = defaultdict(int)
         self._abandoned: set[asyncio.Task[None]] = set()
         self._was_ready = False
-        self.state = LinkState(ready=False, since=time.time(), detail="not connected yet")
+        self.state = LinkState(ready=False, detail="not connected yet")
+        connection_ready.labels(self._role).set(0)
 
     async def run(self) -> None:
         """Keep the connection up until cancelled.
@@ -145,6 +145,7 @@ class Link:
             finally:
                 await self._drop()
             failures += 1
+            connections_lost.labels(self._role).inc()
             delay = min(MAX_BACKOFF_SECONDS, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
             log.warning("broker_away", connection=self._name, detail=self.state.detail, retry_seconds=round(delay, 1))
             await asyncio.sleep(delay)
@@ -316,7 +317,7 @@ class Link:
         else:
             self._ready.clear()
         if (ready, detail) != (self.state.ready, self.state.detail):
-            self.state = LinkState(ready=ready, since=time.time(), detail=detail)
+            self.state = LinkState(ready=ready, detail=detail)
             connection_ready.labels(self._role).set(ready)
 
     async def _channel(self, exchange: str) -> aiormq.abc.AbstractChannel:
@@ -492,7 +493,7 @@ class Subscription:
 
     async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
         properties = message.header.properties
-        tag = getattr(message.delivery, "delivery_tag", None)
+        tag, now = getattr(message.delivery, "delivery_tag", None), asyncio.get_running_loop().time()
         assert self._channel is not None and tag is not None  # noqa: S101, PT018  # a delivery has both by the protocol
         delivery = Delivery(
             body=message.body,
@@ -503,9 +504,10 @@ class Subscription:
             tag=tag,
             channel=self._channel,
             unsettled=self.unsettled,
+            came_at=now,
         )
         self.delivered += 1
-        self.unsettled[tag] = asyncio.get_running_loop().time()
+        self.unsettled[tag] = now
         # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
         task = asyncio.create_task(self._handle(delivery))
         self._handling.add(task)

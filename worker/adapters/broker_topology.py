@@ -121,8 +121,16 @@ async def missing_ends(connection: AbstractConnection, topology: Topology) -> li
     return [missing(thing) for thing in lost.values()]
 
 
-async def depths(connection: AbstractConnection, queues: Sequence[str]) -> dict[str, tuple[int, int] | None]:
-    """Messages ready and consumers of each queue; None where it is missing."""
+async def depths(
+    connection: AbstractConnection, queues: Sequence[str], *, refused: set[str] | None = None
+) -> dict[str, tuple[int, int] | None]:
+    """Messages ready and consumers of each queue; None where it is missing.
+
+    Args:
+        connection: to the broker.
+        queues: by name.
+        refused: takes the names of those that the broker does not let us look at; None: that is an error.
+    """
     asker = _Asker(connection)
     found: dict[str, tuple[int, int] | None] = {}
 
@@ -132,7 +140,12 @@ async def depths(connection: AbstractConnection, queues: Sequence[str]) -> dict[
 
     for name in queues:
         found[name] = None
-        await asker.refusal(partial(ask, name=name))
+        try:
+            await asker.refusal(partial(ask, name=name))
+        except _NoRight:
+            if refused is None:
+                raise
+            refused.add(name)
     await asker.close()
     return found
 

@@ -15,6 +15,7 @@ from worker.adapters.broker import Delivery, Link, Subscription
 from worker.core.defects import Defects
 from worker.core.errors import BrokerUnavailable
 from worker.telemetry import log
+from worker.telemetry.metrics import stage_stopped, subscriptions
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
@@ -27,12 +28,23 @@ MAX_LOSSES = 5  # so many subscriptions lost soon after they began, in a row, an
 
 
 class Stage(Protocol):
-    """What a consuming stage brings."""
+    """What a consuming stage brings.
+
+    Attributes:
+        name: `translate` or `enrich`.
+        source: whose events it takes.
+        queue: where from.
+        prefetch: how many deliveries it can hold.
+        defects: in a row.
+        doing: `waiting` for broker or circuit, `consuming` (an enrich may be the standby), `stopped`.
+    """
 
     name: str
+    source: str
     queue: str
     prefetch: int
     defects: Defects
+    doing: str
 
     async def admit(self) -> None:
         """Return when work may be taken; cancelled on stop."""
@@ -98,8 +110,12 @@ async def consume(
         hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
     """
     fortune = _Fortune(silent=SILENT_SECONDS)
+    stage_stopped.labels(stage.name, stage.source).set(0)
     while not stop.is_set():
+        stage.doing = "waiting"
         if stage.defects.are_too_many:
+            stage.doing = "stopped"
+            stage_stopped.labels(stage.name, stage.source).set(1)
             log.error("stage_stopped", stage=stage.name, queue=stage.queue, defects=stage.defects.in_a_row)
             await stop.wait()
         await _unless(stop, stage.admit())
@@ -125,6 +141,8 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
     begun = asyncio.get_running_loop().time()
     try:
         async with subscription:
+            stage.doing = "consuming"
+            subscriptions.labels(stage.name, stage.source).inc()
             log.info("subscribed", stage=stage.name, queue=stage.queue, prefetch=prefetch)
             beside = [
                 asyncio.create_task(_wake(stage, subscription, stop)),

@@ -27,10 +27,11 @@ from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.core.window import Round, Window
 from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.journal import Journal
 from worker.stages.ports import Publishes
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
 from worker.telemetry import log
-from worker.telemetry.metrics import duplicates, enriched, lane_events, retries
+from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 
 MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
@@ -100,6 +101,8 @@ class Lane:
         self.calls = calls
         self.source = source
         self.defects = Defects()
+        self.doing = "waiting"
+        self._journal = Journal(stage=self.name, source=source)
         self.queue = names.lane(source)
         self.prefetch = prefetch
 
@@ -249,6 +252,8 @@ class Lane:
         enrichment = Enrichment(
             status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=fetched_at
         )
+        fetches.labels(self._source).inc()
+        fetched_events.labels(self._source).inc(len(begun.waiting))
         for waiting in begun.waiting:
             await self._deliver(waiting.item, enrichment, invoice.document)
         self._window.finish(begun)
@@ -258,16 +263,19 @@ class Lane:
         key = held.event.duplicate_key
         if key is not None and self._seen.has(key, now=time.monotonic()):
             duplicates.labels(self._source, self.name).inc()
-            log.info("duplicate_dropped", stage=self.name, source=self._source, event_id=held.event.id)
+            outcome = {"outcome": "duplicate_dropped"}
         else:
+            outcome = {"outcome": "passed_on", "to": enrichment.status, "reason": enrichment.reason or ""}
             outgoing = outbound.outgoing(
                 held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
             )
             await publish(self._publisher, outgoing, subscription=held.subscription)
             enriched.labels(self._source, enrichment.status).inc()
+            self._journal.came_out(held.event.received, enrichment.status)
             if key is not None:
                 self._seen.remember(key, now=time.monotonic())
         await held.delivery.ack()
+        self._journal.settled(held.delivery, held.event, **outcome)
         self.defects.went_well()
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception) -> None:
@@ -282,7 +290,7 @@ class Lane:
                     self._window.hold(begun, until=time.monotonic() + pause)
                     return
                 case Retry(seconds, attempt):
-                    await self._retry(held, seconds, attempt)
+                    await self._retry(held, seconds, attempt, reason=type(error).__name__)
                 case DeadLetter() if self._plan.deliver_failures:
                     enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
                     await self._deliver(held, enrichment, None)
@@ -290,20 +298,13 @@ class Lane:
                     await self._dead(held, verdict)
         self._window.finish(begun)
 
-    async def _retry(self, held: _Held, seconds: int, attempt: int) -> None:
+    async def _retry(self, held: _Held, seconds: int, attempt: int, *, reason: str) -> None:
         again = msgspec.structs.replace(held.event.received, attempts=attempt)
         outgoing = again.to(exchange=self._names.retry(seconds), routing_key=self.queue)
         await publish(self._publisher, outgoing, subscription=held.subscription)
         retries.labels(self._source).inc()
-        log.info(
-            "retried",
-            stage=self.name,
-            source=self._source,
-            event_id=held.event.id,
-            attempt=attempt,
-            delay_seconds=seconds,
-        )
         await held.delivery.ack()
+        self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
 
     async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
         """A letter; after too many defects in a row none is written, and the stage stops."""
@@ -341,6 +342,6 @@ class Lane:
             verdict,
             subscription=subscription,
             names=self._names,
-            stage=self.name,
+            journal=self._journal,
             **known,
         )

@@ -22,7 +22,7 @@ from worker.core.spooled import Spooled
 from worker.core.topology import Names
 from worker.stages.ports import Publishes, Spools
 from worker.telemetry import log
-from worker.telemetry.metrics import detour_on, door_unsigned
+from worker.telemetry.metrics import detour_on, door_unsigned, publishes_failed
 
 _MAX_TYPE_CHARS = 200
 _MAX_PROPERTY_BYTES = 255  # AMQP's short string
@@ -72,6 +72,8 @@ class Intake:
         self._losses = 0
         self.detours = {source: Detour(quick_seconds=confirm_seconds / 2) for source in sources}
         self.last_event_at: dict[str, str] = {}
+        for source in sources:
+            detour_on.labels(source).set(0)
 
     async def receive(self, arrival: Arrival) -> Answer:
         """Decide on one request and, if it may in, see it safe."""
@@ -82,7 +84,6 @@ class Intake:
             case Ping():
                 return Answer(200)
             case Refuse(status, detail):
-                log.warning("door_refused", source=arrival.source, status=status, detail=detail)
                 return Answer(status, detail=detail)
             case Accept(signed):
                 if not signed:
@@ -100,6 +101,7 @@ class Intake:
         try:
             await self._publisher.publish(outgoing, within=within)
         except (PublishUnconfirmed, Unroutable) as error:
+            publishes_failed.labels(outgoing.exchange).inc()
             if not detour.is_on:
                 log.warning("detour_begun", source=event.source, detail=str(error))
             detour.unconfirmed()
@@ -144,25 +146,23 @@ class Intake:
         event = _event(arrival)
         kept = await self._see_safe(Spooled(event=event))
         if not kept:
-            log.error("door_unavailable", source=event.source, receipt_id=event.receipt_id, detail=self._against())
             return Answer(503, detail="neither the broker nor the spool can take the event")
         self.last_event_at[event.source] = event.received_at
-        log.debug(kept, source=event.source, receipt_id=event.receipt_id, bytes=len(event.body))
-        return Answer(202, receipt_id=event.receipt_id)
+        return Answer(202, receipt_id=event.receipt_id, kept=kept)
 
     async def _see_safe(self, fresh: Spooled) -> str:
-        """Into the broker or onto the disk; what has been done, or empty."""
+        """Into the broker or onto the disk; where it is, or empty."""
         detour = self.detours[fresh.event.source]
         straight = not self._against() and not detour.is_on
         if straight and await self.publish(fresh, within=self._confirm_seconds):
-            return "door_accepted"
+            return "broker"
         try:
             await self._spool.put(fresh)
         except SpoolUnavailable:
             # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
             trial = not straight and not self._against() and detour.may_try(now=time.monotonic())
-            return "door_accepted" if trial and await self.publish(fresh, within=self._confirm_seconds) else ""
-        return "door_spooled"
+            return "broker" if trial and await self.publish(fresh, within=self._confirm_seconds) else ""
+        return "spool"
 
 
 def _event(arrival: Arrival) -> Received:

@@ -14,7 +14,7 @@ from worker.core.quota import Quota, told
 from worker.core.settle import defect_detail
 from worker.stages.ports import Fetches
 from worker.telemetry import log
-from worker.telemetry.metrics import api_calls, circuit_open
+from worker.telemetry.metrics import api_call_seconds, api_calls, circuit_open
 
 KEY_LOOK_SECONDS = 1.0
 
@@ -36,6 +36,8 @@ class InvoiceCalls:
         self._told_splitting = False
         self.quota = quota
         self.circuit = Circuit()
+        self._seconds = api_call_seconds.labels(source)
+        circuit_open.labels(source).set(0)
 
     @property
     def expand(self) -> tuple[str, ...]:
@@ -105,8 +107,12 @@ class InvoiceCalls:
 
     async def _call(self, invoice_id: str, *, ask: tuple[str, ...]) -> Invoice:
         """Call and decipher; tell quota, metrics and log how it went."""
+        began = time.monotonic()
         try:
-            response = await self._api.fetch(request(invoice_id, expand=ask))
+            try:
+                response = await self._api.fetch(request(invoice_id, expand=ask))
+            finally:
+                self._seconds.observe(time.monotonic() - began)
             self.quota.correct(told(response.headers), now=time.monotonic())
             invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
         except Exception as error:
@@ -117,7 +123,8 @@ class InvoiceCalls:
             log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
             raise
         api_calls.labels(self._source, "ok").inc()
-        log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, missing=list(invoice.missing))
+        seconds, missing = round(time.monotonic() - began, 3), list(invoice.missing)
+        log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, seconds=seconds, missing=missing)
         return invoice
 
     def _note_failure(self, error: Exception, invoice_id: str) -> None:

@@ -1,7 +1,6 @@
 """What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
 
 import asyncio
-import time
 
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
@@ -10,14 +9,13 @@ from worker.core.errors import PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing, Received, received
 from worker.core.settle import DeadLetter
 from worker.core.topology import Names
+from worker.stages.journal import Journal
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
 from worker.telemetry import log
-from worker.telemetry.metrics import dead_letters
+from worker.telemetry.metrics import dead_letters, publishes_failed
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 60.0
-TELL_SECONDS = 5.0
-_told_at: dict[str, float] = {}
 TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the queue into the dead letters"
 
 
@@ -47,9 +45,10 @@ async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subs
         try:
             await publisher.publish(message, within=PUBLISH_SECONDS)
         except (PublishUnconfirmed, Unroutable) as error:
+            publishes_failed.labels(message.exchange).inc()
             if subscription.leaving.is_set():
                 raise
-            _tell(message.exchange, str(error), pause)
+            log.warning("publish_failed", exchange=message.exchange, detail=str(error), retry_seconds=pause)
             try:
                 async with asyncio.timeout(pause):
                     await subscription.leaving.wait()
@@ -61,15 +60,6 @@ async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subs
             return
 
 
-def _tell(exchange: str, detail: str, pause: float) -> None:
-    """A cut connection fails hundreds of publishes in one moment: one line for all of them is enough."""
-    now = time.monotonic()
-    told = now - _told_at.get(exchange, -TELL_SECONDS) < TELL_SECONDS
-    (log.debug if told else log.warning)("publish_failed", exchange=exchange, detail=detail, retry_seconds=pause)
-    if not told:
-        _told_at[exchange] = now
-
-
 async def bury(
     publisher: Publishes,
     delivery: Delivery,
@@ -78,7 +68,7 @@ async def bury(
     *,
     subscription: Subscription,
     names: Names,
-    stage: str,
+    journal: Journal,
     event_type: str = "",
     event_id: str = "",
     invoice_id: str = "",
@@ -93,7 +83,7 @@ async def bury(
         message,
         verdict,
         names=names,
-        stage=stage,
+        stage=journal.stage,
         dead_at=utc_now(),
         event_type=event_type,
         event_id=event_id,
@@ -101,6 +91,13 @@ async def bury(
     )
     await publish(publisher, letter, subscription=subscription)
     dead_letters.labels(message.source, verdict.reason).inc()
-    told = {"receipt_id": message.receipt_id, "reason": verdict.reason, "detail": verdict.detail}
-    log.warning("dead_lettered", stage=stage, source=message.source, **told)
     await delivery.ack()
+    journal.buried(
+        delivery,
+        message,
+        event_id=event_id,
+        event_type=event_type,
+        invoice_id=invoice_id,
+        reason=verdict.reason,
+        detail=verdict.detail,
+    )

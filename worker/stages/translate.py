@@ -19,10 +19,11 @@ from worker.core.routing import any_matches, routing_key, wants_enrichment
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
 from worker.core.topology import Names
 from worker.core.translate import Event, read
+from worker.stages.journal import Journal
 from worker.stages.ports import Publishes
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
 from worker.telemetry import log
-from worker.telemetry.metrics import duplicates, translated
+from worker.telemetry.metrics import duplicates, translated, unrouted
 
 
 class Translate:
@@ -53,7 +54,7 @@ class Translate:
     ) -> None:
         self._publisher = publisher
         self._names = names
-        self._source = source
+        self.source = source
         self._wanted = wanted
         self._enrich = enrich
         self._seen = seen
@@ -65,6 +66,8 @@ class Translate:
         self._nobody_alone = asyncio.Event()
         self._nobody_alone.set()
         self.defects = Defects()
+        self.doing = "waiting"
+        self._journal = Journal(stage=self.name, source=source)
         self.queue = names.raw(source)
         self.prefetch = prefetch
 
@@ -121,7 +124,7 @@ class Translate:
 
     async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
         """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
-        message = message_of(delivery, source=self._source)
+        message = message_of(delivery, source=self.source)
         try:
             await self._pass_on(message, delivery, subscription)
         except (PublishUnconfirmed, Unroutable) as error:
@@ -130,14 +133,14 @@ class Translate:
     async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription) -> None:
         try:
             event = read(message)
-            await self._send(event, subscription)
+            outcome, to = await self._send(event, subscription)
         except PermanentError as error:
             known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
             await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **known)
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
-            log.exception("defect", stage=self.name, source=self._source, receipt_id=message.receipt_id)
+            log.exception("defect", stage=self.name, source=self.source, receipt_id=message.receipt_id)
             if self.defects.are_too_many:
                 subscription.fail(TOO_MANY_DEFECTS)
                 return
@@ -146,40 +149,45 @@ class Translate:
             return
         else:
             await delivery.ack()
+            self._journal.settled(delivery, event, outcome, to=to)
         self.defects.went_well()
 
-    async def _send(self, event: Event, subscription: Subscription) -> None:
-        """Publish to the next hop, unless this process has passed the event on before, or is about to."""
+    async def _send(self, event: Event, subscription: Subscription) -> tuple[str, str]:
+        """Publish to the next hop, unless this process has passed the event on before; the outcome, and where to."""
         key = event.duplicate_key
         if key is None:
-            await self._publish(event, subscription)
-            return
+            return "passed_on", await self._publish(event, subscription)
         while (passing := self._passing.get(key)) is not None:
             await passing.wait()
         if self._seen.has(key, now=time.monotonic()):
-            duplicates.labels(self._source, self.name).inc()
-            log.info("duplicate_dropped", stage=self.name, source=self._source, event_id=event.id)
-            return
+            duplicates.labels(self.source, self.name).inc()
+            return "duplicate_dropped", ""
         self._passing[key] = passed = asyncio.Event()
         try:
-            await self._publish(event, subscription)
+            to = await self._publish(event, subscription)
             self._seen.remember(key, now=time.monotonic())
         finally:
             del self._passing[key]
             passed.set()
+        return "passed_on", to
 
-    async def _publish(self, event: Event, subscription: Subscription) -> None:
+    async def _publish(self, event: Event, subscription: Subscription) -> str:
         outgoing, to = self.next_hop(event)
         await publish(self._publisher, outgoing, subscription=subscription)
-        translated.labels(self._source, to).inc()
+        translated.labels(self.source, to).inc()
+        if to != "lane":
+            self._journal.came_out(event.received, to)
+            if not any_matches(self._wanted, outgoing.routing_key):
+                unrouted.labels(self.source).inc()
+        return to
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
         """Where an event goes, and a word for it."""
-        wanted = any_matches(self._wanted, routing_key(self._source, event.type))
+        wanted = any_matches(self._wanted, routing_key(self.source, event.type))
         if event.invoice_id is None:
             enrichment = Enrichment(status="not_applicable")
         elif wanted and wants_enrichment(self._enrich, event.type):
-            lane = self._names.lane(self._source)
+            lane = self._names.lane(self.source)
             return event.received.to(exchange=self._names.work, routing_key=lane), "lane"
         else:
             enrichment = Enrichment(status="skipped")
@@ -195,6 +203,6 @@ class Translate:
             verdict,
             subscription=subscription,
             names=self._names,
-            stage=self.name,
+            journal=self._journal,
             **known,
         )

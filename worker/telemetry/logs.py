@@ -2,66 +2,112 @@
 
 Logs go to stderr, one JSON object a line, or readable lines on a terminal. No body and no header's value is ever a
 field; a defect's traceback comes without local variables and without the exception's text.
+
+Two lines are *canonical*: `door_request`, one for each request, and `delivery`, one for each delivery that a stage has
+settled. What can repeat itself without bound (warnings, errors, requests that were not let in) is told REPEATS_TOLD
+times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log must refuse no event.
 """
 
+import json
 import logging
+import os
 import sys
+import time
 import traceback
+from contextlib import suppress
+from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from worker.core.repeats import Repeats
+from worker.telemetry.metrics import lines_suppressed
 
 EVENTS: Final = frozenset(
     {
         # every process
-        "started", "stopping", "stopped", "admin_listening", "defect", "library",
+        "started", "stopping", "stopped", "admin_listening", "defect", "library", "repeated",
         # broker
         "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
         "properties_undecodable", "topology_declared", "topology_broken",
         "topology_restored", "topology_unseen", "arguments_unverified", "bindings_unverified", "state_unpublished",
         # door
-        "door_listening", "door_refused", "door_accepted", "door_spooled", "door_unavailable", "source_insecure",
+        "door_listening", "door_request", "source_insecure",
         "detour_begun", "detour_ended", "raw_queue_lost", "switch_off_near", "connections_lowered",
         # spool
         "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
         # consumers
-        "subscribed", "subscription_ended", "handed_back", "stage_stopped", "publish_failed", "queue_unseen",
-        "dead_lettered", "retried", "duplicate_dropped", "unroutable",
+        "subscribed", "subscription_ended", "handed_back", "drain_cut_short", "stage_stopped", "publish_failed",
+        "queue_unseen", "delivery",
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator
         "simulator_listening", "simulator_sent", "simulator_unanswered", "simulator_webhook_off", "simulator_ended",
     }
 )  # fmt: skip
+REPEATS_TOLD: Final = 10
+REPEATS_SECONDS: Final = 60.0
+# What tells two faults apart; each has few values. Ids and details would make every line one of its kind.
+_KIND: Final = ("source", "stage", "status", "reason", "error", "exchange", "queue", "connection", "logger", "place")
+_STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
+_repeats: Repeats[tuple[tuple[str, Any], ...]] = Repeats(first=REPEATS_TOLD, seconds=REPEATS_SECONDS)
+_encode: Final = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__).encode
 
 
 def configure(*, level: str, fmt: str) -> None:
     """Set up logging for the process; `fmt` is `json` or `console`."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    render: Any = structlog.processors.JSONRenderer()
-    if fmt == "console":
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+
+    def as_text(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        return str(console(logger, method, _stamped(method, event))).encode("utf-8", "replace")
+
     structlog.configure(
-        processors=[
-            _registered,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _traceback,
-            render,
-        ],
+        processors=[_registered, _not_too_often, _traceback, as_text if fmt == "console" else _as_json],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        logger_factory=lambda *_: _Stderr(),
+        cache_logger_on_first_use=True,
     )
     _tame_libraries(number)
+
+
+def tell_repeats(*, at_the_end: bool = False) -> None:
+    """A line for each kind whose repeats were not told, once its interval has ended; at the end of all is told."""
+    for kind, times in _repeats.dropped(now=inf if at_the_end else time.monotonic()).items():
+        fields = dict(kind)
+        log.warning("repeated", line=fields.pop("event"), times=times, **fields)
+
+
+class _Stderr:
+    """A line is one write of the system's, so that lines of several processes do not mix."""
+
+    def msg(self, line: bytes) -> None:
+        with suppress(OSError):
+            os.write(_STDERR, line + b"\n")
+
+    debug = info = warning = error = critical = msg
 
 
 def _registered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if event["event"] not in EVENTS:
         raise ValueError(f"log event {event['event']!r} is not registered in worker/telemetry/logs.py")
+    return event
+
+
+def _not_too_often(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    name = event["event"]
+    told_each_time = method in {"info", "debug"} or name in {"delivery", "repeated"}
+    if told_each_time and (name != "door_request" or event.get("status") == 202):  # noqa: PLR2004  # authenticated
+        return event
+    kind = ("event", name), *((field, event[field]) for field in _KIND if field in event)
+    if not _repeats.may_tell(kind, now=time.monotonic()):
+        lines_suppressed.labels(name).inc()
+        raise structlog.DropEvent
     return event
 
 
@@ -73,6 +119,21 @@ def _traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             frames = traceback.format_tb(error.__traceback__)
             event["exception"] = "".join(frames) + type(error).__name__
     return event
+
+
+def _stamped(method: str, event: EventDict) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return {"timestamp": at, "level": method, "event": event.pop("event"), **event}
+
+
+def _as_json(_: WrappedLogger, method: str, event: EventDict) -> bytes:
+    """One object; beyond ASCII everything is escaped, as line separators and control characters are among it."""
+    stamped = _stamped(method, event)
+    try:
+        line = _encode(stamped)
+    except ValueError:  # an unpaired surrogate
+        line = b""
+    return line if line and line.isascii() else json.dumps(stamped, default=lambda value: type(value).__name__).encode()
 
 
 class _Forward(logging.Handler):

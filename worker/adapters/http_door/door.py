@@ -1,7 +1,10 @@
 """One request: its route, its head, its body, the stage's answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -14,8 +17,9 @@ from worker.adapters.http_door.bodies import Bodies, BodyGivenUp, BodyTooLarge, 
 from worker.adapters.http_door.connections import Connection, Connections
 from worker.adapters.http_door.limits import Limits, connections_possible
 from worker.telemetry import log
-from worker.telemetry.metrics import door_requests
+from worker.telemetry.metrics import door_in_flight, door_requests, stage_seconds
 
+BACKLOG = 1024
 METHODS = frozenset({"POST", "PUT", "PATCH"})
 NO_SOURCE = "-"  # the label of what was sent to no source
 
@@ -31,13 +35,15 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What to answer: a status, and for 202 the receipt, for errors the detail."""
+    """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool."""
 
     status: int
     receipt_id: str = ""
     detail: str = ""
+    kept: str = ""
 
 
+_ANSWER, _BYTES = web.RequestKey("answer", Answer), web.RequestKey("bytes", int)  # what a request's line tells
 Receive = Callable[[Arrival], Awaitable[Answer]]
 
 
@@ -67,8 +73,23 @@ class HttpDoor:
         self._connections: Connections | None = None
         self._runner: web.ServerRunner | None = None
 
-    async def listen(self, *, host: str, port: int, drain_seconds: float, reuse_port: bool = False) -> int:
-        """Listen, and return the port; `reuse_port`: other processes may listen on it too.
+    async def listen(
+        self,
+        *,
+        host: str,
+        port: int,
+        drain_seconds: float,
+        reuse_port: bool = False,
+        sockets: Sequence[socket.socket] = (),
+    ) -> int:
+        """Listen, and return the port.
+
+        Args:
+            host: where.
+            port: where; 0: any.
+            drain_seconds: how long requests in hand may take once it closes.
+            reuse_port: other processes may listen on it too.
+            sockets: that listen already, instead of host and port; whoever gave them goes on listening when we close.
 
         Raises:
             OSError: the port is taken.
@@ -77,8 +98,11 @@ class HttpDoor:
         self._connections = Connections(self._handle, limits=self._limits, max_connections=possible)
         self._runner = web.ServerRunner(self._connections, shutdown_timeout=drain_seconds)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=1024, reuse_port=reuse_port).start()
-        return int(self._runner.addresses[0][1])
+        own = [] if sockets else [web.TCPSite(self._runner, host, port, backlog=BACKLOG, reuse_port=reuse_port)]
+        for site in (*own, *(web.SockSite(self._runner, given, backlog=BACKLOG) for given in sockets)):
+            await site.start()
+        address = self._runner.addresses[0]
+        return 0 if isinstance(address, str) else int(address[1])  # text: a socket in the file system
 
     async def close(self) -> None:
         """Take no more connections, finish the requests in hand, close."""
@@ -87,14 +111,30 @@ class HttpDoor:
             self._connections.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = await self._routed(request)
+        began = time.monotonic()
+        response, source = await self._routed(request)
+        self._tell(request, response, source, seconds=time.monotonic() - began)
         whole = request.content.is_eof()
         if not whole:
             response.force_close()
         _connection(request).answered(whole=whole)
         return response
 
-    async def _routed(self, request: web.BaseRequest) -> web.Response:
+    def _tell(self, request: web.BaseRequest, response: web.Response, source: str, *, seconds: float) -> None:
+        """One line for each request, and its metrics."""
+        status, answer = response.status, request.get(_ANSWER)
+        door_requests.labels(source, status).inc()
+        if source != NO_SOURCE:
+            stage_seconds.labels("intake", source).observe(seconds)
+        told: dict[str, Any] = {"source": source, "status": status}
+        if answer is not None:
+            fields = {"receipt_id": answer.receipt_id, "kept": answer.kept, "detail": answer.detail}
+            told |= {name: value for name, value in fields.items() if value} | {"bytes": request[_BYTES]}
+        tell = log.info if status < web.HTTPBadRequest.status_code else log.warning
+        tell("door_request", **told, seconds=round(seconds, 4))
+
+    async def _routed(self, request: web.BaseRequest) -> tuple[web.Response, str]:
+        """The answer, and of which source."""
         # Split before percent-decoding: an encoded slash is none.
         _, route, source, path_type, *_ = (*request.rel_url.raw_path.split("/", 3), "", "", "")
         if route != "webhooks" or source not in self._sources:
@@ -104,8 +144,7 @@ class HttpDoor:
         else:
             response = await self._guarded(request, source, unquote(path_type, errors="surrogateescape"))
             self._answered(source, response.status)
-        door_requests.labels(source, response.status).inc()
-        return response
+        return response, source
 
     async def _guarded(self, request: web.BaseRequest, source: str, path_type: str) -> web.Response:
         """Every request gets an answer, a broken one or one that meets a defect of ours too."""
@@ -140,14 +179,18 @@ class HttpDoor:
             _connection(request).at_work()
             tokens = tuple(request.query.getall("token", ()))
             arrival = Arrival(source=source, path_type=path_type, headers=request.headers, tokens=tokens, body=body)
-            return _response(await self._counted(arrival))
+            answer = await self._counted(arrival)
+            request[_ANSWER], request[_BYTES] = answer, len(body)
+            return _response(answer)
 
     async def _counted(self, arrival: Arrival) -> Answer:
         self._in_flight += 1
+        door_in_flight.set(self._in_flight)
         try:
             return await self._receive(arrival)
         finally:
             self._in_flight -= 1
+            door_in_flight.set(self._in_flight)
 
     def _too_large(self) -> web.Response:
         return problem(413, f"at most {self._limits.max_body_bytes} bytes")

@@ -37,6 +37,7 @@ from worker.telemetry.metrics import (
     spool_corrupt,
     spool_drained,
     spool_events,
+    spool_max_bytes,
     spool_oldest,
     spool_spooled,
 )
@@ -348,6 +349,7 @@ class Spool:
                 self._waiting[source].clear()
         spool_events.set(sum(counts.values()))
         spool_bytes.set(self._used_bytes())
+        spool_max_bytes.set(self._max_bytes)
         spool_oldest.set(_age(self._oldest_at) if self._oldest_at else 0)
 
 

@@ -1,0 +1,147 @@
+"""What every daemon is beside its work: /healthz, /readyz, /metrics, its state on the broker, systemd's ear.
+
+Works on what `app` gives it, and knows neither stages nor settings.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from schemas.state import DaemonState, SourceState, SpoolState
+from worker import __version__
+from worker.adapters.admin_http import AdminHttp, Check
+from worker.adapters.clock import utc_now
+from worker.adapters.event_loop import LoopWatch
+from worker.adapters.systemd import Notify
+from worker.telemetry import log, tell_repeats
+
+LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
+
+
+class Readiness:
+    """The verdict of /readyz.
+
+    Args:
+        stop: once set, nothing is ready.
+        checks: the dependencies as they stand.
+        spools: whether a spool can take what the broker cannot, and the other way round.
+    """
+
+    def __init__(self, *, stop: asyncio.Event, checks: Callable[[], Mapping[str, Check]], spools: bool) -> None:
+        self._stop, self._checks, self._spools = stop, checks, spools
+        self._since: dict[str, tuple[bool, str, str]] = {}
+
+    def __call__(self) -> tuple[bool, Mapping[str, Check]]:
+        """The verdict, and the dependencies it rests on, each with since when it is as it is."""
+        stopping = self._stop.is_set()
+        running = Check(ok=not stopping, state="stopping" if stopping else "running")
+        checks = {name: self._dated(name, check) for name, check in {**self._checks(), "process": running}.items()}
+        against = {name for name, check in checks.items() if not check.ok}
+        if self._spools and ("spool" not in against or against == {"spool"}):
+            against -= {"broker", "topology", "spool"}  # either of broker and spool can take what comes
+        return not against, checks
+
+    def _dated(self, name: str, check: Check) -> Check:
+        ok, state, since = self._since.get(name, (None, "", ""))
+        if (ok, state) != (check.ok, check.state):
+            since = utc_now()
+            self._since[name] = (check.ok, check.state, since)
+        return msgspec.structs.replace(check, since=since)
+
+
+class Daemon:
+    """One process, as it tells of itself.
+
+    Args:
+        name: `intake` or `consume`.
+        host: of the admin listener.
+        port: of the admin listener; taken: one of the next.
+        ready: the verdict and its dependencies.
+        sources: as this process sees them.
+        metrics: of the process.
+        spool: of an intake.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: str,
+        port: int,
+        ready: Callable[[], tuple[bool, Mapping[str, Check]]],
+        sources: Callable[[], dict[str, SourceState]],
+        metrics: CollectorRegistry,
+        spool: Callable[[], SpoolState | None] = lambda: None,
+    ) -> None:
+        self._name, self._host, self._port = name, host, port
+        self._ready, self._sources, self._metrics, self._spool = ready, sources, metrics, spool
+        self._started_at = utc_now()
+        self._loop = LoopWatch()
+        self._systemd = Notify(os.environ)
+
+    def describe(self) -> DaemonState:
+        """The daemon's state as it stands."""
+        ready, checks = self._ready()
+        against = [f"{name}: {check.detail or check.state}" for name, check in checks.items() if not check.ok]
+        return DaemonState(
+            daemon=self._name,
+            instance=instance(),
+            version=__version__,
+            started_at=self._started_at,
+            at=utc_now(),
+            ready=ready,
+            detail="; ".join(against),
+            admin_port=self._port,
+            sources=self._sources(),
+            spool=self._spool(),
+        )
+
+    @asynccontextmanager
+    async def running(self, *endless: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.TaskGroup]:
+        """Tell of it, and run what never ends, while the body runs; a failure of either ends both."""
+        http = AdminHttp(self._ready, loop=self._loop, registry=self._metrics)
+        try:
+            self._port = await http.listen(host=self._host, port=self._port)
+            log.info("admin_listening", daemon=self._name, host=self._host, port=self._port)
+            telling = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one) for one in (*endless, self._loop.run(), telling, self._look())]
+                try:
+                    yield group
+                finally:
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            await http.close()
+            tell_repeats(at_the_end=True)
+        log.info("stopped", daemon=self._name)
+
+    def stopping(self) -> None:
+        """It takes nothing more."""
+        log.info("stopping", daemon=self._name)
+        self._systemd.tell(STOPPING="1", STATUS="finishing what is in hand")
+
+    async def _look(self) -> None:
+        while True:
+            self._ready()
+            tell_repeats()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _one_line(self) -> str:
+        said = self.describe()
+        parts = ["ready" if said.ready else f"not ready: {said.detail}"]
+        if said.spool is not None and said.spool.events:
+            parts.append(f"{said.spool.events} in the spool")
+        parts += [f"{name}: circuit {source.circuit}" for name, source in said.sources.items() if source.circuit]
+        return "; ".join(parts)
+
+
+def instance() -> str:
+    """This process among all."""
+    return f"{socket.gethostname()}-{os.getpid()}"
