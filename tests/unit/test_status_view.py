@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from schemas.state import DaemonState
+from schemas.state import DaemonState, SpoolState
 from schemas.status import Alarm, Backlog, Depth, SourceStatus, Status
 from worker.operations.status_view import render
 
@@ -32,9 +32,9 @@ FOUND = Status(
 )
 
 
-def shown(found: Status | None, **how: Any) -> str:
+def shown(found: Status | None, *, width: int = 150, **how: Any) -> str:
     """The page as it would be printed, without colours."""
-    console = Console(width=150, force_terminal=False, highlight=False)
+    console = Console(width=width, force_terminal=False, highlight=False)
     with console.capture() as captured:
         console.print(render(found, prefix="zi", **how))
     return captured.get()
@@ -99,3 +99,29 @@ def test_lengths_of_time(seconds: float, words: str) -> None:
     """A length of time is told in the unit that one would use."""
     source = msgspec.structs.replace(SOURCE, seconds_since_last_event=seconds)
     assert words in shown(msgspec.structs.replace(FOUND, sources={"main": source}))
+
+
+def test_eighty_columns_are_enough() -> None:
+    """Names, numbers and instances stand whole on a narrow terminal; what is long goes on in the next line."""
+    long = msgspec.structs.replace(DAEMON, instance="ingest-worker-7d9f8b-x2k4q-18734", ready=False, detail="x " * 60)
+    text = shown(msgspec.structs.replace(FOUND, daemons=[long]), width=80)
+    assert "…" not in text
+    assert all(word in text for word in ("invoices", "12,345", "≤ 3.3 h", "consumers"))
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_queues_stand_in_the_order_of_the_way() -> None:
+    """From the door to the end; empty steps of the ladder and the daemons' own stream are left out."""
+    names = ("zi.dead", "zi.state", "zi.out.crm", "zi.retry.5s", "zi.retry.30s", "zi.enrich.main.0", "zi.raw.main")
+    queues = {name: Depth(0 if name == "zi.retry.5s" else 1, 1) for name in names}
+    text = shown(msgspec.structs.replace(FOUND, queues=queues))
+    rows = [line.split()[0] for line in text[text.index(" queue ") :].splitlines()[2:] if line.strip()][:5]
+    assert rows == ["raw.main", "enrich.main.0", "retry.30s", "out.crm", "dead"]
+
+
+def test_what_is_not_read_and_what_waits_on_disk_is_told() -> None:
+    """Too many letters to read have no reasons, and the page says so; a spool has its number, age and size."""
+    spool = SpoolState(events=42, bytes=3 * 2**20, max_bytes=2**30, oldest_seconds=300)
+    text = shown(msgspec.structs.replace(FOUND, dead_letters={}, dead_letters_total=10_001, spool=spool))
+    assert "dead letters: 10,001  too many to read at each look (above 10,000)" in text
+    assert "spool: 42 events, the oldest 5 min old; 3.0 of 1,024 MiB on disk" in text

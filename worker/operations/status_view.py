@@ -8,9 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.status import Depth, Status
+from worker.core.differences import role
+from worker.core.topology import Names
 
 _WIDE = 160  # off a terminal, as wide as the widest table needs
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MINUTE, _HOUR, _DAY, _MIB = 60, 3600, 86_400, 2**20
+_ORDER = ("raw", "lane", "retry", "out", "unrouted", "dead", "archive")
 
 
 def show(found: Status, *, prefix: str) -> None:
@@ -38,7 +41,9 @@ def render(found: Status | None, *, prefix: str, before: Status | None = None, a
         return Group(*parts)
     if not away:
         parts.extend(_alarms(found))
-    parts += [_sources(found), _queues(found, before, prefix), _daemons(found), _letters(found)]
+    parts += [_letters(found), *_spool(found)]
+    for made in (_sources(found), _queues(found, before, prefix), _daemons(found)):
+        parts += [Text(""), made]
     return Group(*parts)
 
 
@@ -55,9 +60,7 @@ def _alarms(found: Status) -> Iterable[Text]:
 
 
 def _sources(found: Status) -> Table:
-    made = _table(
-        "source", "last event", "circuit", "calls saved", "in flight", "events waiting", "invoices", "at most"
-    )
+    made = _table("source", "last event", "circuit", "saved", "calls", "waiting", "invoices", "done in")
     for name, source in found.sources.items():
         circuit = Text(
             source.circuit or "-", "bold red" if source.circuit == "open" else "green" if source.circuit else "dim"
@@ -72,17 +75,21 @@ def _sources(found: Status) -> Table:
             _count(source.calls_in_flight),
             _count(backlog.events),
             _count(backlog.invoices),
-            _span(backlog.minutes_at_most * _MINUTE) if backlog.calls_at_most else "-",
+            f"≤ {_span(backlog.minutes_at_most * _MINUTE)}" if backlog.calls_at_most else "-",
         )
     return made
 
 
 def _queues(found: Status, before: Status | None, prefix: str) -> Table:
+    """In the order of the way; the state is for us alone, and an empty step of the ladder tells nothing."""
     made = _table("queue", "ready", "change", "consumers")
-    for name, depth in found.queues.items():
-        made.add_row(
-            name.removeprefix(f"{prefix}."), _ready(name, depth, prefix), _change(name, depth, before), _readers(depth)
-        )
+    names = Names(prefix)
+    roles = {name: role(name, names) or "out" for name in found.queues}
+    for name in sorted((name for name in roles if roles[name] in _ORDER), key=lambda name: _ORDER.index(roles[name])):
+        depth = found.queues[name]
+        if roles[name] != "retry" or depth.ready != 0:
+            shown = name.removeprefix(f"{prefix}.")
+            made.add_row(shown, _ready(name, depth, prefix), _change(name, depth, before), _readers(depth))
     return made
 
 
@@ -105,7 +112,7 @@ def _readers(depth: Depth) -> Text:
 
 
 def _daemons(found: Status) -> Table:
-    made = _table("daemon", "instance", "version", "admin port", "state")
+    made = _table("daemon", "instance", "version", "port", "state")
     for daemon in found.daemons:
         how = Text("ready", "green") if daemon.ready else Text(daemon.detail or "not ready", "bold red")
         made.add_row(daemon.daemon, daemon.instance, daemon.version, str(daemon.admin_port), how)
@@ -115,26 +122,28 @@ def _daemons(found: Status) -> Table:
 def _letters(found: Status) -> Text:
     total = found.dead_letters_total
     if not total:
-        return Text("no dead letters", "dim")
+        return Text(" no dead letters", "dim")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.dead_letters.items())
-    return Text(
-        f"dead letters: {total:,}  {reasons or 'too many to read at each look: `zenoti-ingest dead list`'}", "yellow"
-    )
+    told = reasons or "too many to read at each look (above 10,000): `zenoti-ingest dead list` tells their reasons"
+    return Text(f" dead letters: {total:,}  {told}", "yellow")
+
+
+def _spool(found: Status) -> Iterable[Text]:
+    at = found.spool
+    if at is not None and at.events:
+        oldest = "" if at.oldest_seconds is None else f", the oldest {_span(at.oldest_seconds)} old"
+        told = f" spool: {at.events:,} events{oldest}; {at.bytes / _MIB:,.1f} of {at.max_bytes / _MIB:,.0f} MiB on disk"
+        yield Text(told, "yellow")
 
 
 def _table(*headings: str) -> Table:
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, heading in enumerate(headings):
-        is_number = heading in {
-            "ready",
-            "change",
-            "consumers",
-            "calls saved",
-            "in flight",
-            "events waiting",
-            "invoices",
-        }
-        made.add_column(heading, justify="right" if is_number else "left", no_wrap=number == 0)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    numbers = {"ready", "change", "consumers", "saved", "calls", "waiting", "invoices", "done in"}
+    for heading in headings:
+        how = "fold" if heading in ("instance", "state") else "ellipsis"
+        made.add_column(
+            heading, justify="right" if heading in numbers else "left", no_wrap=how == "ellipsis", overflow=how
+        )
     return made
 
 

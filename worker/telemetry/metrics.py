@@ -84,7 +84,7 @@ queue_messages: Final = _made(
     "zenoti_queue_messages",
     "queue role",
     "Messages ready in a queue; role: raw, lane, retry, dead, unrouted or out. Every consumer process asks the broker, "
-    "so take max by (queue). Absent where it cannot be asked.",
+    "so take max by (queue). Absent where it cannot be asked, or (from RabbitMQ 4.3 on) our user may not look.",
     of=CONSUME,
 )
 queue_consumers: Final = _made(
