@@ -1,6 +1,7 @@
 """What `status` shows to a person: what is wrong first, then sources, queues, daemons. Nothing here looks or waits."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -140,10 +141,9 @@ def _table(*headings: str) -> Table:
     made = Table(box=box.SIMPLE_HEAD, show_edge=False)
     numbers = {"ready", "change", "consumers", "saved", "calls", "waiting", "invoices", "done in"}
     for heading in headings:
-        how = "fold" if heading in ("instance", "state") else "ellipsis"
-        made.add_column(
-            heading, justify="right" if heading in numbers else "left", no_wrap=how == "ellipsis", overflow=how
-        )
+        is_long = heading in {"instance", "state"}
+        justify: Literal["left", "right"] = "right" if heading in numbers else "left"
+        made.add_column(heading, justify=justify, no_wrap=not is_long, overflow="fold")
     return made
 
 
