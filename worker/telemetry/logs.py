@@ -65,7 +65,9 @@ def configure(*, level: str, fmt: str) -> None:
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
 
     def as_text(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-        return str(console(logger, method, _stamped(method, event))).encode("utf-8", "replace")
+        stamped = _stamped(method, event)
+        stamped["timestamp"] = _plain(stamped["timestamp"])
+        return str(console(logger, method, stamped)).encode("utf-8", "replace")
 
     structlog.configure(
         processors=[_registered, _not_too_often, _traceback, as_text if fmt == "console" else _as_json],
@@ -122,8 +124,7 @@ def _traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _stamped(method: str, event: EventDict) -> dict[str, Any]:
-    at = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-    return {"timestamp": at, "level": method, "event": event.pop("event"), **event}
+    return {"timestamp": datetime.now(UTC), "level": method, "event": event.pop("event"), **event}
 
 
 def _as_json(_: WrappedLogger, method: str, event: EventDict) -> bytes:
@@ -133,7 +134,12 @@ def _as_json(_: WrappedLogger, method: str, event: EventDict) -> bytes:
         line = _encode(stamped)
     except ValueError:  # an unpaired surrogate
         line = b""
-    return line if line and line.isascii() else json.dumps(stamped, default=lambda value: type(value).__name__).encode()
+    return line if line and line.isascii() else json.dumps(stamped, default=_plain).encode()
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no form for: a time, or the type of something that should not be in a line."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else type(value).__name__
 
 
 class _Forward(logging.Handler):
