@@ -41,7 +41,9 @@ def program(name: str) -> Path:
 
 def environment(of: Path) -> dict[str, str]:
     """The environment in which an unpacked program finds the libraries that were unpacked with it."""
-    libraries = [str(found) for found in (of.parents[2] / "usr" / "lib").glob("*-linux-gnu")] if HOME in of.parents else []
+    libraries = (
+        [str(found) for found in (of.parents[2] / "usr" / "lib").glob("*-linux-gnu")] if HOME in of.parents else []
+    )
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else dict(os.environ)
 
 

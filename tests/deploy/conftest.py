@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SECONDS = 100
 
+
 def run(command: Sequence[str | Path], *, cwd: Path = ROOT, environ: Mapping[str, str] | None = None) -> str:
     """Run a program that must be content; returns what it said."""
     done = subprocess.run(  # noqa: S603  our own words
