@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check chaos closing-time crowd fuzz audit schemas format lock clean
+.PHONY: help install run demo test check chaos closing-time crowd fuzz audit schemas up down format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -55,6 +55,13 @@ check: $(STAMP) ## format, lint, types, imports, unit tests
 
 schemas: $(STAMP) ## JSON Schema, AsyncAPI, OpenAPI, the page of metrics, from the code
 	@$(BIN)/python -m worker.operations.schemas
+
+up: $(STAMP) ## everything in containers, with the simulator (Docker Compose; deploy/README.md)
+	@$(BIN)/python deploy/compose/prepare.py
+	@ZENOTI_BASE_URL=http://simulator:8070 docker compose -f deploy/compose.yaml --profile simulator up --build --detach --wait
+
+down: ## stop it; volumes stay
+	@docker compose -f deploy/compose.yaml --profile simulator --profile tool down
 
 format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff format .

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the secrets that compose.yaml names, in var/secrets: `prepare.py`. What is there already stays as it is.
+"""Makes the secrets that compose.yaml names, in var/secrets. What is there already stays as it is.
 
-Passwords and tokens by chance; users and rights of the broker by `zenoti-ingest topology export`; a certificate signed by
-itself for the proxy, by openssl, until yours lies in its place. The API key is `simulator` until you write yours into its file.
+Passwords and tokens by chance; users and rights of the broker by `zenoti-ingest topology export`; a certificate signed
+by itself for the proxy, by openssl, until yours lies in its place. The API key is `simulator` until you write yours.
 
-The folder is closed to others (0700), the files in it are not (0644): a file's owner and mode are seen in the container, whose
-user is another one.
+The folder is closed to others (0700), the files in it are not (0644): a file's owner and mode are seen in the
+container, whose user is another one.
 """
 
 import json

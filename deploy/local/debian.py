@@ -1,6 +1,6 @@
-"""Programs out of Debian's packages, unpacked into var/debian and not installed: no service starts, nothing of the system changes.
+"""Programs out of Debian's packages, unpacked into var/debian, not installed: nothing of the system changes.
 
-For what tests judge with, and PyPI has not: promtool, prometheus, haproxy. A program that the machine has is taken as it is.
+For what tests judge with, and PyPI has not: promtool, prometheus, haproxy. What the machine has is taken as it is.
 Wants apt-get and dpkg-deb; where apt's lists are empty also root, to fill them.
 """
 
@@ -44,7 +44,7 @@ def environment(of: Path) -> dict[str, str]:
     libraries = (
         [str(found) for found in (of.parents[2] / "usr" / "lib").glob("*-linux-gnu")] if HOME in of.parents else []
     )
-    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)} if libraries else dict(os.environ)
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
 
 
 def _bring(packages: Sequence[str], home: Path) -> None:

@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from deploy.local import debian
+from tests.acceptance.conftest import system
+
+__all__ = ["system"]  # the fixture, for the live test
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -40,7 +43,7 @@ def documents(file: Path) -> list[Any]:
 
 
 def needed(name: str, *, why: str = "") -> Path:
-    """A program beside our Python, of the system, or out of Debian's package; skips, and says so loudly, where it cannot be had."""
+    """A program beside our Python, of the system, or out of Debian's package; skips, and says so, without it."""
     beside = Path(sys.executable).parent / name
     try:
         if beside.exists():

@@ -83,7 +83,7 @@ def test_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, NEWEST_KUBERNETES])
 def test_kubernetes(version: str) -> None:
-    """Every manifest keeps to Kubernetes' own schemas, strictly; those of KEDA and the Prometheus operator to what we use of theirs."""
+    """Every manifest keeps to Kubernetes' schemas, strictly; the operators' kinds to what we use of them."""
     for file in MANIFESTS:
         for manifest in documents(file):
             if manifest["kind"] in OPERATORS_KINDS["$defs"]:
@@ -94,7 +94,7 @@ def test_kubernetes(version: str) -> None:
 
 
 def test_kustomization_is_whole() -> None:
-    """Every manifest is named by the kustomization, and no name is without its file; the configuration is deploy/'s own."""
+    """Every manifest is named, and no name is without its file; the configuration is that of `deploy/`."""
     for folder in [KUBERNETES, *(KUBERNETES / "components").iterdir()]:
         [own] = documents(folder / "kustomization.yaml")
         assert sorted(own["resources"]) == sorted(
@@ -104,7 +104,7 @@ def test_kustomization_is_whole() -> None:
 
 
 def test_kustomize_builds_it() -> None:
-    """kubectl builds it, and what it builds keeps to the schemas."""
+    """What kubectl builds of it keeps to the schemas."""
     if shutil.which("kubectl") is None:
         pytest.skip("NOT CHECKED: kubectl is not here; the manifests are judged one by one")
     built = run(["kubectl", "kustomize", KUBERNETES])
@@ -139,7 +139,7 @@ def units(tmp_path: Path) -> Path:
 
 
 def test_units_are_units(units: Path) -> None:
-    """systemd takes each of them without a word."""
+    """Each is taken by systemd without a word."""
     verify = needed("systemd-analyze", why="systemd is not on this machine")
     said = run([verify, "verify", "--man=no", *sorted(units.iterdir())])
     assert not [line for line in said.splitlines() if "zenoti" in line]
