@@ -53,7 +53,7 @@ check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/unit
 
-schemas: $(STAMP) ## JSON Schema, AsyncAPI, OpenAPI, the page of metrics, from the code
+schemas: $(STAMP) ## JSON Schema, AsyncAPI, OpenAPI, the pages of settings and metrics, from the code
 	@$(BIN)/python -m worker.operations.schemas
 
 up: $(STAMP) ## everything in containers, with the simulator (Docker Compose; deploy/README.md)

@@ -1,7 +1,8 @@
 """Every knob: unit, bounds, default, reason. From a TOML file and the environment; refused at start if wrong.
 
-Each leaf is declared once, as a field whose `Meta` holds bounds and description. Secrets become a `SecretSpec`: the
-values given, or the file to read them from. An error names the key, the value (never a secret's) and what would do.
+Each leaf is declared once: bounds and meaning in its field's `Meta`, the reason of its default among the section's
+Attributes; docs/configuration.md is made from both. Secrets become a `SecretSpec`: the values given, or the file to
+read them from. An error names the key, the value (never a secret's) and what would do.
 """
 
 import re
@@ -51,59 +52,116 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Broker(Section, frozen=True, kw_only=True):
-    """RabbitMQ."""
+    """RabbitMQ.
 
-    url: Annotated[SecretSpec, Meta(description="amqp:// or amqps://; a comma-separated list for a cluster")] = (
-        SecretSpec((DEFAULT_BROKER_URL,))
-    )
+    Attributes:
+        url: a fresh RabbitMQ on this machine; its user guest is let in from loopback alone
+        prefix: two installations on one broker take two prefixes
+        declare: true wants no step at deploy; false lets daemons run without the right to configure (security.md)
+        management_url: AMQP tells nothing of bindings, policies and queues left over; only `topology plan` asks it
+    """
+
+    url: Annotated[
+        SecretSpec,
+        Meta(description="amqp://user:password@host:port/vhost, or amqps://…; comma-separated for a cluster"),
+    ] = SecretSpec((DEFAULT_BROKER_URL,))
     prefix: Annotated[
         str,
         Meta(
             pattern=r"^(?!amq\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue"
         ),
     ] = "zenoti"
-    declare: Annotated[bool, Meta(description="true: declare what is missing; false: verify")] = True
-    management_url: Annotated[SecretSpec, Meta(description="RabbitMQ's management API; optional")] = SecretSpec()
+    declare: Annotated[bool, Meta(description="true: daemons declare what is missing; false: they verify it")] = True
+    management_url: Annotated[
+        SecretSpec, Meta(description="RabbitMQ's management API: http://user:password@host:15672 or https://…")
+    ] = SecretSpec()
 
 
 class Intake(Section, frozen=True, kw_only=True):
-    """The HTTP door."""
+    """The HTTP door.
+
+    Attributes:
+        host: the proxy that terminates TLS is on the same machine; else 0.0.0.0, or the address that it reaches
+        port: no privilege is needed; the proxy has 443
+        admin_host: they are for the machine and its monitoring, never for the internet
+        admin_port: several processes on one machine need no numbers of their own
+        max_body_bytes: documented events have a few kilobytes; the broker's own bound is 16 MiB (RabbitMQ 4)
+        max_header_bytes: room for what proxies add; a stranger gets no more memory
+        max_headers: room for what proxies add
+        max_line_bytes: the usual bound of HTTP servers
+        header_seconds: Zenoti itself gives up after 10 s
+        body_seconds: a byte now and then puts it off for nobody: the deadline is total
+        keepalive_seconds: nginx keeps those to its backends for 60 s; whoever waits longer never ends one in use
+        max_connections: made for a machine with 512 MB
+        max_in_flight: made for a machine with 512 MB
+        max_buffered_bytes: made for a machine with 512 MB
+        reuse_port: off, since a second intake started by mistake should fail
+        confirm_seconds: a broker that is well confirms within milliseconds; then there is still time for the disk
+        spool_dir: local disk that outlives the process, best encrypted: customers' data lies there
+        spool_max_bytes: of the whole directory; scaling.md tells how long it lasts
+        drain_seconds: Kubernetes kills after 30 s unless told otherwise; systemd after 90
+    """
 
     host: Annotated[str, Meta(description="address of the public listener")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port of the public listener; 0: any")] = 8080
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9090
-    max_body_bytes: Annotated[int, Meta(ge=1, le=8 * MIB, description="larger bodies get 413")] = MIB
+    max_body_bytes: Annotated[int, Meta(ge=1, le=8 * MIB, description="a request's body; larger: 413")] = MIB
     max_header_bytes: Annotated[
         int, Meta(ge=1024, le=64 * 1024, description="all headers of a request together; larger: 431")
     ] = 16 * 1024
-    max_headers: Annotated[int, Meta(ge=10, le=1000, description="how many headers a request may have")] = 100
+    max_headers: Annotated[int, Meta(ge=10, le=1000, description="headers of a request; more: 400")] = 100
     max_line_bytes: Annotated[int, Meta(ge=256, le=64 * 1024, description="the request line; longer: 431")] = 8190
     header_seconds: Annotated[Seconds, Meta(description="from a request's first byte to the end of its headers")] = 8.0
-    body_seconds: Annotated[Seconds, Meta(description="for the body; Zenoti itself gives up after 10 s")] = 8.0
+    body_seconds: Annotated[
+        Seconds, Meta(description="from the end of the headers to the end of the body; later: 408")
+    ] = 8.0
     keepalive_seconds: Annotated[
         Seconds, Meta(description="how long a connection stays between requests; longer than the proxy's")
     ] = 75.0
     max_connections: Annotated[
-        int, Meta(ge=1, le=100_000, description="then the one that has kept us waiting for longest makes room")
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="open connections; above, the one that has kept the door waiting for longest makes room",
+        ),
     ] = 2000
-    max_in_flight: Annotated[int, Meta(ge=1, le=100_000, description="requests at work; above: 503")] = 512
+    max_in_flight: Annotated[
+        int, Meta(ge=1, le=100_000, description="requests at work; above: 503 with Retry-After")
+    ] = 512
     max_buffered_bytes: Annotated[
         int, Meta(ge=8 * MIB, description="bodies in memory, all together; above: the slowest gets 503")
     ] = 32 * MIB
-    reuse_port: Annotated[bool, Meta(description="several intakes on one port; the system spreads connections")] = False
+    reuse_port: Annotated[
+        bool, Meta(description="true: several intakes listen on one port, and the system spreads connections")
+    ] = False
     confirm_seconds: Annotated[
-        Seconds, Meta(description="wait for the broker's confirm; Zenoti gives up after 10 s")
+        Seconds, Meta(description="wait for the broker's confirm; then the body goes to the spool")
     ] = 1.5
     spool_dir: Annotated[str, Meta(min_length=1, description="where bodies wait while the broker is away")] = (
         "var/spool"
     )
-    spool_max_bytes: Annotated[int, Meta(ge=MIB, description="bound of the spool")] = GIB
-    drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
+    spool_max_bytes: Annotated[
+        int, Meta(ge=MIB, description="bound of the whole spool directory; beyond it, and without a broker: 503")
+    ] = GIB
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
 
 class Consumer(Section, frozen=True, kw_only=True):
-    """The consumers."""
+    """The consumers.
+
+    Attributes:
+        admin_host: they are for the machine and its monitoring, never for the internet
+        admin_port: several processes on one machine need no numbers of their own
+        translate_prefetch: enough to hide the way to the broker and back
+        enrich_window: more could not be served before they had to be handed back; those that are looked at together
+            share calls
+        duplicate_window_seconds: Zenoti's five tries, ten minutes apart at most, are over after 40
+        duplicate_window_max: bounds the memory that they take
+        hold_seconds: RabbitMQ closes the channel of who holds one for longer than 30 minutes
+        drain_seconds: Kubernetes kills after 30 s unless told otherwise; systemd after 90
+    """
 
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9091
@@ -112,69 +170,111 @@ class Consumer(Section, frozen=True, kw_only=True):
     ] = 200
     enrich_window: Annotated[
         int | None,
-        Meta(description="unacknowledged events looked at together; the calls of hold_seconds, within 100 and 5000"),
+        Meta(description="events that a lane looks at together, 1 to 5000; not set: the calls of hold_seconds"),
     ] = None
     duplicate_window_seconds: Annotated[float, Meta(ge=0, le=86_400, description="how long an event is remembered")] = (
         3600.0
     )
-    duplicate_window_max: Annotated[int, Meta(ge=0, le=5_000_000, description="how many events are remembered")] = (
-        200_000
-    )
+    duplicate_window_max: Annotated[
+        int, Meta(ge=0, le=5_000_000, description="how many events are remembered at most")
+    ] = 200_000
     hold_seconds: Annotated[
         Seconds,
-        Meta(
-            description="how long an event stays unsettled before it is handed back: half the broker's consumer_timeout"
-        ),
+        Meta(description="how long an event stays unsettled before it is handed back to the broker"),
     ] = 900.0
-    drain_seconds: Annotated[Seconds, Meta(description="time to finish after SIGTERM")] = 25.0
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
 
 class Source(Section, frozen=True, kw_only=True):
-    """One Zenoti organisation."""
+    """One Zenoti organisation.
+
+    Attributes:
+        base_url: the vendor's documented host; take the one of your account where it differs
+        api_key: the intake and `consume --stage translate` need none
+        webhook_secret: several at once let it be changed without a gap
+        signature_header: told by integrators; the vendor's page does not name it
+        webhook_token: for accounts whose signature is not known for sure; several at once let it be changed without
+            a gap
+        verify: observe (only with a webhook_token) is for a source's first days (connect-zenoti.md)
+        insecure: an open door must be wished for: anybody could post events
+        calls_per_minute: the vendor's default for a whole organisation; less by what its other integrations spend
+            (scaling.md)
+        max_in_flight: 60 calls a minute that each take the 15 s of call_seconds are 15 at a time
+        call_seconds: one that hangs gives its place back, and counts as a failure
+        expand: what an invoice is made of; the vendor also knows gst_parameters, dues_and_fees, Redemptions. More
+            parts are no more calls, unless the account ignores a combined expand
+        enrich: all that name an invoice; a deleted one's invoice may be gone
+        on_enrich_failure: nobody downstream gets half an event without having wished for it
+    """
 
     base_url: Annotated[
-        str, Meta(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?\Z", description="the API; regional hosts exist")
+        str, Meta(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?\Z", description="address of the vendor's API")
     ] = "https://api.zenoti.com"
-    api_key: Annotated[SecretSpec, Meta(description="for the invoice API")] = SecretSpec()
-    webhook_secret: Annotated[SecretSpec, Meta(description="signature required when set; any of several passes")] = (
-        SecretSpec()
-    )
+    api_key: Annotated[SecretSpec, Meta(description="key for the invoice API")] = SecretSpec()
+    webhook_secret: Annotated[
+        SecretSpec, Meta(description="a signature by it is required where it is set; any of several passes")
+    ] = SecretSpec()
     signature_header: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$", description="header that carries the signature")
     ] = "zenoti-webhook-signature"
-    webhook_token: Annotated[SecretSpec, Meta(description="required as ?token= or bearer when set")] = SecretSpec()
+    webhook_token: Annotated[
+        SecretSpec, Meta(description="required as ?token= or bearer where it is set; any of several passes")
+    ] = SecretSpec()
     verify: Annotated[
-        Literal["enforce", "observe"], Meta(description="observe: wrong signatures are let in and counted")
+        Literal["enforce", "observe"],
+        Meta(description="enforce: a wrong signature is refused; observe: it is let in and counted"),
     ] = "enforce"
-    insecure: Annotated[bool, Meta(description="lets the source start with neither secret nor token")] = False
-    calls_per_minute: Annotated[float, Meta(gt=0, le=60_000, description="pace of API calls")] = 60.0
+    insecure: Annotated[
+        bool, Meta(description="true: the source may have neither webhook_secret nor webhook_token")
+    ] = False
+    calls_per_minute: Annotated[float, Meta(gt=0, le=60_000, description="pace of API calls, at most")] = 60.0
     max_in_flight: Annotated[int, Meta(ge=1, le=500, description="API calls at the same time")] = 16
     call_seconds: Annotated[float, Meta(gt=0, le=300, description="deadline of one API call, whole")] = 15.0
     expand: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]{1,64}$")], ...],
-        Meta(description="parts of the invoice to ask for"),
+        Meta(description="parts of the invoice to ask for; none: the invoice alone"),
     ] = ("InvoiceItems", "Transactions", "Appointments")
-    enrich: Annotated[Patterns, Meta(description="event types worth a call; deletions only where named")] = ("#",)
+    enrich: Annotated[
+        Patterns,
+        Meta(description="event types worth a call; deletions (*.delete, *.deleted) only where named"),
+    ] = ("#",)
     on_enrich_failure: Annotated[
-        Literal["dead", "deliver"], Meta(description="deliver: goes out with status failed and the reason")
+        Literal["dead", "deliver"],
+        Meta(description="where no invoice can be had; deliver: the event goes out with status failed and the reason"),
     ] = "dead"
 
 
 class Downstream(Section, frozen=True, kw_only=True):
-    """One receiver of what comes out."""
+    """One receiver of what comes out.
 
-    queue: Annotated[str | None, Meta(description="<prefix>.out.<name> where not set")] = None
-    declare: Annotated[bool, Meta(description="false: bind only, the queue is theirs")] = True
-    events: Annotated[Patterns, Meta(description="patterns over the event type")] = ("#",)
+    Attributes:
+        queue: under the prefix the users' rights hold without being written anew
+        declare: a queue that nobody declares loses every event for it
+        events: everything; invoice.closed, appointment.*, guest.# for some
+        sources: most receivers want every organisation's events
+        max_bytes: unbounded: nothing is dropped. But an unread queue fills the broker's disk until its alarm stops
+            everybody
+    """
+
+    queue: Annotated[str | None, Meta(description="the receiver's queue; not set: <prefix>.out.<name>")] = None
+    declare: Annotated[bool, Meta(description="false: the queue is theirs; it must be there and is only bound")] = True
+    events: Annotated[Patterns, Meta(description="patterns of the event types that it gets")] = ("#",)
     sources: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^([*#]|[a-z][a-z0-9_]{0,31})\Z")], ...],
-        Meta(min_length=1, description="sources by name; *: all"),
+        Meta(min_length=1, description="the sources, by name, whose events it gets; *: all"),
     ] = ("*",)
-    max_bytes: Annotated[int | None, Meta(description="oldest dropped above it")] = None
+    max_bytes: Annotated[
+        int | None, Meta(description="bound of its queue, above which the oldest is dropped; not set: none")
+    ] = None
 
 
 class Retry(Section, frozen=True, kw_only=True):
-    """The retry ladder."""
+    """The retry ladder.
+
+    Attributes:
+        delays_seconds: a hiccup, a restart, an outage
+        max_attempts: with the default delays after 43 minutes
+    """
 
     delays_seconds: Annotated[
         tuple[Annotated[int, Meta(ge=1, le=86_400)], ...],
@@ -184,21 +284,34 @@ class Retry(Section, frozen=True, kw_only=True):
 
 
 class Archive(Section, frozen=True, kw_only=True):
-    """The stream of everything received."""
+    """The stream of everything received.
 
-    enabled: Annotated[bool, Meta(description="keep every body as received")] = True
+    Attributes:
+        enabled: the only way to feed in again what was wrongly handled
+        max_age: longer than it takes to notice, and within the month that the law gives for erasing
+        max_bytes: scaling.md tells how many days it holds; where it is reached first, max_age is not
+    """
+
+    enabled: Annotated[bool, Meta(description="keep every body as received, in a stream")] = True
     max_age: Annotated[
-        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]$", description="as RabbitMQ spells it: 30D, 12h")
+        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]$", description="how long, as RabbitMQ spells it: 30D, 12h")
     ] = "30D"
-    max_bytes: Annotated[int, Meta(ge=MIB, description="bound of its size")] = 10 * GIB
+    max_bytes: Annotated[int, Meta(ge=MIB, description="bound of its size; the oldest goes")] = 10 * GIB
 
 
 class Log(Section, frozen=True, kw_only=True):
-    """Logs, on stderr."""
+    """Logs, on stderr.
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level told")] = "info"
+    Attributes:
+        level: one line a request and a delivery; debug adds no customers' data
+        format: machines read JSON, people do not
+    """
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level that is told")] = (
+        "info"
+    )
     format: Annotated[
-        Literal["json", "console"] | None, Meta(description="json; console where stderr is a terminal")
+        Literal["json", "console"] | None, Meta(description="not set: console where stderr is a terminal, else json")
     ] = None
 
 

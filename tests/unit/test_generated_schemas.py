@@ -91,7 +91,7 @@ def test_a_page_that_drifts_is_named_and_mended(tmp_path: Path, capsys: pytest.C
     """--check names it and writes nothing; without --check it is written."""
     (tmp_path / "metrics.md").write_text("| `zenoti_gone` |\n")
     assert main(["--check"], docs=tmp_path) == 1
-    assert capsys.readouterr().out.splitlines() == ["metrics.md differs"]
+    assert capsys.readouterr().out.splitlines() == ["configuration.md differs", "metrics.md differs"]
     assert main([], docs=tmp_path) == 0
     assert drifted_pages(tmp_path) == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 import schemas
-from worker.operations.documents import asyncapi, metrics, openapi
+from worker.operations.documents import asyncapi, configuration, metrics, openapi
 from worker.operations.documents.shapes import json_schemas
 from worker.operations.terminal import say
 
@@ -31,7 +31,7 @@ def documents() -> dict[str, bytes]:
 
 def pages() -> dict[str, bytes]:
     """The pages of docs/ that are written from the code, by name."""
-    return {"metrics.md": metrics.page()}
+    return {"configuration.md": configuration.page(), "metrics.md": metrics.page()}
 
 
 def drifted_pages(docs: Path) -> list[str]:
