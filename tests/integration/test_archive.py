@@ -66,6 +66,25 @@ async def test_an_archive_is_read_from_end_to_end(link: Link, hand: Hand, stream
     assert await read(link, stream, datetime.now(UTC) + timedelta(hours=1), last) == []
 
 
+async def test_a_busy_door_does_not_put_off_the_end(link: Link, hand: Hand, stream: Names) -> None:
+    """The end is found while events come without a pause; all that were there when it was asked for lie before it."""
+    await put(hand, stream, *(webhook(number) for number in range(COUNT)))
+
+    async def keep_coming() -> None:
+        while True:
+            await put(hand, stream, webhook(COUNT))
+
+    busy = asyncio.create_task(keep_coming())
+    try:
+        async with asyncio.timeout(10):
+            ends = await archive.ends(link, stream=stream.archive, last_seconds=0.5)
+    finally:
+        busy.cancel()
+        await asyncio.wait([busy])
+    assert ends is not None
+    assert ends[1] >= COUNT - 1
+
+
 async def test_a_reading_outlives_its_channel(link: Link, hand: Hand, stream: Names) -> None:
     """A channel that the broker closes in mid-reading costs no message and repeats none."""
     await put(hand, stream, *(webhook(number) for number in range(COUNT)))

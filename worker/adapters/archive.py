@@ -15,6 +15,7 @@ PREFETCH = 100  # bodies in memory at a time
 CLOCKS_DIFFER = timedelta(minutes=5)
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
 REST_SECONDS = 2.0
+LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for
 LOOK_SECONDS = 0.5  # whether the channel is lost
 RECONNECT_SECONDS = 30.0
 
@@ -45,20 +46,36 @@ def offset_of(message: Archived) -> int:
     return int(message.headers["x-stream-offset"])
 
 
-async def ends(link: _Subscribes, *, stream: str) -> tuple[Archived, int] | None:
+async def ends(link: _Subscribes, *, stream: str, last_seconds: float = LAST_SECONDS) -> tuple[Archived, int] | None:
     """The first message that the stream still has, and the last one's offset; None where it is empty.
+
+    The end may be of what came meanwhile; it is looked for no longer than `last_seconds`.
 
     Raises:
         BrokerUnavailable: the stream cannot be read.
     """
-    newest = [offset_of(message) async for message in _from(link, stream, "last", rest_seconds=REST_SECONDS)]
-    if not newest:
+    newest = await _newest(link, stream, within=last_seconds)
+    if newest is None:
         return None
     oldest = _from(link, stream, "first", rest_seconds=REST_SECONDS)
     try:
-        return await anext(oldest), newest[-1]
+        return await anext(oldest), newest
     finally:
         await oldest.aclose()
+
+
+async def _newest(link: _Subscribes, stream: str, *, within: float) -> int | None:
+    found: int | None = None
+    messages = _from(link, stream, "last", rest_seconds=REST_SECONDS)
+    enough = asyncio.get_running_loop().time() + within
+    try:
+        async for message in messages:
+            found = offset_of(message)
+            if asyncio.get_running_loop().time() >= enough:
+                break
+    finally:
+        await messages.aclose()
+    return found
 
 
 async def read(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -52,6 +53,16 @@ async def tell(publisher: _Publishes, *, exchange: str, describe: Callable[[], D
         await asyncio.sleep(TELL_SECONDS)
 
 
+async def _silence(heard: asyncio.Event) -> None:
+    while True:
+        heard.clear()
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await heard.wait()
+        except TimeoutError:
+            return
+
+
 async def latest(link: _Subscribes, *, stream: str) -> list[DaemonState]:
     """The newest state of each process that has spoken within STALE_SECONDS.
 
@@ -71,13 +82,9 @@ async def latest(link: _Subscribes, *, stream: str) -> list[DaemonState]:
 
     since = datetime.now(UTC) - timedelta(seconds=STALE_SECONDS)
     async with link.subscribe(stream, prefetch=100, on_delivery=on_delivery, arguments={"x-stream-offset": since}):
-        while True:
-            heard.clear()
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    await heard.wait()
-            except TimeoutError:
-                break
+        with suppress(TimeoutError):  # many daemons never fall silent together; by then each has spoken
+            async with asyncio.timeout(TELL_SECONDS):
+                await _silence(heard)
     oldest = since.strftime("%Y-%m-%dT%H:%M:%S")
     return sorted(
         (state for state in newest.values() if state.at >= oldest), key=lambda state: (state.daemon, state.instance)
