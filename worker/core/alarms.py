@@ -1,6 +1,6 @@
 """What an operator should see first: from what `status` has found, the things that are wrong, then those to look at."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from schemas.state import DaemonState
 from schemas.status import Alarm, Depth, SourceStatus
@@ -20,15 +20,16 @@ def alarms(
     dead_letters: int,
 ) -> list[Alarm]:
     """What is wrong first; empty: all is well."""
+    is_open = [(name, source) for name, source in sources.items() if source.circuit == "open"]
     wrong = [
         *_missing(queues),
         *_daemons(daemons),
-        *_unread(queues, names, daemons),
+        *_unread(queues, names, daemons, resting={names.lane(name) for name, _ in is_open}),
         *_switch_off(daemons),
         *(
-            f"circuit of {name} is open after {source.failures} failed call(s): the API is asked by probes alone"
-            for name, source in sources.items()
-            if source.circuit == "open"
+            f"circuit of {name} is open after {source.failures} failed call(s): its events wait; "
+            "`zenoti-ingest check` tells what the API answers"
+            for name, source in is_open
         ),
     ]
     look = [*_spools(daemons), *_waiting(queues, names), *_backlogs(sources)]
@@ -53,11 +54,13 @@ def _daemons(daemons: Sequence[DaemonState]) -> Iterator[str]:
             yield f"{daemon.daemon} {daemon.instance} is not ready: {daemon.detail}"
 
 
-def _unread(queues: Mapping[str, Depth], names: Names, daemons: Sequence[DaemonState]) -> Iterator[str]:
-    """Queues of ours without a consumer; without any consumer process that is told already."""
+def _unread(
+    queues: Mapping[str, Depth], names: Names, daemons: Sequence[DaemonState], *, resting: Collection[str]
+) -> Iterator[str]:
+    """Queues of ours without a consumer, but for the resting; where no process consumes, that is told already."""
     if any(daemon.daemon == "consume" for daemon in daemons):
         for name, depth in queues.items():
-            if role(name, names) in ("raw", "lane") and depth.consumers == 0:
+            if role(name, names) in ("raw", "lane") and depth.consumers == 0 and name not in resting:
                 yield f"nobody reads {name}, {depth.ready} wait: a consumer with its stage must run"
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import msgspec
+from aio_pika.abc import AbstractConnection
 
+from worker.adapters.broker_topology import depths
 from worker.adapters.invoice_api import new_session
 from worker.adapters.spool.folder import make_own
 from worker.app import full_topology, invoice_api, require_sources, secret_of
@@ -13,6 +15,7 @@ from worker.operations.link import connected
 from worker.operations.terminal import document, say
 from worker.settings import Settings, Source
 
+WITHIN_SECONDS = 30.0
 _NO_SUCH_INVOICE = "00000000-0000-4000-8000-000000000001"
 
 
@@ -61,14 +64,22 @@ def _door(name: str, source: Source) -> Finding:
 
 
 async def _broker(settings: Settings) -> Finding:
+    wanted, there = [queue.name for queue in full_topology(settings).queues], 0
+
+    async def count(connection: AbstractConnection) -> None:
+        nonlocal there
+        there = sum(found is not None for found in (await depths(connection, wanted)).values())
+
     try:
-        async with connected(settings, name="check"):
-            things = full_topology(settings)
-            return Finding(
-                "broker", ok=True, detail=f"connected; {len(things.queues)} queues under {settings.broker.prefix}"
-            )
+        async with connected(settings, name="check") as link:
+            await link.use(count, within=WITHIN_SECONDS)
     except WorkerError as error:
         return Finding("broker", ok=False, detail=str(error))
+    told = f"connected; {there} of {len(wanted)} queues are there"
+    if there < len(wanted):
+        told += ": `zenoti-ingest topology apply` declares the others"
+        told += "; so do the daemons" if settings.broker.declare else ", the daemons may not"
+    return Finding("broker", ok=there == len(wanted) or settings.broker.declare, detail=told)
 
 
 def _spool(settings: Settings) -> Finding:

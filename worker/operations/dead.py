@@ -146,12 +146,13 @@ async def _waiting(link: Link, names: Names) -> tuple[int, int]:
 
 
 def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:
+    if not groups.count:
+        say("no dead letters")
+        return
     found = groups.largest_first()
     rows = [(g.count, g.reason, g.stage, g.fingerprint, g.oldest, g.newest, g.detail) for g in found]
     heads = ["letters", "reason", "stage", "fingerprint", "oldest", "newest", "detail of one"]
     show(table(heads, rows, title=f"{groups.count} dead letter(s), {len(found)} group(s)"))
-    if not newest:
-        return
     heads = ["dead at", "reason", "source", "type", "event id", "receipt id", "attempts"]
     lines = [(f.dead_at, f.reason, f.source, f.event_type, f.event_id, f.receipt_id, f.attempts) for f in newest]
     show(table(heads, lines, title=f"the last {len(lines)}"))

@@ -82,9 +82,9 @@ def test_daemons() -> None:
 
 
 def test_sources() -> None:
-    """An open circuit, and calls that take an hour or more."""
+    """An open circuit, by which nobody reads the lane, is told once; calls that take an hour or more are."""
     is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5)
-    ((level, text),) = told(sources={"main": is_open})
+    ((level, text),) = told(sources={"main": is_open}, queues=QUEUES | {"zenoti.enrich.main.0": Depth(9, 0)})
     assert (level, text.split(":")[0]) == ("wrong", "circuit of main is open after 5 failed call(s)")
     long = Backlog(events=9000, invoices=0, calls_at_most=9000, calls_per_minute=60, minutes_at_most=150)
     assert told(sources={"main": msgspec.structs.replace(SOURCE, backlog=long)}) == [
