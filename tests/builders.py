@@ -10,6 +10,7 @@ from schemas.enriched import Enrichment
 from worker.core.door import signature
 from worker.core.invoice_request import Response
 from worker.core.messages import Received
+from worker.core.trace_context import TraceContext
 from worker.core.translate import Event
 
 DATA = Path(__file__).parent / "data"
@@ -46,6 +47,7 @@ def received(
     attempts: int = 1,
     replay: str = "",
     redriven: bool = False,
+    trace: TraceContext | None = None,
 ) -> Received:
     """A webhook as the door took it."""
     return Received(
@@ -59,6 +61,7 @@ def received(
         attempts=attempts,
         replay=replay,
         redriven=redriven,
+        trace=trace,
     )
 
 

@@ -8,6 +8,10 @@ from typing import Any
 
 import msgspec
 
+from worker.core.trace_context import PARENT, STATE, TraceContext, of_message
+
+_TRACE_HEADERS = (PARENT, STATE)
+
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """A publish as data: where to, and what. Headers are strings and ints."""
@@ -19,6 +23,14 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, Any]
     content_type: str | None = None
     content_encoding: str | None = None
+
+
+def carried(message: Outgoing, trace: TraceContext | None) -> Outgoing:
+    """The message as part of a trace; as it is where that is none, or its own."""
+    if trace is None or of_message(message.headers) == trace:
+        return message
+    others = {name: value for name, value in message.headers.items() if name not in _TRACE_HEADERS}
+    return msgspec.structs.replace(message, headers=others | trace.headers())
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +47,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
         attempts: which attempt this is, from 1.
         replay: empty, or the mark of the replay that brought it.
         redriven: put back from the dead letters by an operator.
+        trace: the trace that it belongs to; None: of before there were any, or put here by a stranger.
     """
 
     body: bytes
@@ -47,6 +60,12 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     replay: str = ""
     redriven: bool = False
+    trace: TraceContext | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """For logs; empty where there is none."""
+        return "" if self.trace is None else self.trace.trace_id
 
     def to(self, *, exchange: str, routing_key: str) -> Outgoing:
         """The message to publish to a hop of ours."""
@@ -63,6 +82,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
             headers["replay"] = self.replay
         if self.redriven:
             headers["redriven"] = "1"
+        if self.trace:
+            headers |= self.trace.headers()
         return Outgoing(
             exchange=exchange,
             routing_key=routing_key,
@@ -99,6 +120,7 @@ def received(
         attempts=attempts if isinstance(attempts, int) and attempts > 0 else 1,
         replay=_text(headers.get("replay")),
         redriven=bool(headers.get("redriven")),
+        trace=of_message(headers),
     )
 
 

@@ -1,7 +1,7 @@
 """Event and invoice -> CloudEvent and routing key. The webhook's body and the invoice are spliced in as they came.
 
 Headers: the attributes again with the prefix `ce-`, by the CloudEvents binding for RabbitMQ, so that one can route and
-filter without parsing.
+filter without parsing. Beside them the event's trace (W3C `traceparent`, `tracestate`).
 """
 
 import msgspec
@@ -45,6 +45,8 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: by
         ),
     )
     headers = {f"ce-{name}": value for name in _IN_HEADERS if (value := getattr(cloud_event, name))}
+    if received.trace:
+        headers |= received.trace.headers()
     return Outgoing(
         exchange=exchange,
         routing_key=routing_key(received.source, event.type),

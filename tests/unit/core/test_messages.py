@@ -5,8 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import RECEIPT_ID, RECEIVED_AT, received
-from worker.core.messages import Received
+from worker.core.messages import Received, carried
 from worker.core.messages import received as read
+from worker.core.trace_context import TraceContext, context
+
+TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
+OTHER = context("c" * 32, "d" * 16)
 
 header_values: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.binary(max_size=5) | st.just([])
@@ -36,7 +40,8 @@ def test_the_door_need_not_say_what_is_usual() -> None:
         pytest.param(received(replay="r1"), id="replayed"),
         pytest.param(received(redriven=True), id="redriven"),
         pytest.param(received(body=b"\x1f\x8b\xff", content_type=None, content_encoding="gzip"), id="compressed"),
-        pytest.param(received(path_type="a/b", attempts=8, replay="r1", redriven=True), id="everything"),
+        pytest.param(received(trace=TRACE), id="traced"),
+        pytest.param(received(path_type="a/b", attempts=8, replay="r1", redriven=True, trace=OTHER), id="everything"),
     ],
 )
 def test_a_hop_loses_nothing(message: Received) -> None:
@@ -56,7 +61,19 @@ def test_a_hop_loses_nothing(message: Received) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     headers=st.dictionaries(
-        st.sampled_from(["source", "receipt_id", "received_at", "path_type", "attempts", "replay", "redriven"]),
+        st.sampled_from(
+            [
+                "source",
+                "receipt_id",
+                "received_at",
+                "path_type",
+                "attempts",
+                "replay",
+                "redriven",
+                "traceparent",
+                "tracestate",
+            ]
+        ),
         header_values,
     )
 )
@@ -83,3 +100,23 @@ def test_reading_never_fails(headers: dict[str, Any]) -> None:
 def test_what_a_stranger_left_out(headers: dict[str, Any], expected: Received) -> None:
     """Missing and odd headers are read as nothing, as bytes in UTF-8, or as the first attempt."""
     assert read(b"x", headers, source="main", message_id="m", content_type="application/json") == expected
+
+
+def test_a_message_is_carried_into_another_trace() -> None:
+    """Carried into a trace a message bears that one's headers and nothing of its own; all else is as it was."""
+    message = received(trace=TRACE).to(exchange="e", routing_key="k")
+    found = carried(message, OTHER)
+    assert found.headers == {**received().to(exchange="e", routing_key="k").headers, **OTHER.headers()}
+    assert (found.body, found.exchange, found.routing_key) == (message.body, "e", "k")
+
+
+@pytest.mark.parametrize("trace", [None, TRACE])
+def test_into_no_trace_or_its_own_nothing_changes(trace: TraceContext | None) -> None:
+    """Where nobody traces, a message passes as it is."""
+    message = received(trace=TRACE).to(exchange="e", routing_key="k")
+    assert carried(message, trace) is message
+
+
+def test_the_id_for_logs() -> None:
+    """It is that of the trace, or empty."""
+    assert (received(trace=TRACE).trace_id, received().trace_id) == ("a" * 32, "")

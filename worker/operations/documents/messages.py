@@ -13,6 +13,7 @@ from schemas.dead_letter import DeadLetterHeaders
 from schemas.enriched import CONTENT_TYPE, EnrichedData, EnrichedEvent
 from schemas.state import DaemonState
 from schemas.webhook import Envelope
+from worker.core import trace_context
 from worker.core.messages import Received
 from worker.operations.documents.shapes import Components, Json, attribute_texts
 
@@ -23,7 +24,14 @@ STATE: Final = "state"
 _JSON: Final = "application/json"
 _OTHER: Final = "other"
 _RECEIVED: Final = Received(body=b"", source="main", receipt_id="…", received_at="…")
-_ALL_KNOWN: Final = msgspec.structs.replace(_RECEIVED, path_type="…", attempts=2, replay="…", redriven=True)
+_TRACE: Final = trace_context.context("1" * 32, "1" * 16, state="a=b")
+_ALL_KNOWN: Final = msgspec.structs.replace(
+    _RECEIVED, path_type="…", attempts=2, replay="…", redriven=True, trace=_TRACE
+)
+_TRACE_TEXTS: Final = {
+    trace_context.PARENT: "W3C Trace Context: the trace that the event belongs to.",
+    trace_context.STATE: "W3C Trace Context: what tracing systems add of their own.",
+}
 
 
 def messages(components: Components, events: Mapping[str, type[msgspec.Struct]]) -> dict[str, Json]:
@@ -51,7 +59,7 @@ def messages(components: Components, events: Mapping[str, type[msgspec.Struct]])
 
 def webhook_headers() -> Json:
     """The headers of a message between our own stages, as `core.messages` writes them."""
-    texts = attribute_texts(Received)
+    texts = attribute_texts(Received) | _TRACE_TEXTS
     written = _ALL_KNOWN.to(exchange="", routing_key="").headers
     always = _RECEIVED.to(exchange="", routing_key="").headers
     return {
@@ -65,12 +73,13 @@ def webhook_headers() -> Json:
 
 
 def event_headers(components: Components) -> Json:
-    """The CloudEvent's attributes again, so that one can route and filter without parsing."""
+    """The CloudEvent's attributes again, so that one can route and filter without parsing; beside them the trace."""
     whole = components.schemas[components.names[EnrichedEvent]]
     attributes = {name: schema for name, schema in whole["properties"].items() if name != "data"}
     return {
         "type": "object",
-        "properties": {f"ce-{name}": {"type": "string", **_text(schema)} for name, schema in attributes.items()},
+        "properties": {f"ce-{name}": {"type": "string", **_text(schema)} for name, schema in attributes.items()}
+        | {name: {"type": "string", "description": text} for name, text in _TRACE_TEXTS.items()},
         "required": sorted(f"ce-{name}" for name in whole["required"] if name != "data"),
     }
 

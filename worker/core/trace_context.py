@@ -1,0 +1,99 @@
+"""W3C Trace Context: whose trace something belongs to, as two headers, `traceparent` and `tracestate`.
+
+Source: https://www.w3.org/TR/trace-context-2/. They travel with an event from the door to the last queue, whether or
+not spans are recorded, so that ids in logs hold together. What is malformed counts as absent, as the standard says.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+PARENT: Final = "traceparent"
+STATE: Final = "tracestate"
+MAX_STATE_CHARS: Final = 512
+_MAX_MEMBERS: Final = 32
+_KNOWN_FLAGS: Final = 0x03  # sampled, and that the trace id is random; others are not ours to pass on
+_SAMPLED: Final = 0x01
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_KEY = r"[a-z0-9][a-z0-9_*/-]{0,240}(@[a-z][a-z0-9_*/-]{0,13})?"
+_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_MEMBER = re.compile(f"{_KEY}={_VALUE}", re.ASCII)
+
+
+class TraceContext(msgspec.Struct, frozen=True):
+    """Where something stands in a trace.
+
+    Attributes:
+        parent: the header `traceparent`, valid and of version 00.
+        state: the header `tracestate`, valid; empty where there is none.
+    """
+
+    parent: str
+    state: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return self.parent[3:35]
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits."""
+        return self.parent[36:52]
+
+    @property
+    def flags(self) -> int:
+        """The trace flags."""
+        return int(self.parent[53:], 16)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether whoever began it has recorded it."""
+        return bool(self.flags & _SAMPLED)
+
+    def headers(self) -> dict[str, str]:
+        """Both headers, as far as there is something to say."""
+        return {PARENT: self.parent, STATE: self.state} if self.state else {PARENT: self.parent}
+
+
+def context(trace_id: str, span_id: str, *, flags: int = 0, state: str = "") -> TraceContext:
+    """One of known parts; the ids in lower case hexadecimal."""
+    return TraceContext(f"00-{trace_id}-{span_id}-{flags & _KNOWN_FLAGS:02x}", state)
+
+
+def begun(random: bytes) -> TraceContext:
+    """A new one, from 24 random bytes; it is not sampled, since nobody records it."""
+    digits = random.hex()
+    return context(digits[:32], digits[32:48])
+
+
+def of_request(parents: Sequence[str], states: Sequence[str]) -> TraceContext | None:
+    """Read the headers of a request, each as often as it came; None where there is no valid `traceparent`."""
+    return _read(parents[0], ",".join(states)) if len(parents) == 1 else None
+
+
+def of_message(headers: Mapping[str, Any]) -> TraceContext | None:
+    """Read the headers of a message."""
+    parent, state = headers.get(PARENT), headers.get(STATE)
+    return _read(parent, state if isinstance(state, str) else "") if isinstance(parent, str) else None
+
+
+def _read(parent: str, state: str) -> TraceContext | None:
+    found = _PARENT.fullmatch(parent.strip(" \t"))
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == "ff" or (version == "00" and more) or not (trace_id.strip("0") and span_id.strip("0")):
+        return None
+    return context(trace_id, span_id, flags=int(flags, 16), state=_state(state))
+
+
+def _state(text: str) -> str:
+    """The list without its empty members; nothing of it where one is malformed, or it is longer than may be."""
+    members = [member for member in (part.strip(" \t") for part in text.split(",")) if member]
+    keys = {member.partition("=")[0] for member in members}
+    joined = ",".join(members)
+    valid = len(keys) == len(members) <= _MAX_MEMBERS and len(joined) <= MAX_STATE_CHARS
+    return joined if valid and all(map(_MEMBER.fullmatch, members)) else ""
