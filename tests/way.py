@@ -11,6 +11,7 @@ from tests.conftest import Hand, topology_of
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi
 from worker.adapters.broker import Link
+from worker.adapters.traces import UNTRACED
 from worker.core.duplicates import Seen
 from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing, Received
@@ -20,10 +21,12 @@ from worker.core.topology import Names
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import Fetches, Publishes
+from worker.stages.ports import Fetches, Publishes, Traces
+from worker.stages.traced import traced
 from worker.stages.translate import Translate
 
 STOP_SECONDS = 10.0
+API = "https://api.example.test/v"
 INVOICE = b'{"id": "%s", "invoice_items": [{"price": 1.10}], "Unknown": "\xc3\xbc"}'
 
 
@@ -74,18 +77,20 @@ def lane(
     max_in_flight: int = 4,
     calls_per_minute: float = 60_000,
     expand: tuple[str, ...] = ("InvoiceItems",),
+    traces: Traces = UNTRACED,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
     plan = Plan(max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
     quota = Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60)
     return Lane(
-        publisher,
-        InvoiceCalls(api, source="main", expand=expand, quota=quota),
+        traced(publisher, traces),
+        InvoiceCalls(api, source="main", expand=expand, quota=quota, base_url=API, traces=traces),
         names=names,
         source="main",
         prefetch=100,
         plan=plan,
         seen=Seen(window_seconds=60, max_keys=1000),
+        traces=traces,
     )
 
 
@@ -106,16 +111,19 @@ class Way:
         for one in events:
             await self.hand.put(one.to(exchange=self.names.work, routing_key=queue))
 
-    def translate(self, *, wanted: tuple[str, ...] = ("*.#",), enrich: tuple[str, ...] = ("#",)) -> Translate:
+    def translate(
+        self, *, wanted: tuple[str, ...] = ("*.#",), enrich: tuple[str, ...] = ("#",), traces: Traces = UNTRACED
+    ) -> Translate:
         """The stage."""
         return Translate(
-            self.publisher,
+            traced(self.publisher, traces),
             names=self.names,
             source="main",
             prefetch=100,
             wanted=wanted,
             enrich=enrich,
             seen=Seen(window_seconds=60, max_keys=1000),
+            traces=traces,
         )
 
     def lane(self, api: Fetches, **more: Any) -> Lane:

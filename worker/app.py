@@ -24,6 +24,7 @@ from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.adapters.secrets import Secret
 from worker.adapters.spool import Spool
 from worker.adapters.systemd import given_sockets
+from worker.adapters.traces import open_traces
 from worker.adapters.witness import Witnesses
 from worker.core.differences import role
 from worker.core.door import Rule
@@ -38,10 +39,12 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.ports import Publishes, Traces
 from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.source_watch import SourceWatch
 from worker.stages.spool_drain import SpoolDrain
 from worker.stages.topology_watch import Looked, Nobody, TopologyWatch
+from worker.stages.traced import traced
 from worker.stages.translate import Translate
 from worker.telemetry import log
 from worker.telemetry.metrics import exposed
@@ -177,15 +180,38 @@ def invoice_api(session: Any, name: str, source: Source) -> InvoiceApi:
     )
 
 
+@asynccontextmanager
+async def tracing(role: str) -> AsyncIterator[Traces]:
+    """Where spans go while the body runs, by OpenTelemetry's own environment variables; exported at its end."""
+    traces = open_traces(os.environ, service=f"zenoti-ingest-{role}", version=__version__)
+    try:
+        yield traces
+    finally:
+        await traces.close()
+
+
 async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
     """The HTTP door, until stop is set; then unready, no new connections, requests in hand finished, closed."""
+    async with tracing("intake") as traces:
+        await _run_intake(settings, stop, traces)
+
+
+async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -> None:
     require_sources(settings)
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, at = names_of(settings), settings.intake
     spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
     eye = _DoorsEye(settings)
     link, watch = eye.link, eye.watch
-    intake = Intake(link, spool, names=names, sources=doors, confirm_seconds=at.confirm_seconds, against=eye.against)
+    intake = Intake(
+        traced(link, traces),
+        spool,
+        names=names,
+        sources=doors,
+        confirm_seconds=at.confirm_seconds,
+        against=eye.against,
+        traces=traces,
+    )
     eye.concerns(intake)
     drain = SpoolDrain(intake, spool, against=eye.against)
     watches = {name: SourceWatch(name) for name in settings.sources}
@@ -281,13 +307,19 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
     Raises:
         TopologyMismatch: the broker has something that is not as declared.
     """
+    async with tracing("consume") as traces:
+        await _run_consume(settings, stop, stages=stages, traces=traces)
+
+
+async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str], traces: Traces) -> None:
     require_sources(settings)
     names, topology = names_of(settings), full_topology(settings)
     publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True)
     consumer = broker_link(settings, name="consume")
     async with new_session() as session:
-        lanes = {n: _lane(settings, n, s, publisher, session) for n, s in _rotated(settings) if "enrich" in stages}
-        translates = {n: _translate(settings, n, s, publisher) for n, s in _rotated(settings) if "translate" in stages}
+        to, turn = traced(publisher, traces), _rotated(settings)
+        lanes = {n: _lane(settings, n, s, to, session, traces=traces) for n, s in turn if "enrich" in stages}
+        translates = {n: _translate(settings, n, s, to, traces) for n, s in turn if "translate" in stages}
         working: list[Stage] = [*lanes.values(), *translates.values()]
 
         watch = topology_watch(settings, publisher, topology)
@@ -442,7 +474,7 @@ def _seen(settings: Settings) -> Seen:
     return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
 
 
-def _translate(settings: Settings, name: str, source: Source, publisher: Link) -> Translate:
+def _translate(settings: Settings, name: str, source: Source, publisher: Publishes, traces: Traces) -> Translate:
     return Translate(
         publisher,
         names=names_of(settings),
@@ -451,10 +483,11 @@ def _translate(settings: Settings, name: str, source: Source, publisher: Link) -
         wanted=tuple(key for d in downstreams_of(settings) for key in d.binding_keys),
         enrich=source.enrich,
         seen=_seen(settings),
+        traces=traces,
     )
 
 
-def _lane(settings: Settings, name: str, source: Source, publisher: Link, session: Any) -> Lane:
+def _lane(settings: Settings, name: str, source: Source, publisher: Publishes, session: Any, *, traces: Traces) -> Lane:
     return Lane(
         publisher,
         InvoiceCalls(
@@ -462,6 +495,8 @@ def _lane(settings: Settings, name: str, source: Source, publisher: Link, sessio
             source=name,
             expand=source.expand,
             quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+            base_url=source.base_url,
+            traces=traces,
         ),
         names=names_of(settings),
         source=name,
@@ -472,6 +507,7 @@ def _lane(settings: Settings, name: str, source: Source, publisher: Link, sessio
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
         seen=_seen(settings),
+        traces=traces,
     )
 
 

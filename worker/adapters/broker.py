@@ -66,6 +66,8 @@ class Delivery(msgspec.Struct, frozen=True):
     channel: aiormq.abc.AbstractChannel
     unsettled: dict[int, float] = {}
     came_at: float = 0.0
+    exchange: str = ""
+    routing_key: str = ""
 
     @property
     def returned(self) -> int:
@@ -505,6 +507,8 @@ class Subscription:
             channel=self._channel,
             unsettled=self.unsettled,
             came_at=now,
+            exchange=getattr(message.delivery, "exchange", None) or "",
+            routing_key=getattr(message.delivery, "routing_key", None) or "",
         )
         self.delivered += 1
         self.unsettled[tag] = now

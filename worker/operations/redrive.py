@@ -6,11 +6,11 @@ from contextlib import aclosing
 
 from worker.adapters.broker import Link
 from worker.adapters.dead_letters import Letter, Letters
-from worker.app import names_of
+from worker.app import names_of, tracing
 from worker.core import dead_letter
 from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.letter_groups import Groups, by_reason
-from worker.core.messages import Outgoing
+from worker.core.messages import Outgoing, carried
 from worker.core.topology import Names
 from worker.operations.dead import Filter, headers_of, looking
 from worker.operations.link import connected
@@ -30,12 +30,15 @@ async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
     A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
     """
     names = names_of(settings)
+    async with tracing("redrive") as traces:
 
-    async def put_back(in_hand: Letters, letter: Letter) -> None:
-        await in_hand.publish_instead(letter, _revived(letter, names))
+        async def put_back(in_hand: Letters, letter: Letter) -> None:
+            revived = _revived(letter, names)
+            with traces.publishing(revived, anew=True) as span:
+                await in_hand.publish_instead(letter, carried(revived, span.context))
 
-    moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run)
-    return await moving.run(settings, as_json=as_json)
+        moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run)
+        return await moving.run(settings, as_json=as_json)
 
 
 async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:

@@ -8,7 +8,7 @@ import msgspec
 
 from worker.adapters.broker import Link
 from worker.adapters.clock import utc_now
-from worker.app import names_of
+from worker.app import names_of, tracing
 from worker.core.archived import Wanted, entry
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable
 from worker.core.messages import Received
@@ -20,6 +20,8 @@ from worker.operations.pace import Pace
 from worker.operations.progress import Told
 from worker.operations.terminal import document, say
 from worker.settings import Settings
+from worker.stages.ports import Publishes
+from worker.stages.traced import traced
 
 IN_FLIGHT = 20
 PUBLISH_SECONDS = 15.0
@@ -46,8 +48,9 @@ async def replay(
         dry_run: only count.
         as_json: tell as one document.
     """
-    async with connected(settings, name="archive replay") as link:
-        run = _Replay(link, names_of(settings), wanted, stop, rate=rate, dry_run=dry_run)
+    async with tracing("replay") as traces, connected(settings, name="archive replay") as link:
+        to = traced(link, traces, anew=True)
+        run = _Replay(link, to, names_of(settings), wanted, stop, rate=rate, dry_run=dry_run)
         await run.over(after)
     run.tell(as_json=as_json)
     return 1 if run.cut or run.homeless else 0
@@ -55,8 +58,17 @@ async def replay(
 
 class _Replay:
     def __init__(
-        self, link: Link, names: Names, wanted: Wanted, stop: asyncio.Event, *, rate: float | None, dry_run: bool
+        self,
+        link: Link,
+        to: Publishes,
+        names: Names,
+        wanted: Wanted,
+        stop: asyncio.Event,
+        *,
+        rate: float | None,
+        dry_run: bool,
     ) -> None:
+        self._to = to
         self._link, self._names, self._wanted, self._stop = link, names, wanted, stop
         self._rate, self._dry_run = rate, dry_run
         self._mark = utc_now()
@@ -127,7 +139,7 @@ class _Replay:
 
     async def _publish(self, message: Received) -> None:
         outgoing = message.to(exchange=self._names.work, routing_key=self._names.raw(message.source))
-        await self._link.publish(outgoing, within=PUBLISH_SECONDS)
+        await self._to.publish(outgoing, within=PUBLISH_SECONDS)
 
     def tell(self, *, as_json: bool) -> None:
         """What came of it, and how to go on where it was cut short."""

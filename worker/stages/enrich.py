@@ -7,29 +7,31 @@ Publish -> confirm -> ack. A publish that fails ends the subscription: the broke
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
 from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
+from worker.adapters.traces import NO_SPAN, UNTRACED
 from worker.core import outbound
 from worker.core.circuit import Circuit
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable, WorkerError
 from worker.core.invoice_request import Invoice
-from worker.core.messages import Received
+from worker.core.messages import Outgoing, Received, carried
 from worker.core.quota import Quota
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, settle
+from worker.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
 from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.core.window import Round, Window
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.journal import Journal
-from worker.stages.ports import Publishes
-from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
+from worker.stages.ports import Publishes, Span, Traces
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 
@@ -53,12 +55,14 @@ class _Filling(msgspec.Struct):
     latest: float = 0.0
 
 
-class _Held(msgspec.Struct, frozen=True):
-    """An event in the window, with what it can be settled by."""
+class _Held(msgspec.Struct):
+    """An event in the window, with what it can be settled by; `since_ns` (Unix) and `span` for its trace."""
 
     event: Event
     delivery: Delivery
     subscription: Subscription
+    since_ns: int
+    span: Span = NO_SPAN
 
 
 class Lane:
@@ -72,6 +76,7 @@ class Lane:
         prefetch: unacknowledged events looked at together.
         plan: how the source wants its invoices.
         seen: what this lane has passed on.
+        traces: the port to where spans go.
     """
 
     name = "enrich"
@@ -86,8 +91,10 @@ class Lane:
         prefetch: int,
         plan: Plan,
         seen: Seen,
+        traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
+        self._traces = traces
         self._names = names
         self._source = source
         self._plan = plan
@@ -166,9 +173,8 @@ class Lane:
         self._note_delivery(time.monotonic())
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
-        self._window.add(
-            event.invoice_id or "", order=order, item=_Held(event, delivery, subscription), suspect=suspect
-        )
+        held = _Held(event, delivery, subscription, time.time_ns())
+        self._window.add(event.invoice_id or "", order=order, item=held, suspect=suspect)
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
 
@@ -219,21 +225,31 @@ class Lane:
     async def _serve_round(self, begun: Round[_Held], subscription: Subscription) -> None:
         """One call, and the settlement of every event that waited for it."""
         fetched_at = utc_now()
+        spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
-            invoice = await self._fetch(begun.invoice_id)
+            invoice = await self._fetch(begun.invoice_id, spans)
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
             await self._guarded(self._settle_failure(begun, error), subscription)
         else:
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
+        for span in spans:
+            span.end()
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
 
-    async def _fetch(self, invoice_id: str) -> Invoice:
+    def _trace(self, held: _Held) -> Span:
+        """The span of an event in the lane's hands, since it came; what the event becomes is part of it."""
+        message = held.event.received
+        place = place_of(held.delivery, stage=self.name, queue=self.queue)
+        held.span = self._traces.processing(message, place, since_ns=held.since_ns)
+        return held.span
+
+    async def _fetch(self, invoice_id: str, spans: Sequence[Span]) -> Invoice:
         """One of `max_in_flight` calls: the next may begin as this one ends, before what it brought is confirmed."""
         try:
-            return await self.calls.fetch(invoice_id)
+            return await self.calls.fetch(invoice_id, serving=spans)
         finally:
             self._calling -= 1
             self._changed.set()
@@ -264,12 +280,14 @@ class Lane:
         if key is not None and self._seen.has(key, now=time.monotonic()):
             duplicates.labels(self._source, self.name).inc()
             outcome = {"outcome": "duplicate_dropped"}
+            held.span.outcome(DUPLICATE)
         else:
             outcome = {"outcome": "passed_on", "to": enrichment.status, "reason": enrichment.reason or ""}
             outgoing = outbound.outgoing(
                 held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
             )
-            await publish(self._publisher, outgoing, subscription=held.subscription)
+            await self._publish(held, outgoing)
+            held.span.outcome(enrichment.status, error=enrichment.reason or "")
             enriched.labels(self._source, enrichment.status).inc()
             self._journal.came_out(held.event.received, enrichment.status)
             if key is not None:
@@ -287,10 +305,13 @@ class Lane:
                     # One error holds all events of a round or none.
                     failures = self.circuit.failures
                     pause = min(2.0 ** min(failures, 8), MAX_HOLD_SECONDS) if failures else 0.0
+                    for each in begun.waiting:
+                        each.item.span.outcome(HELD, error=type(error).__name__)
                     self._window.hold(begun, until=time.monotonic() + pause)
                     return
                 case Retry(seconds, attempt):
                     await self._retry(held, seconds, attempt, reason=type(error).__name__)
+                    held.span.outcome(RETRIED, error=type(error).__name__)
                 case DeadLetter() if self._plan.deliver_failures:
                     enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
                     await self._deliver(held, enrichment, None)
@@ -301,10 +322,13 @@ class Lane:
     async def _retry(self, held: _Held, seconds: int, attempt: int, *, reason: str) -> None:
         again = msgspec.structs.replace(held.event.received, attempts=attempt)
         outgoing = again.to(exchange=self._names.retry(seconds), routing_key=self.queue)
-        await publish(self._publisher, outgoing, subscription=held.subscription)
+        await self._publish(held, outgoing)
         retries.labels(self._source).inc()
         await held.delivery.ack()
         self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
+
+    async def _publish(self, held: _Held, outgoing: Outgoing) -> None:
+        await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
 
     async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
         """A letter; after too many defects in a row none is written, and the stage stops."""
@@ -318,13 +342,14 @@ class Lane:
         event = held.event
         await self._bury(
             held.delivery,
-            event.received,
+            msgspec.structs.replace(event.received, trace=held.span.context or event.received.trace),
             verdict,
             subscription=held.subscription,
             event_type=event.type,
             event_id=event.id,
             invoice_id=event.invoice_id or "",
         )
+        held.span.outcome(DEAD_LETTER, error=verdict.reason)
 
     async def _bury(
         self,

@@ -13,6 +13,7 @@ from multidict import CIMultiDictProxy
 
 from worker.adapters.clock import new_receipt_id, utc_now
 from worker.adapters.http_door import Answer, Arrival
+from worker.adapters.traces import UNTRACED
 from worker.core.detour import Detour
 from worker.core.door import Accept, Ping, Refuse, Rule, judge
 from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, Unroutable
@@ -20,7 +21,8 @@ from worker.core.messages import Received
 from worker.core.recent import Recent
 from worker.core.spooled import Spooled
 from worker.core.topology import Names
-from worker.stages.ports import Publishes, Spools
+from worker.core.trace_context import PARENT, STATE, TraceContext, of_request
+from worker.stages.ports import Publishes, Spools, Traces
 from worker.telemetry import log
 from worker.telemetry.metrics import detour_on, door_unsigned, publishes_failed
 
@@ -46,6 +48,7 @@ class Intake:
         sources: by name.
         confirm_seconds: how long a confirm may take; then the event goes to the spool.
         against: what is known to stand against publishing; empty: nothing.
+        traces: the port to where spans go.
 
     Attributes:
         recent: what was confirmed since the topology was last seen whole.
@@ -61,8 +64,10 @@ class Intake:
         sources: Mapping[str, DoorSource],
         confirm_seconds: float,
         against: Callable[[], str],
+        traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
+        self._traces = traces
         self._spool = spool
         self._names = names
         self._sources = sources
@@ -80,7 +85,15 @@ class Intake:
         source = self._sources[arrival.source]
         signatures = arrival.headers.getall(source.signature_header, [])
         tokens = (*arrival.tokens, *_bearer(arrival.headers))
-        match judge(arrival.body, signatures=signatures, tokens=tokens, rule=source.rule()):
+        verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=source.rule())
+        parent = _caller(arrival.headers) if isinstance(verdict, Accept) else None  # strangers sample nothing
+        with self._traces.request(source=arrival.source, method=arrival.method, parent=parent) as span:
+            answer = await self._answered(arrival, verdict, span.context)
+            span.answered(answer.status)
+        return answer
+
+    async def _answered(self, arrival: Arrival, verdict: Accept | Ping | Refuse, trace: TraceContext | None) -> Answer:
+        match verdict:
             case Ping():
                 return Answer(200)
             case Refuse(status, detail):
@@ -88,7 +101,7 @@ class Intake:
             case Accept(signed):
                 if not signed:
                     door_unsigned.labels(arrival.source).inc()
-                return await self._keep(arrival)
+                return await self._keep(arrival, trace)
 
     async def publish(self, spooled: Spooled, *, within: float) -> bool:
         """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure."""
@@ -142,13 +155,13 @@ class Intake:
         except SpoolUnavailable:
             self.recent.add(event)  # the next bad look tries again
 
-    async def _keep(self, arrival: Arrival) -> Answer:
-        event = _event(arrival)
+    async def _keep(self, arrival: Arrival, trace: TraceContext | None) -> Answer:
+        event = _event(arrival, trace)
         kept = await self._see_safe(Spooled(event=event))
         if not kept:
-            return Answer(503, detail="neither the broker nor the spool can take the event")
+            return Answer(503, trace_id=event.trace_id, detail="neither the broker nor the spool can take the event")
         self.last_event_at[event.source] = event.received_at
-        return Answer(202, receipt_id=event.receipt_id, kept=kept)
+        return Answer(202, receipt_id=event.receipt_id, trace_id=event.trace_id, kept=kept)
 
     async def _see_safe(self, fresh: Spooled) -> str:
         """Into the broker or onto the disk; where it is, or empty."""
@@ -165,7 +178,12 @@ class Intake:
         return "spool"
 
 
-def _event(arrival: Arrival) -> Received:
+def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:
+    """The trace that a request says to belong to."""
+    return of_request(headers.getall(PARENT, []), headers.getall(STATE, []))
+
+
+def _event(arrival: Arrival, trace: TraceContext | None) -> Received:
     return Received(
         body=arrival.body,
         source=arrival.source,
@@ -174,6 +192,7 @@ def _event(arrival: Arrival) -> Received:
         path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
         content_type=_property(arrival.headers.get("Content-Type")),
         content_encoding=_property(arrival.headers.get("Content-Encoding")),
+        trace=trace,
     )
 
 

@@ -5,14 +5,16 @@ An open circuit is probed from here, with an invoice that failed; a probe charge
 
 import asyncio
 import time
+from collections.abc import Sequence
 
+from worker.adapters.traces import UNTRACED
 from worker.core.circuit import Circuit
 from worker.core.errors import ApiRefusedUs, ApiThrottled, PermanentError, TransientError, WorkerError
 from worker.core.expands import Expands
 from worker.core.invoice_request import Invoice, decipher, merged, request
 from worker.core.quota import Quota, told
 from worker.core.settle import defect_detail
-from worker.stages.ports import Fetches
+from worker.stages.ports import Fetches, Span, Traces
 from worker.telemetry import log
 from worker.telemetry.metrics import api_call_seconds, api_calls, circuit_open
 
@@ -27,10 +29,22 @@ class InvoiceCalls:
         source: whose API it is.
         expand: parts of an invoice to ask for.
         quota: when the next call may go; the caller spends it as a call for events begins.
+        base_url: where the API is, for spans.
+        traces: the port to where spans go.
     """
 
-    def __init__(self, api: Fetches, *, source: str, expand: tuple[str, ...], quota: Quota) -> None:
+    def __init__(
+        self,
+        api: Fetches,
+        *,
+        source: str,
+        expand: tuple[str, ...],
+        quota: Quota,
+        base_url: str = "",
+        traces: Traces = UNTRACED,
+    ) -> None:
         self._api = api
+        self._base_url, self._traces = base_url, traces
         self._source = source
         self._expands = Expands(expand)
         self._told_splitting = False
@@ -52,29 +66,33 @@ class InvoiceCalls:
                 await asyncio.sleep(min(wait, KEY_LOOK_SECONDS))
             await self._probe(self.circuit.probe_invoice)
 
-    async def fetch(self, invoice_id: str) -> Invoice:
+    async def fetch(self, invoice_id: str, *, serving: Sequence[Span] = ()) -> Invoice:
         """An invoice for events that wait for it, in one call, or in several where the source is splitting.
+
+        Args:
+            invoice_id: whose.
+            serving: the spans of those events.
 
         Raises:
             WorkerError: of any kind; see core/settle.py.
         """
         try:
-            invoice = await self._whole(invoice_id)
+            invoice = await self._whole(invoice_id, serving)
         except Exception as error:
             self._note_failure(error, invoice_id)
             raise
         self._note_success()
         return invoice
 
-    async def _whole(self, invoice_id: str) -> Invoice:
+    async def _whole(self, invoice_id: str, serving: Sequence[Span]) -> Invoice:
         """The first call, and those for what it lacks; a part that is refused is named as missing and holds nothing."""
         asked = self._expands.first()
         was_splitting = self._expands.is_splitting
-        invoice = await self._call(invoice_id, ask=asked)
+        invoice = await self._call(invoice_id, ask=asked, serving=serving)
         for part in self._expands.alone(asked, invoice.missing):
             await self._turn()
             try:
-                other = await self._call(invoice_id, ask=(part,))
+                other = await self._call(invoice_id, ask=(part,), serving=serving)
             except PermanentError:
                 continue  # told by the call
             more = merged(invoice, other)
@@ -105,16 +123,19 @@ class InvoiceCalls:
         else:
             self._note_success()
 
-    async def _call(self, invoice_id: str, *, ask: tuple[str, ...]) -> Invoice:
+    async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
         """Call and decipher; tell quota, metrics and log how it went."""
+        asked = request(invoice_id, expand=ask)
         began = time.monotonic()
         try:
-            try:
-                response = await self._api.fetch(request(invoice_id, expand=ask))
-            finally:
-                self._seconds.observe(time.monotonic() - began)
-            self.quota.correct(told(response.headers), now=time.monotonic())
-            invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
+            with self._traces.calling(asked, source=self._source, base_url=self._base_url, serving=serving) as call:
+                try:
+                    response = await self._api.fetch(asked)
+                finally:
+                    self._seconds.observe(time.monotonic() - began)
+                call.answered(response.status)
+                self.quota.correct(told(response.headers), now=time.monotonic())
+                invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
         except Exception as error:
             if isinstance(error, ApiThrottled):
                 self.quota.pause(error.retry_after, now=time.monotonic())

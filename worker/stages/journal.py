@@ -49,6 +49,7 @@ class Journal:
         fields = {
             **more,
             "receipt_id": message.receipt_id,
+            "trace_id": message.trace_id,
             "attempt": message.attempts,
             "seconds": round(seconds, 4),
             "age_seconds": None if age is None else round(age, 3),

@@ -4,11 +4,14 @@ Each has a contract suite in tests/contract, passed by the real adapter and by t
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
 
 from worker.core.invoice_request import Request, Response
-from worker.core.messages import Outgoing
+from worker.core.messages import Outgoing, Received
+from worker.core.spans import Place
 from worker.core.spooled import Spooled
+from worker.core.trace_context import TraceContext
 
 PUBLISH_SECONDS: Final = 15.0  # how long a stage waits for a confirm; then the delivery comes again
 
@@ -63,3 +66,46 @@ class Spools(Protocol):
 
     async def forget(self, source: str, items: Sequence[Any]) -> None:
         """They are published."""
+
+
+class Span(Protocol):
+    """A piece of work, recorded or not; it ends with its block, or by `end`."""
+
+    @property
+    def context(self) -> TraceContext | None:
+        """What goes on from here is part of this; None: it goes on as it is."""
+
+    def outcome(self, word: str, *, error: str = "") -> None:
+        """What came of it; an error's word makes it failed."""
+
+    def answered(self, status: int) -> None:
+        """The status of HTTP."""
+
+    def end(self) -> None:
+        """It is over."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+class Traces(Protocol):
+    """Where spans go; nothing here waits or raises."""
+
+    @property
+    def are_on(self) -> bool:
+        """Whether anything may be recorded."""
+
+    def request(self, *, source: str, method: str, parent: TraceContext | None) -> Span:
+        """A request at the door; its context is never None."""
+
+    def publishing(self, message: Outgoing, *, anew: bool = False) -> Span:
+        """A publish, in the message's trace; `anew`: in one that begins here, with a link to the message's."""
+
+    def processing(self, message: Received, place: Place, *, since_ns: int | None = None) -> Span:
+        """A delivery in the hands of a stage, since then (Unix nanoseconds) or now."""
+
+    def calling(self, asked: Request, *, source: str, base_url: str, serving: Sequence[Any]) -> Span:
+        """A call for all of these spans, linked with every one of them."""

@@ -8,6 +8,7 @@ from worker.core import dead_letter
 from worker.core.errors import PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing, Received, received
 from worker.core.settle import DeadLetter
+from worker.core.spans import Place
 from worker.core.topology import Names
 from worker.stages.journal import Journal
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
@@ -28,6 +29,17 @@ def message_of(delivery: Delivery, *, source: str) -> Received:
         message_id=delivery.message_id,
         content_type=delivery.content_type,
         content_encoding=delivery.content_encoding,
+    )
+
+
+def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
+    """Where a delivery came from, for its span."""
+    return Place(
+        stage=stage,
+        queue=queue,
+        exchange=delivery.exchange,
+        routing_key=delivery.routing_key,
+        delivery_tag=delivery.tag,
     )
 
 

@@ -8,8 +8,11 @@ import asyncio
 import random
 import time
 
+import msgspec
+
 from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
+from worker.adapters.traces import UNTRACED
 from worker.core import outbound
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
@@ -17,11 +20,12 @@ from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Un
 from worker.core.messages import Outgoing, Received
 from worker.core.routing import any_matches, routing_key, wants_enrichment
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
+from worker.core.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
 from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.stages.journal import Journal
-from worker.stages.ports import Publishes
-from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, publish
+from worker.stages.ports import Publishes, Span, Traces
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, translated, unrouted
 
@@ -37,6 +41,7 @@ class Translate:
         wanted: the binding keys of all downstreams.
         enrich: patterns of the types worth an API call.
         seen: what this process has passed on.
+        traces: the port to where spans go.
     """
 
     name = "translate"
@@ -51,8 +56,10 @@ class Translate:
         wanted: tuple[str, ...],
         enrich: tuple[str, ...],
         seen: Seen,
+        traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
+        self._traces = traces
         self._names = names
         self.source = source
         self._wanted = wanted
@@ -125,22 +132,31 @@ class Translate:
     async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
         """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
         message = message_of(delivery, source=self.source)
-        try:
-            await self._pass_on(message, delivery, subscription)
-        except (PublishUnconfirmed, Unroutable) as error:
-            subscription.fail(str(error))
+        place = place_of(delivery, stage=self.name, queue=self.queue)
+        with self._traces.processing(message, place) as span:
+            if span.context is not None:
+                message = msgspec.structs.replace(message, trace=span.context)
+            try:
+                await self._pass_on(message, delivery, subscription, span)
+            except (PublishUnconfirmed, Unroutable) as error:
+                span.outcome(HANDED_BACK, error=type(error).__name__)
+                subscription.fail(str(error))
 
-    async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription) -> None:
+    async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription, span: Span) -> None:
         try:
             event = read(message)
             outcome, to = await self._send(event, subscription)
+            span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
         except PermanentError as error:
+            span.outcome(DEAD_LETTER, error=error.reason)
             known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
             await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **known)
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
-            log.exception("defect", stage=self.name, source=self.source, receipt_id=message.receipt_id)
+            ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
+            log.exception("defect", stage=self.name, source=self.source, **ids)
+            span.outcome(HANDED_BACK if self.defects.are_too_many else DEAD_LETTER, error=DEFECT)
             if self.defects.are_too_many:
                 subscription.fail(TOO_MANY_DEFECTS)
                 return

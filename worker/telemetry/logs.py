@@ -30,6 +30,7 @@ EVENTS: Final = frozenset(
     {
         # every process
         "started", "stopping", "stopped", "admin_listening", "defect", "library", "repeated",
+        "traces_on", "traces_off", "traces_unexported", "traces_exported_again",
         # broker
         "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
         "properties_undecodable", "topology_declared", "topology_broken",
@@ -154,5 +155,5 @@ def _tame_libraries(level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Forward()]
     root.setLevel(max(level, logging.WARNING))
-    for noisy in ("aio_pika", "aiormq"):  # each reconnect is told by our own line
+    for noisy in ("aio_pika", "aiormq", "opentelemetry"):  # each reconnect is told by our own line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

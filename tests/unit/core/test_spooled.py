@@ -7,12 +7,17 @@ from hypothesis import strategies as st
 
 from tests.builders import received
 from worker.core.spooled import Spooled, seal, unseal
+from worker.core.trace_context import context
+
+TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
 
 
 @given(body=st.binary(), archived=st.booleans(), encoding=st.none() | st.text())
 def test_comes_back_as_it_was(body: bytes, encoding: str | None, *, archived: bool) -> None:
     """What is sealed comes back byte for byte, with every field."""
-    spooled = Spooled(event=received(body=body, content_encoding=encoding, path_type="a.b"), archived=archived)
+    spooled = Spooled(
+        event=received(body=body, content_encoding=encoding, path_type="a.b", trace=TRACE), archived=archived
+    )
     assert unseal(seal(spooled)) == spooled
 
 

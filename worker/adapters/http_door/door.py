@@ -32,6 +32,7 @@ class Arrival(msgspec.Struct, frozen=True):
     headers: CIMultiDictProxy[str]
     tokens: tuple[str, ...]
     body: bytes
+    method: str = "POST"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     receipt_id: str = ""
     detail: str = ""
     kept: str = ""
+    trace_id: str = ""
 
 
 _ANSWER, _BYTES = web.RequestKey("answer", Answer), web.RequestKey("bytes", int)  # what a request's line tells
@@ -128,7 +130,7 @@ class HttpDoor:
             stage_seconds.labels("intake", source).observe(seconds)
         told: dict[str, Any] = {"source": source, "status": status}
         if answer is not None:
-            fields = {"receipt_id": answer.receipt_id, "kept": answer.kept, "detail": answer.detail}
+            fields = {"receipt_id": answer.receipt_id, "trace_id": answer.trace_id, "kept": answer.kept, "detail": answer.detail}
             told |= {name: value for name, value in fields.items() if value} | {"bytes": request[_BYTES]}
         tell = log.info if status < web.HTTPBadRequest.status_code else log.warning
         tell("door_request", **told, seconds=round(seconds, 4))
@@ -178,7 +180,14 @@ class HttpDoor:
                 return unavailable("too many requests in flight")
             _connection(request).at_work()
             tokens = tuple(request.query.getall("token", ()))
-            arrival = Arrival(source=source, path_type=path_type, headers=request.headers, tokens=tokens, body=body)
+            arrival = Arrival(
+                source=source,
+                path_type=path_type,
+                headers=request.headers,
+                tokens=tokens,
+                body=body,
+                method=request.method,
+            )
             answer = await self._counted(arrival)
             request[_ANSWER], request[_BYTES] = answer, len(body)
             return _response(answer)

@@ -1,0 +1,190 @@
+"""Spans of the stages on a real RabbitMQ, kept in memory; and the set-up by the environment."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from structlog.testing import capture_logs
+
+from tests.eventually import eventually
+from tests.way import Way, answer, body, event, knows, path
+from worker.adapters.traces import UNTRACED, open_traces
+from worker.adapters.traces.otel import OtelTraces, Telling
+from worker.core.invoice_request import Response
+from worker.core.trace_context import context, of_message
+
+TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
+NOBODY_RECORDS = context("c" * 32, "d" * 16)
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
+class Recorded:
+    """What was recorded."""
+
+    def __init__(self) -> None:
+        self._memory = InMemorySpanExporter()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        self.traces = OtelTraces(self.provider)
+
+    async def spans(self, count: int) -> list[ReadableSpan]:
+        """So many spans, by their begin."""
+        await eventually(lambda: len(self._memory.get_finished_spans()) >= count)
+        found = self._memory.get_finished_spans()
+        assert len(found) == count
+        return sorted(found, key=lambda span: (span.start_time or 0, span.name))
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """A provider that keeps its spans."""
+    made = Recorded()
+    yield made
+    made.provider.shutdown()
+
+
+def parents(spans: Sequence[ReadableSpan]) -> dict[str, str]:
+    """The name of each span's parent, by its own name; empty: it is not among them."""
+    names = {span.get_span_context().span_id: span.name for span in spans}
+    return {span.name: names.get(span.parent.span_id, "") if span.parent else "" for span in spans}
+
+
+async def test_without_spans_the_context_passes_through_stages_and_retries(way: Way) -> None:
+    """Untraced, a message's context arrives downstream as it came, through lane and retry ladder."""
+    api = knows()
+    api.will(path("i-1"), Response(500, {}, b""), answer("i-1"))
+    async with way.running(way.translate(), way.lane(api)):
+        await way.put(way.raw, event(body("e-1", invoice="i-1"), trace=TRACE))
+        [came] = await way.came()
+    assert of_message(came.headers) == TRACE
+    assert "ce-traceparent" not in came.headers
+
+
+async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: Recorded) -> None:
+    """Each attempt is a span of the same trace; the failed one and its call are errors; the last publish goes out."""
+    api = knows()
+    api.will(path("i-1"), Response(500, {}, b""), answer("i-1"))
+    async with way.running(way.translate(traces=recorded.traces), way.lane(api, traces=recorded.traces)):
+        await way.put(way.raw, event(body("e-1", invoice="i-1"), trace=TRACE))
+        [came] = await way.came()
+        spans = await recorded.spans(8)
+    assert {f"{span.get_span_context().trace_id:032x}" for span in spans} == {TRACE.trace_id}
+    process = [span for span in spans if span.attributes and span.attributes.get("zenoti.stage") == "enrich"]
+    attempts = [span for span in process if span.kind is SpanKind.CONSUMER]
+    told = [((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts]
+    assert told == [(1, "retried"), (2, "enriched")]
+    assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
+    calls = [span for span in spans if span.kind is SpanKind.CLIENT]
+    assert [(call.attributes or {})["http.response.status_code"] for call in calls] == [500, 200]
+    assert [call.status.status_code for call in calls] == [StatusCode.ERROR, StatusCode.UNSET]
+    out = next(span for span in spans if span.name == f"publish {way.names.events}:main.invoice.closed")
+    found = of_message(came.headers)
+    assert found is not None
+    assert found.span_id == f"{out.get_span_context().span_id:016x}"
+    assert found.state == TRACE.state
+
+
+async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded: Recorded) -> None:
+    """Two events of an invoice share a call: it is part of the first one's trace, and both are linked with it."""
+    other = context("e" * 32, "f" * 16, flags=1)
+    first, second = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
+    await way.put(way.lane_queue, event(first, trace=TRACE), event(second, number=1, trace=other))
+    async with way.running(way.lane(knows("i-1"), traces=recorded.traces)):
+        await way.came(2)
+        spans = await recorded.spans(5)
+    [call] = [span for span in spans if span.kind is SpanKind.CLIENT]
+    consumed = [span for span in spans if span.kind is SpanKind.CONSUMER]
+    assert {link.context.span_id for link in call.links} == {span.get_span_context().span_id for span in consumed}
+    for span in consumed:
+        assert [link.context.span_id for link in span.links] == [call.get_span_context().span_id]
+    assert f"{call.get_span_context().trace_id:032x}" == TRACE.trace_id
+    assert (call.attributes or {})["zenoti.events"] == 2
+
+
+async def test_what_nobody_records_is_not_recorded_here_either(way: Way, recorded: Recorded) -> None:
+    """A context that is not sampled goes on so, in its own trace; the call is of the event that is recorded."""
+    quiet, told = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
+    await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(told, number=1, trace=TRACE))
+    async with way.running(way.lane(knows("i-1"), traces=recorded.traces)):
+        came = {message.message_id: of_message(message.headers) for message in await way.came(2)}
+        spans = await recorded.spans(3)
+    found = came["e-1"]
+    assert found is not None
+    assert (found.trace_id, found.is_sampled) == (NOBODY_RECORDS.trace_id, False)
+    assert {f"{span.get_span_context().trace_id:032x}" for span in spans} == {TRACE.trace_id}
+
+
+async def test_a_dead_letter_bears_the_trace_that_failed(way: Way, recorded: Recorded) -> None:
+    """A malformed body is an error of its stage, whose word is the letter's reason; the letter is of the same trace."""
+    async with way.running(way.translate(traces=recorded.traces)):
+        await way.put(way.raw, event(b"no JSON", trace=TRACE))
+        [letter] = await way.came(queue=way.names.dead)
+        spans = await recorded.spans(2)
+    assert letter.headers["traceparent"].split("-")[1] == TRACE.trace_id
+    process = next(span for span in spans if span.kind is SpanKind.CONSUMER)
+    told = process.attributes or {}
+    assert (told["zenoti.outcome"], told["error.type"]) == ("dead-letter", "malformed")
+    assert process.status.status_code is StatusCode.ERROR
+    assert parents(spans)[f"publish {way.names.work}:{way.names.dead}"] == process.name
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {**COLLECTOR, "OTEL_SDK_DISABLED": "true"},
+        {**COLLECTOR, "OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_SERVICE_NAME": "a name alone"},
+    ],
+)
+def test_without_a_collector_nothing_is_traced(environ: dict[str, str]) -> None:
+    """Where the environment names no collector, or says no, there are no spans, and no word about it."""
+    with capture_logs() as lines:
+        assert open_traces(environ, service="s", version="1") is UNTRACED
+    assert lines == []
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/json"])
+def test_another_protocol_is_told(protocol: str) -> None:
+    """A protocol that we do not speak is told with what would do, and stops nothing."""
+    with capture_logs() as lines:
+        assert open_traces({**COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}, service="s", version="1") is UNTRACED
+    assert [line["event"] for line in lines] == ["traces_off"]
+    assert "http/protobuf" in lines[0]["detail"]
+
+
+def test_what_the_sdk_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that OpenTelemetry's SDK does not take is told, and stops nothing."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+    with capture_logs() as lines:
+        assert open_traces(COLLECTOR, service="s", version="1") is UNTRACED
+    assert [line["event"] for line in lines] == ["traces_off"]
+
+
+def test_a_collector_that_fails_is_told_once() -> None:
+    """However often exporting fails, by a result or an exception, the log has a line; and one when it is well again."""
+    results: list[SpanExportResult | Exception] = [
+        SpanExportResult.SUCCESS,
+        SpanExportResult.FAILURE,
+        ValueError("of a library"),
+        SpanExportResult.FAILURE,
+        SpanExportResult.SUCCESS,
+        SpanExportResult.SUCCESS,
+    ]
+
+    class Fickle(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            del spans
+            result = results.pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+    telling = Telling(Fickle())
+    with capture_logs() as lines:
+        while results:
+            telling.export([])
+    assert [line["event"] for line in lines] == ["traces_unexported", "traces_exported_again"]
