@@ -1,17 +1,18 @@
 """Spans of the stages on a real RabbitMQ, kept in memory; and the set-up by the environment."""
 
+import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanKind, StatusCode
 from structlog.testing import capture_logs
 
 from tests.eventually import eventually
 from tests.way import Way, answer, body, event, knows, path
-from worker.adapters.traces import UNTRACED, open_traces
+from worker.adapters.traces import UNTRACED, open_traces, otel
 from worker.adapters.traces.otel import OtelTraces, Telling
 from worker.core.invoice_request import Response
 from worker.core.trace_context import context, of_message
@@ -46,10 +47,22 @@ def recorded() -> Iterator[Recorded]:
     made.provider.shutdown()
 
 
+def span_id(of: ReadableSpan | Link) -> str:
+    """As in `traceparent`."""
+    assert of.context is not None
+    return f"{of.context.span_id:016x}"
+
+
+def trace_id(of: ReadableSpan) -> str:
+    """As in `traceparent`."""
+    assert of.context is not None
+    return f"{of.context.trace_id:032x}"
+
+
 def parents(spans: Sequence[ReadableSpan]) -> dict[str, str]:
     """The name of each span's parent, by its own name; empty: it is not among them."""
-    names = {span.get_span_context().span_id: span.name for span in spans}
-    return {span.name: names.get(span.parent.span_id, "") if span.parent else "" for span in spans}
+    names = {span_id(span): span.name for span in spans}
+    return {span.name: names.get(f"{span.parent.span_id:016x}", "") if span.parent else "" for span in spans}
 
 
 async def test_without_spans_the_context_passes_through_stages_and_retries(way: Way) -> None:
@@ -71,7 +84,7 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
         await way.put(way.raw, event(body("e-1", invoice="i-1"), trace=TRACE))
         [came] = await way.came()
         spans = await recorded.spans(8)
-    assert {f"{span.get_span_context().trace_id:032x}" for span in spans} == {TRACE.trace_id}
+    assert {trace_id(span) for span in spans} == {TRACE.trace_id}
     process = [span for span in spans if span.attributes and span.attributes.get("zenoti.stage") == "enrich"]
     attempts = [span for span in process if span.kind is SpanKind.CONSUMER]
     told = [((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts]
@@ -83,7 +96,7 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
     out = next(span for span in spans if span.name == f"publish {way.names.events}:main.invoice.closed")
     found = of_message(came.headers)
     assert found is not None
-    assert found.span_id == f"{out.get_span_context().span_id:016x}"
+    assert found.span_id == span_id(out)
     assert found.state == TRACE.state
 
 
@@ -97,10 +110,10 @@ async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded:
         spans = await recorded.spans(5)
     [call] = [span for span in spans if span.kind is SpanKind.CLIENT]
     consumed = [span for span in spans if span.kind is SpanKind.CONSUMER]
-    assert {link.context.span_id for link in call.links} == {span.get_span_context().span_id for span in consumed}
+    assert {span_id(link) for link in call.links} == {span_id(span) for span in consumed}
     for span in consumed:
-        assert [link.context.span_id for link in span.links] == [call.get_span_context().span_id]
-    assert f"{call.get_span_context().trace_id:032x}" == TRACE.trace_id
+        assert [span_id(link) for link in span.links] == [span_id(call)]
+    assert trace_id(call) == TRACE.trace_id
     assert (call.attributes or {})["zenoti.events"] == 2
 
 
@@ -114,7 +127,7 @@ async def test_what_nobody_records_is_not_recorded_here_either(way: Way, recorde
     found = came["e-1"]
     assert found is not None
     assert (found.trace_id, found.is_sampled) == (NOBODY_RECORDS.trace_id, False)
-    assert {f"{span.get_span_context().trace_id:032x}" for span in spans} == {TRACE.trace_id}
+    assert {trace_id(span) for span in spans} == {TRACE.trace_id}
 
 
 async def test_a_dead_letter_bears_the_trace_that_failed(way: Way, recorded: Recorded) -> None:
@@ -188,3 +201,50 @@ def test_a_collector_that_fails_is_told_once() -> None:
         while results:
             telling.export([])
     assert [line["event"] for line in lines] == ["traces_unexported", "traces_exported_again"]
+
+
+class Batched(SpanExporter):
+    """Keeps the names of what it was given; before `opened` is set it hangs."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.opened = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Keep them, once that is opened."""
+        self.opened.wait(5)
+        self.names += [span.name for span in spans]
+        return SpanExportResult.SUCCESS
+
+
+@pytest.fixture
+def batched() -> Iterator[tuple[Batched, OtelTraces]]:
+    """Spans that wait for a minute, unless they are asked for."""
+    exporter = Batched()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=60_000))
+    yield exporter, OtelTraces(provider)
+    exporter.opened.set()
+    provider.shutdown()
+
+
+async def test_the_end_exports_what_waits(batched: tuple[Batched, OtelTraces]) -> None:
+    """Spans that have not been exported yet are, before the process ends."""
+    exporter, traces = batched
+    exporter.opened.set()
+    traces.request(source="main", method="POST", parent=None).end()
+    await traces.close()
+    assert exporter.names == ["POST /webhooks/{source}"]
+
+
+async def test_the_end_waits_no_longer_than_it_may(
+    batched: tuple[Batched, OtelTraces], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector that hangs is given up, and the log says so."""
+    exporter, traces = batched
+    monkeypatch.setattr(otel, "FLUSH_SECONDS", 0.2)
+    traces.request(source="main", method="POST", parent=None).end()
+    with capture_logs() as lines:
+        await traces.close()
+    assert exporter.names == []
+    assert [line["event"] for line in lines] == ["traces_unexported"]
