@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Audits what runs in production, which is what requirements.txt locks: `make audit`. Writes a CycloneDX SBOM to var/.
+"""Audits what runs in production, requirements.txt and the extra's packages: `make audit`. Writes a CycloneDX SBOM to var/.
 
 Each step is a line. Exit status: 0 all of it good; 1 a vulnerability, a licence that is not known as good, or locks
 that do not fit together; 3 nothing bad found, but vulnerabilities were not audited: their data could not be had, or not
@@ -18,6 +18,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 HOME = PROJECT / "var" / "audit"
 SBOM = PROJECT / "var" / "sbom.cdx.json"
+LOCK = "requirements-otel.txt"  # all of requirements.txt, and the extra
 GOOD, BAD, NOT_AUDITED = 0, 1, 3
 SECONDS = 300
 
@@ -95,7 +96,7 @@ def sbom(tools: Path, runtime: Path) -> int:
 
 def vulnerabilities(tools: Path) -> int:
     """Ask for known vulnerabilities; a package that nobody could tell about is not audited."""
-    words = "-r requirements.txt --require-hashes --disable-pip --progress-spinner off -f json"
+    words = f"-r {LOCK} --require-hashes --disable-pip --progress-spinner off -f json"
     done = run([tools / "pip-audit", *words.split()])
     try:
         found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
@@ -125,7 +126,7 @@ def judged(found: list[dict[str, Any]]) -> int:
 
 def main() -> int:
     """Every step, though one fails; the worst of them is the status."""
-    runtime = environment("runtime", "requirements.txt")
+    runtime = environment("runtime", LOCK)
     results = [consistency(runtime), licences(runtime)]
     tools = environment("tools", "requirements-audit.txt")
     results += [sbom(tools, runtime), vulnerabilities(tools)]

@@ -15,6 +15,7 @@ from tests.eventually import eventually
 from tests.proxy import Proxy
 
 ANSWER_SECONDS = 10.0  # then Zenoti gives up; what it takes on a quiet machine is measured by hand
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 CONFIRM_SECONDS = 1.5  # the default of intake.confirm_seconds
 
 
@@ -39,7 +40,8 @@ class Load:
         event_id = f"e-{self._sent}"
         body = json.dumps({"event_id": event_id, "event_type": "Guest.Created", "data": {"id": "g"}}).encode()
         began = time.monotonic()
-        async with session.post(self._system.door, data=body, headers=signed(body)) as answer:
+        headers = {**signed(body), "traceparent": TRACEPARENT}
+        async with session.post(self._system.door, data=body, headers=headers) as answer:
             status, said = answer.status, await answer.read()
         self.seconds.append(time.monotonic() - began)
         if status == 202:
@@ -65,13 +67,15 @@ async def drained(system: System) -> None:
 
 
 async def receipts(system: System, count: int) -> set[str]:
-    """The receipts of what lies in the raw queue, once it is so much."""
+    """The receipts of what lies in the raw queue, once it is so much; each is still of its sender's trace."""
 
     async def enough() -> bool:
         return await system.depth("raw.main") >= count
 
     await eventually(enough, within=30)
-    return {str(one.message_id) for one in await system.take("raw.main", await system.depth("raw.main"))}
+    found = await system.take("raw.main", await system.depth("raw.main"))
+    assert {one.headers["traceparent"] for one in found} == {TRACEPARENT}
+    return {str(one.message_id) for one in found}
 
 
 async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: str) -> None:

@@ -17,6 +17,7 @@ _MAX_MEMBERS: Final = 32
 _KNOWN_FLAGS: Final = 0x03  # sampled, and that the trace id is random; others are not ours to pass on
 _SAMPLED: Final = 0x01
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_NO_TRACE, _NO_SPAN = 32 * "0", 16 * "0"
 _KEY = r"[a-z0-9][a-z0-9_*/-]{0,240}(@[a-z][a-z0-9_*/-]{0,13})?"
 _VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 _MEMBER = re.compile(f"{_KEY}={_VALUE}", re.ASCII)
@@ -85,13 +86,15 @@ def _read(parent: str, state: str) -> TraceContext | None:
     if found is None:
         return None
     version, trace_id, span_id, flags, more = found.groups()
-    if version == "ff" or (version == "00" and more) or not (trace_id.strip("0") and span_id.strip("0")):
+    if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
     return context(trace_id, span_id, flags=int(flags, 16), state=_state(state))
 
 
 def _state(text: str) -> str:
     """The list without its empty members; nothing of it where one is malformed, or it is longer than may be."""
+    if not text:
+        return ""
     members = [member for member in (part.strip(" \t") for part in text.split(",")) if member]
     keys = {member.partition("=")[0] for member in members}
     joined = ",".join(members)
