@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Audits what runs in production, requirements.txt and the extra's packages: `make audit`. Writes a CycloneDX SBOM to var/.
+"""Audits what runs in production, the extra's packages too: `make audit`. Writes a CycloneDX SBOM to var/.
 
 Each step is a line. Exit status: 0 all of it good; 1 a vulnerability, a licence that is not known as good, or locks
 that do not fit together; 3 nothing bad found, but vulnerabilities were not audited: their data could not be had, or not
