@@ -10,6 +10,7 @@ from tests.builders import enrichment, event, received
 from worker.core import dead_letter, outbound
 from worker.core.settle import DeadLetter
 from worker.core.topology import Archive, Downstream, Names, Topology, whole_topology
+from worker.core.trace_context import context
 from worker.operations.documents.messages import messages
 from worker.operations.documents.shapes import Components, public_shapes
 from worker.operations.schemas import HERE
@@ -117,9 +118,9 @@ def test_addresses_come_from_the_names() -> None:
 def test_a_webhooks_headers() -> None:
     """Whatever core.messages writes is described, and what it always writes is required."""
     schema = message("webhook.other")["headers"]
-    everything = received(path_type="Guest.Created", attempts=2, replay="r1", redriven=True).to(
-        exchange="", routing_key=""
-    )
+    trace = context("a" * 32, "b" * 16, state="vendor=1")
+    known = received(path_type="Guest.Created", attempts=2, replay="r1", redriven=True, trace=trace)
+    everything = known.to(exchange="", routing_key="")
     assert everything.headers.keys() == schema["properties"].keys()
     judge(schema).validate(everything.headers)
     judge(schema).validate(received().to(exchange="", routing_key="").headers)
