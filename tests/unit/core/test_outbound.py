@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, data, enrichment, event, json_objects, received
 from worker.core.messages import Outgoing
 from worker.core.outbound import outgoing
+from worker.core.trace_context import context
 from worker.core.translate import Event, read
 
 
@@ -143,3 +144,11 @@ def test_the_official_sdk_reads_the_time() -> None:
     sent = written(event())
     found = from_rabbitmq_event(RabbitMQMessage(headers=sent.headers, content_type=sent.content_type, body=sent.body))
     assert found.get_time() == datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)
+
+
+def test_the_trace_goes_along_beside_the_attributes() -> None:
+    """The event's trace stands in headers of its own names; without one there are none."""
+    trace = context("a" * 32, "b" * 16, state="vendor=1")
+    traced, plain = written(event(message=received(trace=trace))), written(event(message=received()))
+    assert traced.headers.items() - plain.headers.items() == trace.headers().items()
+    assert not plain.headers.keys() & trace.headers().keys()
