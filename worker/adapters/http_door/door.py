@@ -130,7 +130,12 @@ class HttpDoor:
             stage_seconds.labels("intake", source).observe(seconds)
         told: dict[str, Any] = {"source": source, "status": status}
         if answer is not None:
-            fields = {"receipt_id": answer.receipt_id, "trace_id": answer.trace_id, "kept": answer.kept, "detail": answer.detail}
+            fields = {
+                "receipt_id": answer.receipt_id,
+                "trace_id": answer.trace_id,
+                "kept": answer.kept,
+                "detail": answer.detail,
+            }
             told |= {name: value for name, value in fields.items() if value} | {"bytes": request[_BYTES]}
         tell = log.info if status < web.HTTPBadRequest.status_code else log.warning
         tell("door_request", **told, seconds=round(seconds, 4))
