@@ -70,7 +70,7 @@ def help_of(*words: str) -> str:
 
 def wrong_command(line: str) -> str:
     """What of a line with `zenoti-ingest` in it the command line does not know."""
-    told = re.search(r"(?<!-g )(?<!etc/)zenoti-ingest((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
+    told = re.search(r"(?<!-[gn] )(?<!etc/)zenoti-ingest(?!-)((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
     words = re.split(r"\s*[|;] ", told[1])[0].split() if told else []
     plain = [word for word in words if not word.startswith(("-", "["))]
     if not plain or plain[0] == "…":
