@@ -36,7 +36,7 @@ chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=
 closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEED=20 PROCESSES=2 (docs/quota.md)
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.closing_time --speed $(or $(SPEED),20) --processes $(or $(PROCESSES),2) $(ARGS)
 
-crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--turns 5 --max-connections 2000" (docs/door.md)
+crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--turns 5 --crowd 5000" (docs/door.md)
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.crowd $(ARGS)
 
 fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)

@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=100.0, help="good requests a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a turn")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--max-connections", type=int, default=2000, help="as in the settings")
+    parser.add_argument("--max-connections", type=int, default=6000, help="as in the settings")
     return 0 if asyncio.run(run(parser.parse_args())) else 1
 
 
