@@ -22,9 +22,9 @@ from worker.adapters.event_loop import LoopWatch
 from worker.adapters.systemd import Notify
 from worker.telemetry import log, tell_repeats
 
-# Python's collector stops everything while it looks at every object that has been there for long: 200 ms with 5,000
-# connections, and by its defaults every few seconds while they come and go. What it looked at once in 70,000 objects that
-# came to stay it looks at once in 500,000; nearly all of ours are freed without it.
+# Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
+# connections, every few seconds while they come and go. It does so after 70,000 new ones by default, here after 500,000;
+# nearly all of ours are freed without it.
 COLLECT_AFTER: Final = (5_000, 5, 20)
 LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
 
