@@ -1,6 +1,6 @@
 # The menu. Every target makes .venv first where it is missing, and repeats nothing that is done.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check chaos closing-time crowd fuzz audit schemas up down format lock clean
+.PHONY: help install run demo test check chaos closing-time crowd bench fuzz audit schemas up down format lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -39,6 +39,10 @@ closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEE
 crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--turns 5 --crowd 5000" (docs/door.md)
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.crowd $(ARGS)
 
+bench: $(STAMP) ## the product and the obvious loops by turns: ARGS="--only door,way", --micro, --backlog 500000 (docs/benchmarks.md)
+	@$(BIN)/python -c 'import faststream, httpx, pydantic' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt || echo "FastStream and its friends cannot be installed"
+	@$(WITH_BROKER) $(BIN)/python -m tests.bench.speed $(ARGS)
+
 fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
 	@for target in $(or $(TARGET),webhook delivered signature answer headers configuration); do $(BIN)/python -m tests.fuzz.run $$target $(or $(MINUTES),5) || exit 1; done
@@ -74,6 +78,7 @@ lock: $(STAMP) ## write the locks anew from pyproject.toml (wants uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra otel pyproject.toml -o requirements-otel.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group audit -o requirements-audit.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group fuzz -o requirements-fuzz.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements-dev.txt --group bench -o requirements-bench.txt
 
 clean: ## remove .venv, var and caches
 	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,62 @@
+"""Where a run's rows go, and what they were measured with."""
+
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import aio_pika
+
+from tests.acceptance.conftest import ROOT
+from tests.bench.speed.figures import Figure, table
+
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PACKAGES = ("aio-pika", "aiormq", "aiohttp", "msgspec")
+
+
+async def broker_version(broker_url: str) -> str:
+    """As the broker says."""
+    async with await aio_pika.connect(broker_url, timeout=10) as connection:
+        assert connection.transport is not None
+        said = connection.transport.connection.server_properties.get("version", b"?")
+    return said.decode() if isinstance(said, bytes) else str(said)
+
+
+def conditions(broker: str) -> str:
+    """What the figures depend on: commit, versions, machine."""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"commit {commit()}; {python}, {versions}, RabbitMQ {broker}; {machine()}"
+
+
+def machine() -> str:
+    """Cores and processor."""
+    cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    cores = len(re.findall(r"^processor\s", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    return f"{cores} cores, {cpu[1] if cpu else platform.machine()}"
+
+
+def commit() -> str:
+    """The commit that was measured; with a `+` where the tree differs from it."""
+    short = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{short}+" if _git("status", "--porcelain", "--untracked-files=no", "--", "worker", "schemas") else short
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603, S607
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def append(figures: Sequence[Figure], *, said: str, document: Path = DOCUMENT) -> None:
+    """Add a run to the document: its day, its conditions, its rows."""
+    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    with document.open("a") as writing:
+        writing.write(f"\n### {day}\n\n{said}. `make bench {' '.join(sys.argv[1:])}`".rstrip(" `") + "`\n\n")
+        writing.write(table(figures) + "\n")
