@@ -25,7 +25,9 @@ async def measured(given: argparse.Namespace, folder: Path) -> list[Figure]:
     async with surroundings(given.broker, folder, size, faststream=not given.without_faststream) as bench:
         for name in given.only:
             print(f"{name} …", flush=True)
-            figures += await MEASURES[name](bench)
+            found = await MEASURES[name](bench)
+            print(table(found), flush=True)
+            figures += found
         if given.backlog:
             figures += await backlog(bench, given.backlog)
     return figures
