@@ -23,7 +23,7 @@ from worker.adapters.systemd import Notify
 from worker.telemetry import log, tell_repeats
 
 # Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
-# connections, every few seconds while they come and go. It does so after 70,000 new ones by default, here after 500,000;
+# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 500,000;
 # nearly all of ours are freed without it.
 COLLECT_AFTER: Final = (5_000, 5, 20)
 LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
