@@ -14,10 +14,12 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
@@ -157,3 +159,17 @@ def _tame_libraries(level: int) -> None:
     root.setLevel(max(level, logging.WARNING))
     for noisy in ("aio_pika", "aiormq", "opentelemetry"):  # each reconnect is told by our own line
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    warnings.showwarning = _forward_warning
+
+
+def _forward_warning(  # noqa: PLR0917  # as the module has it
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Python's warnings as lines like all others: aiormq leaves a coroutine unawaited where a connection breaks."""
+    del message, file, line
+    log.warning("library", logger="warnings", place=f"{Path(filename).name}:{lineno}", error=category.__name__)
