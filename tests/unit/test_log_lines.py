@@ -13,9 +13,8 @@ log.info("started", daemon="test")
 
 def test_pythons_warnings_are_lines_like_all_others() -> None:
     """Whoever parses the log meets no other text, and nothing of what the warning quotes."""
-    said = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True
-    ).stderr  # noqa: S603  our own words
+    command = [sys.executable, "-c", PROGRAM]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stderr  # noqa: S603  # ours
     told = [json.loads(line) for line in said.splitlines()]
     assert [(line["event"], line.get("error")) for line in told] == [("library", "RuntimeWarning"), ("started", None)]
     assert "Smith" not in said
