@@ -129,7 +129,7 @@ async def test_without_the_extra_all_works_and_contexts_pass(
     assert len(made | {trace_id}) == 3
     assert all(out[name].endswith("-00") for name in ("e-2", "e-3"))
     door = [json.loads(line) for line in system.log("intake").splitlines()]
-    assert {line["trace_id"] for line in door if line["event"] == "door_accepted"} == made | {trace_id}
+    assert {line["trace_id"] for line in door if line["event"] == "door_request"} == made | {trace_id}
     for name in ("intake", "consume"):
         off = [line for line in system.log(name).splitlines() if "traces_off" in line]
         assert len(off) == 1
