@@ -4,6 +4,7 @@ For what tests judge with, and PyPI has not: promtool, prometheus, haproxy. What
 Wants apt-get and dpkg-deb; where apt's lists are empty also root, to fill them.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -31,8 +32,11 @@ def program(name: str) -> Path:
     if found is not None:
         return Path(found)
     home = HOME / PACKAGES[name][0]
-    if not home.exists():
-        _bring(PACKAGES[name], home)
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run beside each other bring it once, and apt-get bears no second
+        if not home.exists():
+            _bring(PACKAGES[name], home)
     for folder in ("usr/bin", "usr/sbin"):
         if (home / folder / name).exists():
             return home / folder / name
@@ -51,7 +55,7 @@ def _bring(packages: Sequence[str], home: Path) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise NotToBeHad(f"{packages[0]} is neither installed nor to be had without apt-get: install it by hand")
     partial = home.with_name(f"{home.name}.{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
+    partial.mkdir(exist_ok=True)
     try:
         if _said(["apt-get", "download", "-qq", *packages], partial):
             _said(["apt-get", "update", "-qq"], partial)
