@@ -131,7 +131,7 @@ def topology_watch(
     settings: Settings, link: Link, topology: Topology, *, witnesses: Witnesses | None = None
 ) -> TopologyWatch:
     """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime."""
-    seen, may_declare = witnesses or Witnesses({}), settings.broker.declare
+    seen, may_declare = witnesses or Witnesses((), owner=str), settings.broker.declare
 
     async def missing() -> list[str]:
         found: list[str] = []
@@ -201,7 +201,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, at = names_of(settings), settings.intake
     spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
-    eye = _DoorsEye(settings)
+    eye = _DoorsEye(settings, admin_port=lambda: daemon.port)
     link, watch = eye.link, eye.watch
     intake = Intake(
         traced(link, traces),
@@ -268,12 +268,14 @@ def door_limits(settings: Settings) -> Limits:
 class _DoorsEye:
     """The door's connection, and what it sees: whether the topology is whole, and has been since the last look."""
 
-    def __init__(self, settings: Settings) -> None:
-        names, at = names_of(settings), f"{socket.gethostname()[:60]}.{settings.intake.port}"
+    def __init__(self, settings: Settings, *, admin_port: Callable[[], int]) -> None:
+        names = names_of(settings)
         raw = [names.raw(source) for source in settings.sources] if settings.broker.declare else []
         self._settings = settings
         self._topology = door_topology(settings)
-        self._witnesses = Witnesses({queue: f"{queue}.witness.{at}"[:255] for queue in raw})
+        # Doors that share a port have each an admin port of its own, and one of a bounded number.
+        at = f"{socket.gethostname()[:60]}.{settings.intake.port}"
+        self._witnesses = Witnesses(raw, owner=lambda: f"{at}.{admin_port()}")
         self._looked: Looked = Nobody()
         self.link = broker_link(settings, name="intake", prepare=self._prepare)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)

@@ -71,6 +71,9 @@ class Daemon:
         sources: as this process sees them.
         metrics: of the process.
         spool: of an intake.
+
+    Attributes:
+        port: of the admin listener, as it is once it runs.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Daemon:
         metrics: CollectorRegistry,
         spool: Callable[[], SpoolState | None] = lambda: None,
     ) -> None:
-        self._name, self._host, self._port = name, host, port
+        self._name, self._host, self.port = name, host, port
         self._ready, self._sources, self._metrics, self._spool = ready, sources, metrics, spool
         self._started_at = utc_now()
         self._loop = LoopWatch()
@@ -102,7 +105,7 @@ class Daemon:
             at=utc_now(),
             ready=ready,
             detail="; ".join(against),
-            admin_port=self._port,
+            admin_port=self.port,
             sources=self._sources(),
             spool=self._spool(),
         )
@@ -114,8 +117,8 @@ class Daemon:
         gc.set_threshold(*COLLECT_AFTER)
         http = AdminHttp(self._ready, loop=self._loop, registry=self._metrics)
         try:
-            self._port = await http.listen(host=self._host, port=self._port)
-            log.info("admin_listening", daemon=self._name, host=self._host, port=self._port)
+            self.port = await http.listen(host=self._host, port=self.port)
+            log.info("admin_listening", daemon=self._name, host=self._host, port=self.port)
             telling = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one) for one in (*endless, self._loop.run(), telling, self._look())]

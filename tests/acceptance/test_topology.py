@@ -11,7 +11,7 @@ import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.acceptance.conftest import System, http
+from tests.acceptance.conftest import System, free_ports, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -192,3 +192,20 @@ async def test_plan_sees_all_with_the_management_api(system: System) -> None:
     finally:
         async with system.connection.channel() as channel:
             await channel.queue_delete(f"{system.prefix}.out.old")
+
+
+async def test_one_of_two_doors_at_a_port_stops(system: System) -> None:
+    """The other one goes on watching its raw queue, and does not take it for deleted."""
+    system.settings["INTAKE__REUSE_PORT"] = "true"
+    first, second = free_ports(2)
+    for admin in (first, second):
+        system.settings["INTAKE__ADMIN_PORT"] = str(admin)
+        await system.spawn(f"intake-{admin}", "intake")
+        await system.ready(admin)
+    assert await system.terminate(f"intake-{first}") == 0
+    async with system.connection.channel() as channel:
+        await channel.queue_delete(f"{system.prefix}.archive")  # shows that the other one has looked since
+    await eventually(lambda: "topology_broken" in system.log(f"intake-{second}"), within=20)
+    broken = next(line for line in system.log(f"intake-{second}").splitlines() if "topology_broken" in line)
+    assert f"missing: {system.prefix}.archive" in broken
+    assert f"{system.prefix}.raw" not in broken
