@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from worker.adapters.spool import Spool
 from worker.adapters.systemd import given_sockets
 from worker.adapters.traces import open_traces
 from worker.adapters.witness import Witnesses
+from worker.core.detour import Detour
 from worker.core.differences import role
 from worker.core.door import Rule
 from worker.core.duplicates import Seen
@@ -224,7 +225,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
 
     def checks() -> dict[str, Check]:
         return {
-            "broker": _check_link(link),
+            "broker": _check_door_link(link, intake.detours),
             "topology": _check_topology(watch),
             "spool": _check_spool(spool, settings.sources),
         }
@@ -429,6 +430,14 @@ def _check_stage(stage: Stage) -> Check:
         return Check(ok=True, state=stage.doing)
     told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
     return Check(ok=False, state="stopped", detail=told)
+
+
+def _check_door_link(link: Link, detours: Mapping[str, Detour]) -> Check:
+    """A broker that hangs is seen by its confirms long before the connection is lost."""
+    check, unconfirmed = _check_link(link), sorted(name for name, detour in detours.items() if detour.is_on)
+    if not check.ok or not unconfirmed:
+        return check
+    return Check(ok=False, state="not confirming", detail=f"events go to the spool: {', '.join(unconfirmed)}")
 
 
 def _check_spool(spool: Spool, sources: Collection[str]) -> Check:

@@ -296,14 +296,17 @@ class Link:
         target = URL(url)
         if "heartbeat" not in target.query:
             target = target.update_query(heartbeat=HEARTBEAT_SECONDS)
-        async with asyncio.timeout(CONNECT_SECONDS + 1):
-            self._connection = await aio_pika.connect(
-                target, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
-            )
-        self._connection.close_callbacks.add(lambda *_: lost.set())
-        if self._prepare is not None:
-            async with asyncio.timeout(PREPARE_SECONDS):
-                await self._prepare(self._connection)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS + 1):
+                self._connection = await aio_pika.connect(
+                    target, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
+                )
+            self._connection.close_callbacks.add(lambda *_: lost.set())
+            if self._prepare is not None:
+                async with asyncio.timeout(PREPARE_SECONDS):
+                    await self._prepare(self._connection)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"{target.host_port_subcomponent} does not answer") from error
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

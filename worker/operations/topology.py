@@ -57,7 +57,7 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         document({"new_queues": made[0]})
     else:
-        say(f"Declared: {made[0]} new queues; the rest was there.")
+        say(f"Declared and bound as configured; {made[0]} queues are new.")
     return 0
 
 
