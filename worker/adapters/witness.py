@@ -42,15 +42,17 @@ class Witnesses:
             try:
                 await (await channel.get_underlay_channel()).exchange_declare(exchange, passive=True)
             except aiormq.exceptions.ChannelNotFoundEntity:
-                found.append(queue)
+                if queue in self._exchanges:  # else we have removed it ourselves meanwhile
+                    found.append(queue)
             else:
                 await channel.close()
         return found
 
     async def remove(self, connection: AbstractConnection) -> None:
-        """We shall not look again."""
+        """What happens to the queues from now on is nobody's deletion; a look that is under way takes it for none."""
+        exchanges, self._exchanges = self._exchanges, {}
         with suppress(aiormq.exceptions.AMQPError):
             async with connection.channel() as channel:
                 underlay = await channel.get_underlay_channel()
-                for exchange in self._exchanges.values():
+                for exchange in exchanges.values():
                     await underlay.exchange_delete(exchange)

@@ -1,0 +1,49 @@
+"""Witnesses of queues, on a real RabbitMQ."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.conftest import Hand
+from worker.adapters.witness import Witnesses
+
+
+@pytest.fixture
+async def queue(hand: Hand, prefix: str) -> str:
+    """A queue that goes with the connection."""
+    await (await hand.channel()).queue_declare(prefix, exclusive=True)
+    return prefix
+
+
+async def made_anew(hand: Hand, queue: str) -> None:
+    """Delete it, and declare another of its name."""
+    await (await hand.channel()).queue_delete(queue)
+    await (await hand.channel()).queue_declare(queue, exclusive=True)
+
+
+async def test_a_queue_made_anew_is_told_to_each_owner(hand: Hand, queue: str) -> None:
+    """The first to look does not hide it from the second; once set up again it is told no more."""
+    one, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
+    async with AsyncExitStack() as ended:
+        for witnesses in (one, other):
+            await witnesses.set_up(hand.connection)
+            ended.push_async_callback(witnesses.remove, hand.connection)
+        assert await one.deleted(hand.connection) == []
+        await made_anew(hand, queue)
+        assert await one.deleted(hand.connection) == [queue]
+        await one.set_up(hand.connection)
+        assert await one.deleted(hand.connection) == []
+        assert await other.deleted(hand.connection) == [queue]
+
+
+async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -> None:
+    """Neither to a look that is under way meanwhile, nor to a later one."""
+    queues = [queue, f"{queue}.second", f"{queue}.third"]  # a look asks for one after the other: it comes too late
+    for name in queues[1:]:
+        await (await hand.channel()).queue_declare(name, exclusive=True)
+    witnesses = Witnesses(queues, owner=lambda: "one")
+    await witnesses.set_up(hand.connection)
+    found, _ = await asyncio.gather(witnesses.deleted(hand.connection), witnesses.remove(hand.connection))
+    assert found == []
+    assert await witnesses.deleted(hand.connection) == []
