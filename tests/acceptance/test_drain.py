@@ -49,10 +49,11 @@ async def test_rolling_restarts_waste_nothing(system: System) -> None:
 
     loading = asyncio.create_task(load())
     for turn in range(6):
-        enough = sent + 40
+        name, enough = f"consume-{turn % 2}", sent + 40
         await eventually(lambda: sent > enough or loading.done(), within=30)  # noqa: B023  # awaited at once
-        assert await system.terminate(f"consume-{turn % 2}") == 0
-        await system.spawn(f"consume-{turn % 2}", "consume")
+        await eventually(lambda: system.log(name).count('"admin_listening"') > turn // 2, within=30)  # noqa: B023
+        assert await system.terminate(name) == 0
+        await system.spawn(name, "consume")
     restarted.set()
     await loading
 
