@@ -92,7 +92,7 @@ class Intake(Section, frozen=True, kw_only=True):
         header_seconds: Zenoti itself gives up after 10 s
         body_seconds: a byte now and then puts it off for nobody: the deadline is total
         keepalive_seconds: nginx keeps those to its backends for 60 s; whoever waits longer never ends one in use
-        max_connections: made for a machine with 512 MB: 5,000 of them hold some 45 MB
+        max_connections: made for a machine with 512 MB: 5,000 of them hold some 75 MB
         max_in_flight: made for a machine with 512 MB
         max_buffered_bytes: made for a machine with 512 MB
         reuse_port: off, since a second intake started by mistake should fail

@@ -16,6 +16,7 @@ import aiohttp
 
 from tests.acceptance.conftest import ROOT, System, ZenotiApi
 from tests.acceptance.signing import signed
+from tests.bench.speed.processes import resident_mib
 
 BROKER_VARIABLE = "ZENOTI_INGEST_BROKER__URL"
 GOOD_CONNECTIONS = 16
@@ -69,12 +70,6 @@ async def turn(system: System, *, rate: float, seconds: float) -> Turn:
     found = sorted(waits)
     p50, p99 = (found[int(len(found) * share)] for share in (0.5, 0.99))
     return Turn(p50, p99, failed, resident_mib(system.processes["intake"].pid))
-
-
-def resident_mib(pid: int) -> float:
-    """The memory that a process holds."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 async def crowded(system: System, *, crowd: int, rate: float, seconds: float) -> Turn:
