@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
-import aiormq.abc
-import aiormq.exceptions
-
 from worker.adapters.broker import Delivery, Link
 from worker.core.errors import PublishUnconfirmed, Unroutable
 from worker.core.invoice_request import Request, Response
@@ -97,12 +94,11 @@ class FakeChannel:
         self.acked: list[int] = []
         self.lost = False
 
-    async def basic_ack(self, tag: int, *, wait: bool) -> None:
-        """Ack, or raise as a closed channel does."""
-        del wait
-        if self.lost:
-            raise aiormq.exceptions.ChannelInvalidStateError("closed")
-        self.acked.append(tag)
+    def settle(self, tag: int) -> bool:
+        """Ack, or tell that the channel is closed."""
+        if not self.lost:
+            self.acked.append(tag)
+        return not self.lost
 
 
 class FakeSubscription:
@@ -200,5 +196,5 @@ def delivery(message: Outgoing, channel: FakeChannel, *, tag: int) -> Delivery:
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         tag=tag,
-        channel=cast("aiormq.abc.AbstractChannel", channel),
+        settle=channel.settle,
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from worker import __version__, telemetry
+from worker.adapters.event_loop import loop_factory
 from worker.app import run_consume, run_intake
 from worker.core.archived import Wanted
 from worker.core.errors import WorkerError, WrongSettings
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.watch:  # it shows itself what is wrong; a line of log would break the page
             level = "error"
         telemetry.configure(level=level, fmt=fmt)
-        return asyncio.run(_run(command, settings, arguments))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_run(command, settings, arguments))
     except WrongSettings as error:
         return _complain(error, WRONG_USAGE)
     except WorkerError as error:

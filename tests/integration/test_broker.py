@@ -13,8 +13,8 @@ from aiohttp.test_utils import unused_port
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.proxy import Proxy
-from worker.adapters import broker
 from worker.adapters.broker import Delivery, Link, Subscription
+from worker.adapters.broker import link as link_module
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
 from worker.core.messages import Outgoing
 
@@ -251,7 +251,7 @@ async def test_publishes_that_nobody_waits_for_any_more(
     open_link: OpenLink, proxy: Proxy, own_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many without a confirm the channel is changed, so the library's book of them does not grow."""
-    monkeypatch.setattr(broker, "MAX_UNCONFIRMED", 20)
+    monkeypatch.setattr(link_module, "MAX_UNCONFIRMED", 20)
     link = await open_link(proxy.url)
     await link.publish(message(own_queue), within=WITHIN)
     transport = link.connection().transport

@@ -1,6 +1,9 @@
-"""How late the event loop is: a timer that looks at the clock. What blocks it delays every request and confirm."""
+"""The event loop: which one, and how late it is. What blocks it delays every request and confirm."""
 
 import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 from worker.telemetry.metrics import loop_lag
@@ -8,6 +11,14 @@ from worker.telemetry.metrics import loop_lag
 TICK_SECONDS: Final = 0.25
 PERIOD_SECONDS: Final = 15.0
 HUNG_SECONDS: Final = 10.0  # within so many Zenoti wants an answer
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where it is installed (the extra `uvloop`); None: Python's own."""
+    if find_spec("uvloop") is None:
+        return None
+    found: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return found
 
 
 class LoopWatch:

@@ -30,12 +30,14 @@ class Detour:
         self.is_on = False
         self.is_paced = False
 
-    def confirmed(self, *, seconds: float) -> None:
-        """The broker has taken one, within so many seconds."""
+    def confirmed(self, *, seconds: float) -> bool:
+        """The broker has taken one, within so many seconds; whether that ends the detour."""
+        was_on = self.is_on
         self.is_paced = False
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._next_try = 0.0
-        self.is_on = self.is_on and seconds > self._quick_seconds
+        self.is_on = was_on and seconds > self._quick_seconds
+        return was_on and not self.is_on
 
     def unconfirmed(self) -> None:
         """The broker has not taken one."""

@@ -117,18 +117,16 @@ class Intake:
             publishes_failed.labels(outgoing.exchange).inc()
             if not detour.is_on:
                 log.warning("detour_begun", source=event.source, detail=str(error))
+                detour_on.labels(event.source).set(1)
             detour.unconfirmed()
-        else:
-            was_on = detour.is_on
-            detour.confirmed(seconds=time.monotonic() - began)
-            if was_on and not detour.is_on:
-                log.info("detour_ended", source=event.source)
-            if losses == self._losses:
-                self.recent.add(event)
-                return True
-        finally:
-            detour_on.labels(event.source).set(detour.is_on)
-        return False
+            return False
+        if detour.confirmed(seconds=time.monotonic() - began):
+            log.info("detour_ended", source=event.source)
+            detour_on.labels(event.source).set(0)
+        if losses != self._losses:
+            return False
+        self.recent.add(event)
+        return True
 
     def look_begins(self) -> None:
         """The topology is looked at (see TopologyWatch)."""

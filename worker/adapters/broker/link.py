@@ -1,0 +1,310 @@
+"""A connection that is kept up, and what goes out over it."""
+
+import asyncio
+import random
+from asyncio import FIRST_COMPLETED
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import aio_pika
+import msgspec
+from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
+from yarl import URL
+
+from worker.adapters.broker.delivery import Delivery
+from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, no_foreign_cancel, what
+from worker.adapters.broker.sender import Sender
+from worker.adapters.broker.subscription import Subscription
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
+from worker.core.messages import Outgoing
+from worker.telemetry import log
+from worker.telemetry.metrics import connection_ready, connections_lost
+
+CONNECT_SECONDS = 5.0
+PREPARE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10
+MAX_BACKOFF_SECONDS = 5.0
+BLOCKED_LOOK_SECONDS = 1.0
+MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
+BLOCKED = "the broker has blocked the connection: it is short of memory or disk"
+
+Prepare = Callable[[AbstractConnection], Awaitable[None]]
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """What a connection says of itself: whether it is usable, what stands against it."""
+
+    ready: bool
+    detail: str
+
+
+class Link:
+    """One connection, kept up for ever: backs off with jitter, tries each node in turn.
+
+    Args:
+        urls: the nodes, asked for anew at each attempt, since a file may change.
+        name: how the broker's operator sees it.
+        role: what metrics call it; `name` where not given.
+        prepare: run on each new connection before it counts as ready.
+        refuse_mismatch: a TopologyMismatch before the first success ends `run`.
+    """
+
+    def __init__(
+        self,
+        urls: Callable[[], Sequence[str]],
+        *,
+        name: str,
+        role: str = "",
+        prepare: Prepare | None = None,
+        refuse_mismatch: bool = False,
+    ) -> None:
+        self._urls = urls
+        self._name = name
+        self._role = role or name
+        self._prepare = prepare
+        self._refuse_mismatch = refuse_mismatch
+        self._connection: AbstractConnection | None = None
+        self._ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._senders: dict[str, Sender] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queueing: defaultdict[str, int] = defaultdict(int)  # who waits for a channel, by exchange
+        self._abandoned: set[asyncio.Task[None]] = set()
+        self._was_ready = False
+        self.state = LinkState(ready=False, detail="not connected yet")
+        connection_ready.labels(self._role).set(0)
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled.
+
+        Raises:
+            TopologyMismatch: with `refuse_mismatch`, when the first preparation finds one.
+        """
+        failures = 0
+        while True:
+            lost = asyncio.Event()
+            try:
+                with no_foreign_cancel():
+                    await self._connect(self._node(failures), lost)
+                failures = 0
+                self._was_ready = True
+                self._become(ready=True, detail="")
+                log.info("broker_connected", connection=self._name)
+                await self._until_lost(lost)
+                self._become(ready=False, detail="the connection was lost")
+            except TopologyMismatch as error:
+                if self._refuse_mismatch and not self._was_ready:
+                    raise
+                self._become(ready=False, detail=str(error))
+            except (*LOST, BrokerUnavailable) as error:
+                self._become(ready=False, detail=what(error))
+            finally:
+                await self._drop()
+            failures += 1
+            connections_lost.labels(self._role).inc()
+            delay = min(MAX_BACKOFF_SECONDS, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+            log.warning("broker_away", connection=self._name, detail=self.state.detail, retry_seconds=round(delay, 1))
+            await asyncio.sleep(delay)
+
+    async def _until_lost(self, lost: asyncio.Event) -> None:
+        """Return once the connection is lost; while the broker blocks it, it is not ready.
+
+        The library tells of a block only in its log, and where one asks whether it may write; so somebody has to ask.
+        """
+        transport = self.connection().transport
+        assert transport is not None  # noqa: S101  # it has just connected
+        ended = asyncio.create_task(lost.wait())
+        try:
+            while not ended.done():
+                unblocked = asyncio.create_task(transport.connection.ready())
+                await asyncio.wait((ended, unblocked), timeout=BLOCKED_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                if unblocked.done() and not self.state.ready:
+                    log.info("broker_unblocked", connection=self._name)
+                    self._become(ready=True, detail="")
+                elif not unblocked.done() and not ended.done() and self.state.ready:
+                    log.error("broker_blocked", connection=self._name)
+                    self._become(ready=False, detail=BLOCKED)
+                unblocked.cancel()
+                await asyncio.wait((ended,), timeout=BLOCKED_LOOK_SECONDS)
+        finally:
+            ended.cancel()
+
+    async def wait_ready(self) -> None:
+        """Return once the connection can be used; callers set the deadline."""
+        await self._ready.wait()
+
+    async def use(self, action: Prepare, *, within: float) -> None:
+        """Run something on the connection.
+
+        Raises:
+            BrokerUnavailable: there is none, or it did not answer within so many seconds.
+        """
+        try:
+            with no_foreign_cancel():
+                async with asyncio.timeout(within):
+                    await action(self.connection())
+        except LOST as error:
+            raise BrokerUnavailable(what(error)) from error
+
+    async def ready(self, queue: str) -> int:
+        """Messages of a queue that nobody holds.
+
+        Raises:
+            BrokerUnavailable: the broker does not tell.
+        """
+        channel = await self._open_channel(confirms=False)
+        try:
+            with no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    return (await channel.queue_declare(queue, passive=True)).message_count or 0
+        except LOST as error:
+            raise BrokerUnavailable(what(error)) from error
+        finally:
+            await close(channel, name=queue)
+
+    def connection(self) -> AbstractConnection:
+        """The connection as it stands.
+
+        Raises:
+            BrokerUnavailable: there is none.
+        """
+        if self._connection is None or not self._ready.is_set():
+            raise BrokerUnavailable(self.state.detail or "not connected")
+        return self._connection
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """Publish, and return once the broker has confirmed.
+
+        Args:
+            message: what and where to.
+            within: seconds for all of it, the wait for a connection included.
+
+        Raises:
+            PublishUnconfirmed: no confirm in time, a refusal, or a lost connection; the message may still arrive.
+            Unroutable: no queue is bound for it.
+            Unencodable: AMQP cannot carry it as it is.
+        """
+        sender = self._senders.get(message.exchange)
+        if sender is None or self._queueing[message.exchange] or not self._ready.is_set():
+            began = self._loop.time()
+            self._queueing[message.exchange] += 1  # whoever comes later gets in line behind us
+            try:
+                sender = await self._sender_within(message.exchange, within)
+                within -= self._loop.time() - began
+            finally:
+                self._queueing[message.exchange] -= 1
+        try:
+            await sender.publish(message, within=within)
+        except PublishUnconfirmed:
+            if sender.unconfirmed >= MAX_UNCONFIRMED:
+                self._retire(message.exchange, sender)
+            raise
+
+    def subscribe(
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        arguments: Mapping[str, Any] | None = None,
+        publishes: bool = False,
+    ) -> "Subscription":
+        """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered."""
+        return Subscription(
+            self, queue, prefetch=prefetch, on_delivery=on_delivery, arguments=arguments, publishes=publishes
+        )
+
+    async def open_sender(self, *, confirms: bool = True) -> Sender:
+        """A channel of the caller's own and the way out over it, within OPEN_CHANNEL_SECONDS.
+
+        Raises:
+            BrokerUnavailable: it could not be opened.
+        """
+        return Sender(await self._open_channel(confirms=confirms), why=lambda: self.state.detail)
+
+    def _node(self, failures: int) -> str:
+        urls = self._urls()
+        return urls[failures % len(urls)]
+
+    async def _connect(self, url: str, lost: asyncio.Event) -> None:
+        target = URL(url)
+        if "heartbeat" not in target.query:
+            target = target.update_query(heartbeat=HEARTBEAT_SECONDS)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS + 1):
+                self._connection = await aio_pika.connect(
+                    target, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
+                )
+            self._connection.close_callbacks.add(lambda *_: lost.set())
+            if self._prepare is not None:
+                async with asyncio.timeout(PREPARE_SECONDS):
+                    await self._prepare(self._connection)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"{target.host_port_subcomponent} does not answer") from error
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._ready.clear()
+        self._senders.clear()
+        if connection is not None:
+            await close(connection, name=self._name)
+
+    def _become(self, *, ready: bool, detail: str) -> None:
+        if ready:
+            self._ready.set()
+        else:
+            self._ready.clear()
+        if (ready, detail) != (self.state.ready, self.state.detail):
+            self.state = LinkState(ready=ready, detail=detail)
+            connection_ready.labels(self._role).set(ready)
+
+    async def _sender_within(self, exchange: str, seconds: float) -> Sender:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._sender(exchange)
+        except TimeoutError as error:
+            detail = self.state.detail or "the broker opens no channel"
+            raise PublishUnconfirmed(f"{detail} (within {seconds:g} s)") from error
+        except BrokerUnavailable as error:
+            raise PublishUnconfirmed(str(error)) from error
+
+    async def _sender(self, exchange: str) -> Sender:
+        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it.
+
+        Everybody who has to wait goes through the lock, which is fair: nobody overtakes those who waited before.
+        """
+        async with self._opening[exchange]:
+            await self.wait_ready()
+            sender = self._senders.get(exchange)
+            if sender is None:
+                sender = self._senders[exchange] = await self.open_sender()
+                sender.channel.closing.add_done_callback(lambda _: self._forget(exchange, sender))
+            return sender
+
+    async def _open_channel(self, *, confirms: bool) -> Channel:
+        transport = self.connection().transport
+        if transport is None:
+            raise BrokerUnavailable("not connected")
+        try:
+            with no_foreign_cancel():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        except LOST as error:
+            raise BrokerUnavailable(what(error)) from error
+        assert isinstance(channel, Channel)  # noqa: S101  # the only kind that aiormq makes
+        return channel
+
+    def _forget(self, exchange: str, sender: Sender | None) -> None:
+        if self._senders.get(exchange) is sender:
+            del self._senders[exchange]
+
+    def _retire(self, exchange: str, sender: Sender) -> None:
+        """After too many without a confirm take another channel; closing the old one clears the library's book."""
+        if self._senders.get(exchange) is not sender:
+            return
+        self._forget(exchange, sender)
+        closing = asyncio.create_task(close(sender.channel, name=self._name))
+        self._abandoned.add(closing)
+        closing.add_done_callback(self._abandoned.discard)

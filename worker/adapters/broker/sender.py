@@ -1,0 +1,118 @@
+"""What one channel sends: publishes and acks that come up in one turn of the event loop leave in one write.
+
+aiormq's own `basic_publish` takes a lock, three context managers, two time-outs, a turn of the event loop and a system
+call for each message. Here the same frames go the same way (`write_queue`); aiormq still reads what the
+broker answers, and finds the confirmation in the channel's book.
+"""
+
+import asyncio
+import struct
+import uuid
+from collections.abc import Callable
+
+import aiormq.exceptions
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from pamqp import commands as spec
+
+from worker.adapters.broker import frames
+from worker.adapters.broker.library import LOST, what
+from worker.core.errors import PublishUnconfirmed, Unencodable, Unroutable
+from worker.core.messages import Outgoing
+
+
+class Sender:
+    """The way out over a channel with confirms, until that closes.
+
+    Args:
+        channel: to send on; nobody else publishes on it.
+        why: what is known to stand against publishing.
+
+    Attributes:
+        unconfirmed: publishes that nobody waits for any more; the library keeps each in the channel's book.
+    """
+
+    def __init__(self, channel: Channel, *, why: Callable[[], str]) -> None:
+        self.channel = channel
+        self.unconfirmed = 0
+        self._why = why
+        self._parts: list[bytes] = []
+        self._writing = False
+        self._loop = asyncio.get_running_loop()
+        channel.closing.add_done_callback(self._closed)
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """Publish, and return once the broker has confirmed; its place among others is taken before the first wait.
+
+        Raises:
+            PublishUnconfirmed: no confirm within so many seconds, a refusal, or the channel is lost.
+            Unroutable: no queue is bound for it.
+            Unencodable: AMQP cannot carry it as it is.
+        """
+        message_id = message.message_id or uuid.uuid4().hex  # by which aiormq finds what is returned
+        confirmed, tag = self._begin(message, message_id)
+        given_up = self._loop.call_later(within, _give_up, confirmed)
+        try:
+            answer = await confirmed
+        except aiormq.exceptions.PublishError as error:
+            raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
+        except TimeoutError as error:
+            self.unconfirmed += 1
+            detail = self._why() or "the broker did not confirm"
+            raise PublishUnconfirmed(f"{detail} (within {within:g} s)") from error
+        except LOST as error:
+            raise PublishUnconfirmed(what(error)) from error
+        finally:
+            given_up.cancel()
+            if self.channel.message_id_delivery_tag.get(message_id) == tag:
+                del self.channel.message_id_delivery_tag[message_id]
+        if not isinstance(answer, spec.Basic.Ack):
+            raise PublishUnconfirmed(f"answered by {type(answer).__name__}")
+
+    def ack(self, tag: int, *, multiple: bool) -> None:
+        """Acknowledge a delivery; `multiple`: all up to it."""
+        self._send(frames.of_ack(tag, multiple=multiple, channel=self.channel.number))
+
+    def _begin(self, message: Outgoing, message_id: str) -> tuple["asyncio.Future[spec.Basic.Ack]", int]:
+        """Number a message, enter it in the channel's book, and send it."""
+        channel = self.channel
+        if channel.is_closed:
+            raise PublishUnconfirmed(self._why() or "the channel is closed")
+        try:
+            parts = frames.of_publish(message, message_id, channel=channel.number, most=channel.max_content_size)
+        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise Unencodable(f"AMQP cannot carry it: {type(error).__name__}") from error
+        channel.delivery_tag = tag = channel.delivery_tag + 1
+        channel.confirmations[tag] = confirmed = self._loop.create_future()
+        channel.message_id_delivery_tag[message_id] = tag
+        self._send(*parts)
+        return confirmed, tag
+
+    def _send(self, *parts: bytes) -> None:
+        self._parts.extend(parts)
+        if not self._writing:
+            self._writing = True
+            self.channel.create_task(self._write())
+
+    async def _write(self) -> None:
+        """One at a time: who waits for room in the library's queue can be overtaken, and tags count what is sent."""
+        try:
+            while self._parts:
+                payload = b"".join(self._parts)
+                self._parts.clear()
+                await self.channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
+        finally:
+            self._writing = False
+
+    def _closed(self, closing: "asyncio.Future[None]") -> None:
+        """Whatever waits for a confirm on a closed channel waits in vain."""
+        reason = None if closing.cancelled() else closing.exception()
+        lost = reason if isinstance(reason, LOST) else aiormq.exceptions.ChannelInvalidStateError("closed")
+        for confirmed in self.channel.confirmations.values():
+            if not confirmed.done():
+                confirmed.set_exception(lost)
+
+
+def _give_up(confirmed: "asyncio.Future[spec.Basic.Ack]") -> None:
+    if not confirmed.done():
+        confirmed.set_exception(TimeoutError())
