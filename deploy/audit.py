@@ -18,7 +18,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 HOME = PROJECT / "var" / "audit"
 SBOM = PROJECT / "var" / "sbom.cdx.json"
-LOCK = "requirements-otel.txt"  # all of requirements.txt, and the extra
+LOCK = "requirements-extras.txt"  # all of requirements.txt, and the extras
 GOOD, BAD, NOT_AUDITED = 0, 1, 3
 SECONDS = 300
 

@@ -18,7 +18,7 @@ from schemas.state import DaemonState, SourceState, SpoolState
 from worker import __version__
 from worker.adapters.admin_http import AdminHttp, Check
 from worker.adapters.clock import utc_now
-from worker.adapters.event_loop import LoopWatch
+from worker.adapters.event_loop import LoopWatch, loop_name
 from worker.adapters.systemd import Notify
 from worker.telemetry import log, tell_repeats
 
@@ -118,7 +118,8 @@ class Daemon:
         http = AdminHttp(self._ready, loop=self._loop, registry=self._metrics)
         try:
             self.port = await http.listen(host=self._host, port=self.port)
-            log.info("admin_listening", daemon=self._name, host=self._host, port=self.port)
+            at = {"host": self._host, "port": self.port}
+            log.info("admin_listening", daemon=self._name, **at, version=__version__, event_loop=loop_name())
             telling = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one) for one in (*endless, self._loop.run(), telling, self._look())]

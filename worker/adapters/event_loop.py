@@ -21,6 +21,11 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return found
 
 
+def loop_name() -> str:
+    """`asyncio` or `uvloop`: what runs."""
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+
 class LoopWatch:
     """The lateness of this process's event loop; `run` looks for ever."""
 
