@@ -67,7 +67,7 @@ def context(trace_id: str, span_id: str, *, flags: int = 0, state: str = "") -> 
 def begun(random: bytes) -> TraceContext:
     """A new one, from 24 random bytes; it is not sampled, since nobody records it."""
     digits = random.hex()
-    return context(digits[:32], digits[32:48])
+    return TraceContext(f"00-{digits[:32]}-{digits[32:48]}-00")
 
 
 def of_request(parents: Sequence[str], states: Sequence[str]) -> TraceContext | None:

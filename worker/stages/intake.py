@@ -84,8 +84,9 @@ class Intake:
         """Decide on one request and, if it may in, see it safe."""
         source = self._sources[arrival.source]
         signatures = arrival.headers.getall(source.signature_header, [])
-        tokens = (*arrival.tokens, *_bearer(arrival.headers))
-        verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=source.rule())
+        rule = source.rule()
+        tokens = (*arrival.tokens, *_bearer(arrival.headers)) if rule.tokens else ()
+        verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=rule)
         parent = _caller(arrival.headers) if isinstance(verdict, Accept) else None  # strangers sample nothing
         with self._traces.request(source=arrival.source, method=arrival.method, parent=parent) as span:
             answer = await self._answered(arrival, verdict, span.context)
@@ -178,7 +179,7 @@ class Intake:
 
 def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:
     """The trace that a request says to belong to."""
-    return of_request(headers.getall(PARENT, []), headers.getall(STATE, []))
+    return of_request(headers.getall(PARENT), headers.getall(STATE, [])) if PARENT in headers else None
 
 
 def _event(arrival: Arrival, trace: TraceContext | None) -> Received:
