@@ -4,6 +4,7 @@ Source: https://docs.zenoti.com/reference/webhook-events
 """
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -81,9 +82,7 @@ EVENTS: Final[Mapping[str, type[Reading]]] = MappingProxyType(
     | _every(ClassBooking, "class.booking.created|cancelled|canceled|deleted|noshow|no-show|approved|rejected")
 )
 
-_DECODERS: Final[Mapping[str, msgspec.json.Decoder[Reading]]] = {
-    kind: msgspec.json.Decoder(shape) for kind, shape in EVENTS.items()
-}
+_decoder: Final = cache(msgspec.json.Decoder[Reading])  # made once it is needed: whoever only routes reads none
 _anything: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -93,5 +92,5 @@ def read(event_type: str, data: bytes) -> Reading | UnknownEvent:
     Raises:
         Unreadable: it is no JSON object, or a known field holds what it cannot.
     """
-    decoder = _DECODERS.get(event_type.strip().lower())
-    return UnknownEvent(decode(_anything, data)) if decoder is None else decode(decoder, data)
+    shape = EVENTS.get(event_type.strip().lower())
+    return UnknownEvent(decode(_anything, data)) if shape is None else decode(_decoder(shape), data)

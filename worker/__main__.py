@@ -2,11 +2,14 @@
 
 import sys
 
-from worker import cli
+from worker.libraries import import_them
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    import_them()
+    from worker import cli  # noqa: PLC0415  # only now: it imports the same libraries
+
     sys.exit(cli.main())
 
 

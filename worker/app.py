@@ -319,7 +319,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     names, topology = names_of(settings), full_topology(settings)
     publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True)
     consumer = broker_link(settings, name="consume")
-    async with new_session() as session:
+    async with new_session(*(source.base_url for source in settings.sources.values())) as session:
         to, turn = traced(publisher, traces), _rotated(settings)
         lanes = {n: _lane(settings, n, s, to, session, traces=traces) for n, s in turn if "enrich" in stages}
         translates = {n: _translate(settings, n, s, to, traces) for n, s in turn if "translate" in stages}

@@ -1,4 +1,4 @@
-"""Words of the command line -> calls. No work of its own."""
+"""Words of the command line -> calls. No work of its own. A command is imported once it is the one that is wanted."""
 
 import argparse
 import asyncio
@@ -10,22 +10,7 @@ from typing import Any
 
 from worker import __version__, telemetry
 from worker.adapters.event_loop import loop_factory
-from worker.app import run_consume, run_intake
-from worker.core.archived import Wanted
 from worker.core.errors import WorkerError, WrongSettings
-from worker.operations import (
-    archive,
-    check,
-    dead,
-    redrive,
-    replay,
-    simulate,
-    simulate_words,
-    status,
-    status_watch,
-    topology,
-    trace,
-)
 from worker.settings import CONFIG_ENV, Settings, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
@@ -42,7 +27,8 @@ Command = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser(words).parse_args(words)
     command: Command = arguments.command
     try:
         settings = load(path=arguments.config or os.environ.get(CONFIG_ENV), environ=os.environ)
@@ -106,26 +92,36 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def _intake(settings: Settings, _: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.app import run_intake
+
     await run_intake(settings, stop)
     return DONE
 
 
 async def _consume(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.app import run_consume
+
     await run_consume(settings, stop, stages=_STAGES[arguments.stage])
     return DONE
 
 
 async def _check(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    from worker.operations import check
+
     return await check.check(settings, as_json=arguments.json)
 
 
 async def _status(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.operations import status, status_watch
+
     if arguments.watch:
         return await status_watch.watch(settings, stop)
     return await status.status(settings, as_json=arguments.json)
 
 
 async def _topology(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    from worker.operations import topology
+
     match arguments.action:
         case "plan":
             return await topology.plan(settings, as_json=arguments.json)
@@ -136,6 +132,8 @@ async def _topology(settings: Settings, arguments: argparse.Namespace, _: asynci
 
 
 async def _dead(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.operations import dead, redrive
+
     if arguments.action == "show":
         return await dead.show_(settings, arguments.letter_id, as_json=arguments.json)
     chosen = dead.Filter(**{option: getattr(arguments, option) for option in _LETTERS})
@@ -149,6 +147,9 @@ async def _dead(settings: Settings, arguments: argparse.Namespace, stop: asyncio
 
 
 async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.core.archived import Wanted
+    from worker.operations import archive, replay
+
     wanted = Wanted(
         since=archive.time_of(arguments.since),
         until=archive.time_of(arguments.until) if arguments.until else None,
@@ -163,14 +164,18 @@ async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyn
 
 
 async def _trace(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    from worker.operations import archive, trace
+
     return await trace.trace(settings, arguments.id, archive.time_of(arguments.since), as_json=arguments.json)
 
 
 async def _simulate(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    from worker.operations import simulate, simulate_words
+
     return await simulate.simulate(settings, stop, simulate_words.wish(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="zenoti-ingest", description="Zenoti's webhooks, enriched and fanned out, none lost."
     )
@@ -186,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_dead(commands)
     _add_archive(commands)
     _add_trace(commands)
-    _add_simulate(commands)
+    _add_simulate(commands, words)
     return parser
 
 
@@ -271,6 +276,10 @@ def _positive(text: str) -> float:
     return number
 
 
-def _add_simulate(commands: Any) -> None:
+def _add_simulate(commands: Any, words: Sequence[str]) -> None:
     text = "a Zenoti of our own: the invoice API, and salon visits sent to the door"
-    simulate_words.add(_add(commands, "simulate", _simulate, text, daemon=True))
+    made = _add(commands, "simulate", _simulate, text, daemon=True)
+    if "simulate" in words:  # its flags want the whole simulator
+        from worker.operations import simulate_words
+
+        simulate_words.add(made)

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -34,14 +35,14 @@ class ZenotiApi:
         self._runner: web.AppRunner | None = None
         self.url = ""
 
-    async def start(self) -> None:
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen on any port."""
         app = web.Application()
         app.router.add_get("/v1/invoices/{id}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -103,6 +104,7 @@ class System:
     def environ(self) -> dict[str, str]:
         """The environment of a process of the system."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZENOTI_INGEST_")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is installed: compiled, which is a quarter of a start
         return inherited | {f"ZENOTI_INGEST_{key}": value for key, value in self.settings.items()}
 
     async def spawn(self, name: str, *arguments: str) -> asyncio.subprocess.Process:

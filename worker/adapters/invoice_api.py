@@ -1,6 +1,7 @@
 """The invoice API over HTTP: one GET, whole within its deadline, bounded in size, redirects never followed."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 import aiohttp
@@ -74,12 +75,17 @@ class InvoiceApi:
             raise ApiUnavailable(f"the API's answer did not come whole: {type(error).__name__}") from error
 
 
-def new_session() -> aiohttp.ClientSession:
-    """A session that reads no environment, keeps no cookies, sets no deadline of its own, and calls once."""
+def new_session(*base_urls: str) -> aiohttp.ClientSession:
+    """A session that reads no environment, keeps no cookies, sets no deadline of its own, and calls once.
+
+    Args:
+        base_urls: that it is for: with TLS among them it reads the system's certificates (`SSL_CERT_FILE` is theirs).
+    """
+    secure = any(url.lower().startswith("https:") for url in base_urls)
     session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context() if secure else True),
         trust_env=False,
     )
     # By itself it asks anew where a kept connection is cut: a second call of the vendor's quota that nobody counts.

@@ -99,7 +99,7 @@ async def _key(name: str, source: Source) -> Finding:
     """Ask for an invoice that does not exist: any answer but 401 says that the key is taken."""
     what = f"API key of {name}"
     try:
-        async with new_session() as session:
+        async with new_session(source.base_url) as session:
             response = await invoice_api(session, name, source).fetch(request(_NO_SUCH_INVOICE, expand=()))
         decipher(response, invoice_id=_NO_SUCH_INVOICE, expand=())
     except InvoiceNotFound:

@@ -118,7 +118,7 @@ async def _sender(name: str, source: Source, *, door: str, speed: float) -> Asyn
     """Who posts to the door of this source, with its first secret and token."""
     secret = _first(f"sources.{name}.webhook_secret", source.webhook_secret)
     token = _first(f"sources.{name}.webhook_token", source.webhook_token)
-    async with new_session() as session:
+    async with new_session(door) as session:
         yield WebhookSender(
             door,
             secret=secret.encode() if secret else None,

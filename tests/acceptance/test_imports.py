@@ -1,0 +1,23 @@
+import pytest
+
+from tests.acceptance.conftest import System
+
+# What is here costs a start time and a process memory, and is for somebody else. A name stands for all beneath it.
+OPERATORS = ("rich.", "pygments", "worker.operations", "worker.simulator")
+NOT_NEEDED = {
+    "intake": OPERATORS,
+    "consume": OPERATORS,
+}
+
+
+@pytest.mark.parametrize("daemon", NOT_NEEDED)
+async def test_what_a_daemon_does_not_need(system: System, monkeypatch: pytest.MonkeyPatch, daemon: str) -> None:
+    """Until it is ready, and as it stops, a daemon imports nothing that only others need."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    await system.spawn(daemon, daemon)
+    await system.ready(system.intake_admin if daemon == "intake" else system.consume_admin)
+    assert await system.terminate(daemon) == 0
+    lines = [line for line in system.log(daemon).splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "worker.cli" in imported
+    assert {one for one in imported if one.startswith(NOT_NEEDED[daemon])} == set()
