@@ -6,16 +6,23 @@ come while the call is in flight wait for a round of their own: the answer may b
 A *suspect* has come back so often that it may be what ends the process. Invoices with a suspect among their events
 are served when no other is ready, in an order that differs from process to process, and once they are few one at a
 time with nothing beside: so the one that kills takes none along, and is found among many that were merely handed back.
+
+While events come *densely*, as out of a backlog, an invoice lingers: the others of its events are still on their way,
+and a call costs more than the wait. Where they come one by one no invoice waits, and under a small quota none longer.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 from zlib import crc32
 
 import msgspec
 
 FEW_SUSPECTS = 10
+DENSE_EVENTS, DENSE_SECONDS = 25, 0.1  # so many within so long: more than any day's pace
+LINGER_SECONDS = 0.4
 T = TypeVar("T")
 
 
@@ -40,6 +47,7 @@ class _Group(msgspec.Struct, Generic[T]):
 
     earliest: tuple[bool, str, str]
     waiting: list[Waiting[T]]
+    since: float
     suspect: bool = False
 
 
@@ -62,6 +70,7 @@ class Window(Generic[T]):
         self._in_flight: dict[str, Round[T]] = {}
         self._alone = False
         self._held_until: dict[str, float] = {}
+        self._came: deque[float] = deque(maxlen=DENSE_EVENTS)
 
     def __len__(self) -> int:
         return self._size
@@ -76,10 +85,13 @@ class Window(Generic[T]):
         """Calls under way."""
         return len(self._in_flight)
 
-    def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, suspect: bool = False) -> None:
+    def add(
+        self, invoice_id: str, *, order: tuple[bool, str, str], item: T, now: float, suspect: bool = False
+    ) -> None:
         """An event has come."""
         self._size += 1
-        self._wait(invoice_id, [Waiting(order, item, suspect)])
+        self._came.append(now)
+        self._wait(invoice_id, [Waiting(order, item, suspect)], since=now)
 
     def next_round(self, now: float) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
@@ -88,6 +100,8 @@ class Window(Generic[T]):
         for due in [one for one, until in self._held_until.items() if until <= now]:
             del self._held_until[due]
             self._offer(due)
+        if self._lingers_for(now):
+            return None
         invoice_id = self._oldest()
         alone = invoice_id is None and len(self._suspects) <= FEW_SUSPECTS
         if invoice_id is None and self._suspects and not (alone and self._in_flight):
@@ -112,18 +126,28 @@ class Window(Generic[T]):
         """The round came to nothing: its events wait again, for the invoice's next round at the given time."""
         self._end(begun)
         self._held_until[begun.invoice_id] = until
-        self._wait(begun.invoice_id, begun.waiting)
+        self._wait(begun.invoice_id, begun.waiting, since=-inf)
 
     def next_change(self, now: float) -> float | None:
-        """Seconds until the first held invoice may be fetched again; None where none is held."""
-        held = [until for until in self._held_until.values() if until > now]
-        return min(held) - now if held else None
+        """Seconds until the first held or lingering invoice may be fetched; None where there is none."""
+        changes = [until - now for until in self._held_until.values() if until > now]
+        if lingers := self._lingers_for(now):
+            changes.append(lingers)
+        return min(changes, default=None)
 
-    def _wait(self, invoice_id: str, waiting: Sequence[Waiting[T]]) -> None:
+    def _lingers_for(self, now: float) -> float:
+        """Seconds that the ready invoice which has waited longest is to be left alone, if no event comes meanwhile."""
+        oldest = self._oldest()
+        if oldest is None or len(self._came) < DENSE_EVENTS:
+            return 0.0
+        dense_until, until = self._came[0] + DENSE_SECONDS, self._groups[oldest].since + LINGER_SECONDS
+        return max(0.0, min(dense_until, until) - now)
+
+    def _wait(self, invoice_id: str, waiting: Sequence[Waiting[T]], *, since: float) -> None:
         earliest, suspect = min(w.order for w in waiting), any(w.suspect for w in waiting)
         group = self._groups.get(invoice_id)
         if group is None:
-            self._groups[invoice_id] = _Group(earliest, list(waiting), suspect)
+            self._groups[invoice_id] = _Group(earliest, list(waiting), since, suspect)
         else:
             group.waiting.extend(waiting)
             if group.earliest <= earliest and group.suspect >= suspect:
@@ -144,11 +168,12 @@ class Window(Generic[T]):
     def _oldest(self) -> str | None:
         """The ready invoice without a suspect whose event has waited longest."""
         while self._ready:
-            earliest, invoice_id = heappop(self._ready)
+            earliest, invoice_id = self._ready[0]
             group = self._groups.get(invoice_id)
             is_current = group is not None and group.earliest == earliest and not group.suspect
             if is_current and not self._is_away(invoice_id):
                 return invoice_id
+            heappop(self._ready)
         return None
 
     def _is_away(self, invoice_id: str) -> bool:

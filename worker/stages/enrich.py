@@ -170,11 +170,12 @@ class Lane:
             verdict = DeadLetter(error.reason, str(error))
             await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
             return
-        self._note_delivery(time.monotonic())
+        now = time.monotonic()
+        self._note_delivery(now)
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
         held = _Held(event, delivery, subscription, time.time_ns())
-        self._window.add(event.invoice_id or "", order=order, item=held, suspect=suspect)
+        self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
         lane_events.labels(self._source).set(len(self._window))
         self._changed.set()
 

@@ -79,11 +79,11 @@ def _window() -> Callable[[], object]:
 
     def add() -> None:
         number = next(numbers)
-        window.add(f"invoice-{number}", order=(False, f"{number:012}", ""), item=number)
+        window.add(f"invoice-{number}", order=(False, f"{number:012}", ""), item=number, now=0.0)
 
     def step() -> None:
         add()
-        begun = window.next_round(0.0)
+        begun = window.next_round(1.0)
         assert begun is not None
         window.finish(begun)
 

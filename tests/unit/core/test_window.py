@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.window import FEW_SUSPECTS, Round, Window
+from worker.core.window import DENSE_EVENTS, DENSE_SECONDS, FEW_SUSPECTS, LINGER_SECONDS, Round, Window
 
 NOW = 1000.0
 
@@ -17,7 +17,7 @@ def window(**invoices: list[int]) -> Window[int]:
     made: Window[int] = Window()
     for invoice_id, seconds in invoices.items():
         for second in seconds:
-            made.add(invoice_id, order=at(second), item=second)
+            made.add(invoice_id, order=at(second), item=second, now=0.0)
     return made
 
 
@@ -51,9 +51,9 @@ def test_oldest_first() -> None:
 def test_live_before_replayed() -> None:
     """A replayed event waits until no live one does, however old it is; within a round too."""
     some: Window[int] = Window()
-    some.add("old", order=at(1, replayed=True), item=1)
-    some.add("new", order=at(50), item=50)
-    some.add("new", order=at(2, replayed=True), item=2)
+    some.add("old", order=at(1, replayed=True), item=1, now=0.0)
+    some.add("new", order=at(50), item=50, now=0.0)
+    some.add("new", order=at(2, replayed=True), item=2, now=0.0)
     first, second = begin(some), begin(some)
     assert (first.invoice_id, items(first)) == ("new", [50, 2])
     assert (second.invoice_id, items(second)) == ("old", [1])
@@ -63,7 +63,7 @@ def test_an_invoice_in_flight_begins_no_second_round() -> None:
     """What comes while the call is under way waits for a round of its own: the answer may be older."""
     some = window(a=[1])
     begun = begin(some)
-    some.add("a", order=at(2), item=2)
+    some.add("a", order=at(2), item=2, now=0.0)
     assert some.next_round(NOW) is None
     some.finish(begun)
     assert items(begin(some)) == [2]
@@ -73,7 +73,7 @@ def test_a_copy_begins_no_second_round() -> None:
     """An event that comes a second time, the same in all, while its invoice is in flight waits like any other."""
     some = window(a=[5, 1])
     begun = begin(some)
-    some.add("a", order=at(5), item=5)
+    some.add("a", order=at(5), item=5, now=0.0)
     assert some.next_round(NOW) is None
     some.hold(begun, until=NOW + 3)
     assert some.next_round(NOW) is None
@@ -91,7 +91,7 @@ def test_held_waits_again() -> None:
     """A round that came to nothing waits with what came meanwhile, until its time, and holds up nobody else."""
     some = window(a=[1], b=[2])
     begun = begin(some)
-    some.add("a", order=at(3), item=3)
+    some.add("a", order=at(3), item=3, now=0.0)
     some.hold(begun, until=NOW + 5)
     assert some.next_change(NOW) == 5.0
     assert begin(some).invoice_id == "b"
@@ -131,7 +131,7 @@ def test_nothing_is_lost_or_served_twice(steps: list[tuple[str, str, bool, int]]
     for what, invoice_id, flag, number in steps:
         now += 1
         if what == "add":
-            some.add(invoice_id, order=at(number, replayed=flag), item=added)
+            some.add(invoice_id, order=at(number, replayed=flag), item=added, now=0.0)
             added += 1
         elif what == "begin" and (begun := some.next_round(now)):
             assert begun.invoice_id not in {other.invoice_id for other in open_rounds}
@@ -172,7 +172,7 @@ def suspects(*invoices: str, shuffle: int = 0) -> Window[int]:
     """A window with one suspect of each invoice, the oldest first."""
     some: Window[int] = Window(shuffle=shuffle)
     for second, invoice_id in enumerate(invoices):
-        some.add(invoice_id, order=at(second), item=second, suspect=True)
+        some.add(invoice_id, order=at(second), item=second, now=0.0, suspect=True)
     return some
 
 
@@ -187,20 +187,20 @@ def test_a_held_suspect_comes_again() -> None:
 def test_becoming_a_suspect() -> None:
     """An invoice that was ready is taken last once a suspect has come for it."""
     some = window(a=[1], b=[2])
-    some.add("a", order=at(3), item=3, suspect=True)
+    some.add("a", order=at(3), item=3, now=0.0, suspect=True)
     assert begin(some).invoice_id == "b"
 
 
 def test_suspects_come_last_and_alone() -> None:
     """While another invoice is ready or in flight no suspect begins; while a suspect is in flight nothing does."""
     some = suspects("s", "t")
-    some.add("g", order=at(50), item=50)
+    some.add("g", order=at(50), item=50, now=0.0)
     good = begin(some)
     assert good.invoice_id == "g"
     assert some.next_round(NOW) is None
     some.finish(good)
     suspect = begin(some)
-    some.add("h", order=at(51), item=51)
+    some.add("h", order=at(51), item=51, now=0.0)
     assert some.next_round(NOW) is None
     some.finish(suspect)
     assert begin(some).invoice_id == "h"
@@ -209,8 +209,8 @@ def test_suspects_come_last_and_alone() -> None:
 def test_one_suspect_makes_its_invoice_suspect() -> None:
     """Events of one invoice stay in order: they wait with the suspect among them, and share its call."""
     some = suspects("s")
-    some.add("s", order=at(10), item=10)
-    some.add("g", order=at(20), item=20)
+    some.add("s", order=at(10), item=10, now=0.0)
+    some.add("g", order=at(20), item=20, now=0.0)
     good = begin(some)
     assert good.invoice_id == "g"
     some.finish(good)
@@ -232,3 +232,50 @@ def test_many_suspects_were_merely_handed_back() -> None:
         some.finish(begun)
     assert begin(some).alone
     assert some.next_round(NOW) is None
+
+
+def backlog(*, every: float) -> Window[int]:
+    """A window that events have just come into at this pace, the last at NOW, each of the next of five invoices."""
+    some: Window[int] = Window()
+    for n in range(DENSE_EVENTS):
+        some.add(f"i-{n % 5}", order=at(n), item=n, now=NOW - (DENSE_EVENTS - 1 - n) * every)
+    return some
+
+
+def test_a_backlog_lingers() -> None:
+    """While events come densely an invoice is left to gather its own, no longer than it may linger."""
+    some, began = backlog(every=0.001), NOW - (DENSE_EVENTS - 1) * 0.001
+    assert some.next_round(NOW) is None
+    for n in range(DENSE_EVENTS, 1000):
+        now = began + n * 0.001
+        some.add(f"i-{n % 5}", order=at(n), item=n, now=now)
+        if begun := some.next_round(now):
+            break
+    assert began + LINGER_SECONDS <= now < began + LINGER_SECONDS + 0.002
+    assert items(begun) == list(range(0, n + 1, 5))
+
+
+def test_a_backlog_that_has_come_lingers_no_more() -> None:
+    """Once events come less densely all that waits may go; when that is can be waited for."""
+    some = backlog(every=0.001)
+    pause = some.next_change(NOW)
+    assert pause is not None
+    assert 0 < pause < DENSE_SECONDS
+    assert some.next_round(NOW + pause - 0.001) is None
+    assert [begin(some, NOW + pause).invoice_id for _ in range(5)] == [f"i-{n}" for n in range(5)]
+
+
+def test_at_a_steady_pace_nothing_lingers() -> None:
+    """Events that come one by one, a hundred a second among them, are fetched for at once."""
+    some = backlog(every=0.01)
+    assert some.next_change(NOW) is None
+    assert len(items(begin(some))) == DENSE_EVENTS // 5
+
+
+def test_what_was_held_does_not_linger() -> None:
+    """A round that came to nothing has waited already: it goes at its time, whatever comes meanwhile."""
+    some = window(a=[1])
+    some.hold(begin(some), until=NOW - DENSE_SECONDS)
+    for n in range(2, DENSE_EVENTS + 2):
+        some.add("a", order=at(n), item=n, now=NOW)
+    assert len(items(begin(some))) == DENSE_EVENTS + 1
