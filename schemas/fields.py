@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 PERSONAL: Final = Meta(extra={"personal": True})
 Personal = Annotated[str, PERSONAL]  # a guest's or an employee's own; `personal()` lists where these stand
@@ -75,15 +75,13 @@ class Reading(msgspec.Struct, frozen=True):
             ValueError: a number is out of bounds.
         """
         numbers, spellings = _plan(type(self))
-        for name, key, whole in numbers:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            read = _number(value, key, whole)
-            if read is not value:
+        values = astuple(self)
+        for at, name, key, whole in numbers:
+            value = values[at]
+            if value is not None and (read := _number(value, key, whole)) is not value:
                 force_setattr(self, name, read)
-        for other, name in spellings:
-            value = getattr(self, other)
+        for at, other, name in spellings:
+            value = values[at]
             if value is not None:
                 force_setattr(self, other, None)
                 if getattr(self, name) in (None, ""):
@@ -91,12 +89,16 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 @cache
-def _plan(cls: type[Reading]) -> tuple[tuple[tuple[str, str, bool], ...], tuple[tuple[str, str], ...]]:
-    """Of a class: its numbers (field, JSON name, whether whole), and its other spellings with what they spell."""
+def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], tuple[tuple[int, str, str], ...]]:
+    """Of a class: its numbers (place, field, JSON name, whether whole), and its other spellings with what they spell."""
     leaves = {name: _leaves(hint) for name, hint in get_type_hints(cls).items()}
     keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
-    numbers = tuple((name, key, int in leaves[name]) for name, key in keys if Decimal in leaves[name])
-    spellings = tuple((name, name.strip("_")) for name in cls.__struct_fields__ if name.startswith("_"))
+    numbers = tuple(
+        (at, name, key, int in leaves[name]) for at, (name, key) in enumerate(keys) if Decimal in leaves[name]
+    )
+    spellings = tuple(
+        (at, name, name.strip("_")) for at, name in enumerate(cls.__struct_fields__) if name.startswith("_")
+    )
     return numbers, spellings
 
 

@@ -74,7 +74,7 @@ class _Payload(msgspec.Struct):
     id: Any = None
     invoice_id: Any = None
     center_id: Any = None
-    invoice: msgspec.Raw = msgspec.Raw(b"null")
+    invoice: _Invoice | list[Any] | str | int | float | bool | None = None  # what is no object names none
 
 
 class _Progress(msgspec.Struct):
@@ -83,14 +83,17 @@ class _Progress(msgspec.Struct):
 
 _envelope = msgspec.json.Decoder(Envelope)
 _payload = msgspec.json.Decoder(_Payload)
-_invoice = msgspec.json.Decoder(_Invoice)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _appointments = msgspec.json.Decoder(list[_Progress])
 _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
-def read(message: Received) -> Event:
+def read(message: Received, *, check_types: bool = True) -> Event:
     """Read one webhook.
+
+    Args:
+        message: as it was received.
+        check_types: whether fields that `schemas` knows must be readable by it; where translate has seen to it, no.
 
     Raises:
         Malformed: not wholly valid UTF-8 JSON, cannot be inflated, or a known field of an impossible type.
@@ -99,13 +102,13 @@ def read(message: Received) -> Event:
     if inflated is not message.body:
         message = msgspec.structs.replace(message, body=inflated, content_encoding=None)
     body = inflated.removeprefix(_BOM)
-    _require_json(body)
     envelope, inner = _open(body)
     named = (envelope.event_type or "").strip() or message.path_type.strip()
     kind = normal_type(named) if named else _type_by_shape(inner)
     at = "$" if envelope.data is msgspec.UNSET else "$.data"
     try:
-        _require_types(kind, inner, at=at)
+        if check_types:
+            _require_types(kind, inner, at=at)
         payload = _decode(_payload, inner)
         return _event(envelope, payload, kind, invoice=_named_invoice(payload, at=at), body=body, message=message)
     except Malformed as error:
@@ -114,10 +117,18 @@ def read(message: Received) -> Event:
 
 
 def _open(body: bytes) -> tuple[Envelope, bytes]:
-    """The envelope, and the object that it is about: `data`, or the whole body where there is no `data`."""
-    if body.lstrip()[:1] != b"{":
-        return Envelope(), b"{}"
-    envelope: Envelope = _decode(_envelope, body)
+    """The envelope, and the object that it is about: `data`, or the whole body where there is no `data`.
+
+    Decoding an envelope reads all of the JSON, so it is read once more only to tell what is wrong with it.
+    """
+    try:
+        body.decode()  # msgspec leaves the UTF-8 of what it skips unchecked
+        envelope = _envelope.decode(body)
+    except _UNREADABLE:
+        _require_json(body)
+        if body.lstrip()[:1] != b"{":
+            return Envelope(), b"{}"
+        envelope = _decode(_envelope, body)
     if envelope.data is msgspec.UNSET:
         return envelope, body
     inner = bytes(envelope.data)
@@ -149,7 +160,7 @@ def inflate(body: bytes, content_encoding: str | None) -> bytes:
 
 def _require_json(body: bytes) -> None:
     try:
-        body.decode()  # msgspec leaves the UTF-8 of what it skips unchecked
+        body.decode()
         _anything.decode(body)
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 at byte {error.start}") from error
@@ -181,9 +192,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 def _named_invoice(payload: _Payload, *, at: str) -> tuple[str | None, str | None]:
     """The id of the invoice that an event is about, and its centre."""
-    invoice = _Invoice()
-    if bytes(payload.invoice)[:1] == b"{":
-        invoice = _decode(_invoice, bytes(payload.invoice))
+    invoice = payload.invoice if isinstance(payload.invoice, _Invoice) else _Invoice()
     found = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
     return found, _text(invoice.center_id)
 

@@ -118,6 +118,14 @@ def test_malformed(body: bytes) -> None:
         read(received(body=body))
 
 
+def test_types_are_asked_for_once() -> None:
+    """What translate has let through the lane reads without asking for the types of all its fields again."""
+    message = received(body=b'{"event_type": "Invoice.Closed", "data": {"invoice": {"id": "a-1", "lock": "x"}}}')
+    with pytest.raises(Malformed):
+        read(message)
+    assert read(message, check_types=False).invoice_id == "a-1"
+
+
 def test_malformed_tells_the_place_never_the_value() -> None:
     """The text of Malformed tells where and never what: it goes into logs and headers."""
     cases = [
