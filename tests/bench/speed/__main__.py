@@ -12,6 +12,7 @@ from tests.bench.speed.bench import Size, surroundings
 from tests.bench.speed.figures import Figure, table
 from tests.bench.speed.measures import MEASURES
 from tests.bench.speed.micro import micro
+from tests.bench.speed.processes import Withheld
 from tests.bench.speed.report import append, broker_version, conditions
 
 BROKER_VARIABLE = "ZENOTI_INGEST_BROKER__URL"
@@ -35,7 +36,7 @@ async def measured(given: argparse.Namespace, folder: Path) -> list[Figure]:
 
 def main() -> int:
     """Exit status 0: every goal that was measured is reached, or it was only a quick look."""
-    given = _arguments()
+    given, cpu = _arguments(), Withheld()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # all sides as they are installed: compiled
     if given.micro:
         figures = [Figure(f"{name}: ns", nanoseconds) for name, nanoseconds in micro().items()]
@@ -43,7 +44,7 @@ def main() -> int:
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
         print(f"logs: {folder}")
         figures = asyncio.run(measured(given, folder))
-    said = conditions(asyncio.run(broker_version(given.broker)))
+    said = conditions(asyncio.run(broker_version(given.broker)), withheld=cpu.percent())
     print(f"\n{said}\n\n{table(figures)}")
     if not given.quick and not given.no_record:
         append(figures, said=said)

@@ -26,6 +26,25 @@ def resident_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
+class Withheld:
+    """The share of the CPU that a hypervisor has given to others since it was made: runs with much of it say little."""
+
+    def __init__(self) -> None:
+        self._before = self._read()
+
+    def percent(self) -> float:
+        """So far."""
+        stolen, all_of_it = (now - then for now, then in zip(self._read(), self._before, strict=True))
+        return 100 * stolen / max(1, all_of_it)
+
+    @staticmethod
+    def _read() -> tuple[int, int]:
+        user, nice, system, idle, waiting, *interrupts, stolen = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        )
+        return stolen, sum((user, nice, system, idle, waiting, stolen, *interrupts))
+
+
 def listener(port: int) -> int | None:
     """The process that listens on a port of this machine; None where it cannot be told."""
     wanted = {

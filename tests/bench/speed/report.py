@@ -15,7 +15,7 @@ from tests.acceptance.conftest import ROOT
 from tests.bench.speed.figures import Figure, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-PACKAGES = ("aio-pika", "aiormq", "aiohttp", "msgspec")
+PACKAGES = ("aio-pika", "aiormq", "aiohttp", "msgspec", "uvloop")
 
 
 async def broker_version(broker_url: str) -> str:
@@ -26,11 +26,11 @@ async def broker_version(broker_url: str) -> str:
     return said.decode() if isinstance(said, bytes) else str(said)
 
 
-def conditions(broker: str) -> str:
-    """What the figures depend on: commit, versions, machine."""
+def conditions(broker: str, *, withheld: float) -> str:
+    """What the figures depend on: commit, versions, machine; percent of the CPU that its hypervisor withheld."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"commit {commit()}; {python}, {versions}, RabbitMQ {broker}; {machine()}"
+    return f"commit {commit()}; {python}, {versions}, RabbitMQ {broker}; {machine()}, {withheld:.0f} % withheld"
 
 
 def machine() -> str:
