@@ -1,6 +1,7 @@
 """Link and Subscription on a real RabbitMQ, through a proxy where the connection must suffer."""
 
 import asyncio
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from aio_pika.abc import AbstractConnection
 from aiohttp.test_utils import unused_port
 
 from tests.conftest import Hand, OpenLink
-from tests.eventually import eventually
+from tests.eventually import eventually, next_turn
 from tests.proxy import Proxy
 from worker.adapters.broker import Delivery, Link, Subscription
 from worker.adapters.broker import link as link_module
@@ -90,6 +91,48 @@ async def test_closing_hands_back_in_order(link: Link, hand: Hand, own_queue: st
     async with subscription(link, own_queue, second):
         await hand.put(message(own_queue, 99))
         assert await second.holds(11) == [*bodies[1::2], b"99"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_acks_settle_what_they_are_for(link: Link, hand: Hand, own_queue: str, seed: int) -> None:
+    """Acks in any order, many in one turn of the event loop or few, settle their deliveries and no others."""
+    chance = random.Random(seed)  # noqa: S311  # a test that is the same each time
+    bodies = await fill(hand, own_queue, 100)
+    first, second = Inbox(), Inbox()
+    async with subscription(link, own_queue, first):
+        await first.holds(100)
+        acked = chance.sample(first.deliveries, chance.choice([1, 50, 90, 100]))
+        for delivery in acked:
+            assert await delivery.ack()
+            if chance.random() < 0.2:
+                await next_turn()
+    async with subscription(link, own_queue, second):
+        await hand.put(message(own_queue, 999))
+        left = [body for body in bodies if body not in {delivery.body for delivery in acked}]
+        assert await second.holds(len(left) + 1) == [*left, b"999"]
+
+
+async def test_what_never_reached_us_is_not_acked_with_others(
+    link: Link, hand: Hand, own_queue: str, prefix: str
+) -> None:
+    """A message that the channel got and the subscription did not see is handed back, whatever is acked after it."""
+    aside = f"{prefix}.aside"
+    await (await hand.channel()).queue_declare(aside)
+    await hand.put(message(aside, 1))
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox):
+        transport = link.connection().transport
+        assert transport is not None
+        [*_, channel] = transport.connection.channels.values()
+        assert channel is not None
+        assert (await channel.basic_get(aside)).body == b"1"
+        await fill(hand, own_queue, 3)
+        await inbox.holds(3)
+        for delivery in inbox.deliveries:
+            assert await delivery.ack()
+    assert await eventually(lambda: hand.ready(aside)) == 1
+    assert await hand.ready(own_queue) == 0
+    await (await hand.channel()).queue_delete(aside)
 
 
 async def test_the_prefetch_is_kept(link: Link, hand: Hand, own_queue: str) -> None:
