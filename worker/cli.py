@@ -92,14 +92,14 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 async def _intake(settings: Settings, _: argparse.Namespace, stop: asyncio.Event) -> int:
-    from worker.app import run_intake
+    from worker.app.intake import run_intake
 
     await run_intake(settings, stop)
     return DONE
 
 
 async def _consume(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    from worker.app import run_consume
+    from worker.app.consume import run_consume
 
     await run_consume(settings, stop, stages=_STAGES[arguments.stage])
     return DONE

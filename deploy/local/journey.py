@@ -28,7 +28,8 @@ from schemas.enriched import EnrichedEvent
 from worker import telemetry
 from worker.adapters import broker_topology
 from worker.adapters.broker import Delivery, Link
-from worker.app import broker_link, downstreams_of, full_topology
+from worker.app.links import broker_link
+from worker.app.topologies import downstreams_of, full_topology
 from worker.core.errors import WorkerError
 from worker.core.routing import any_matches, normal_type, routing_key
 from worker.core.topology import Topology

@@ -5,8 +5,8 @@ from tests.acceptance.conftest import System
 # What is here costs a start time and a process memory, and is for somebody else. A name stands for all beneath it.
 OPERATORS = ("rich.", "pygments", "worker.operations", "worker.simulator")
 NOT_NEEDED = {
-    "intake": OPERATORS,
-    "consume": OPERATORS,
+    "intake": (*OPERATORS, "worker.app.consume", "worker.stages.enrich", "worker.stages.translate", "schemas.webhook"),
+    "consume": (*OPERATORS, "worker.app.intake", "worker.adapters.http_door", "worker.adapters.spool", "sqlite3"),
 }
 
 

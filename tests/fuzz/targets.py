@@ -20,7 +20,7 @@ from schemas.enriched import Enrichment
 from schemas.fields import Unreadable
 from schemas.invoice import read as read_invoice
 from tests.builders import INVOICE_ID, received
-from worker.app import full_topology
+from worker.app.topologies import full_topology
 from worker.core import dead_letter, door, invoice_request, outbound, translate
 from worker.core.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
 from worker.core.invoice_request import Response

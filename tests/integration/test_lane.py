@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
 from tests.proxy import Proxy
 from tests.way import Way, answer, body, event, invoice, knows, lane, path
-from worker.app import queue_depths
+from worker.app.consume import queue_depths
 from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing
 from worker.core.settle import Ladder

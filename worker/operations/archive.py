@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from worker.adapters import archive
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
-from worker.app import names_of
+from worker.app.topologies import names_of
 from worker.core.archived import Entry, Wanted, entry
 from worker.core.errors import TopologyMismatch
 from worker.core.messages import Received, received

@@ -8,7 +8,9 @@ from aio_pika.abc import AbstractConnection
 from worker.adapters.broker_topology import depths
 from worker.adapters.invoice_api import new_session
 from worker.adapters.spool.folder import make_own
-from worker.app import full_topology, invoice_api, require_sources, secret_of
+from worker.app.invoice_apis import invoice_api
+from worker.app.sources import require_sources, secret_of
+from worker.app.topologies import full_topology
 from worker.core.errors import ApiRefusedUs, ApiThrottled, InvoiceNotFound, PermanentError, WorkerError, WrongSettings
 from worker.core.invoice_request import decipher, request
 from worker.operations.link import connected

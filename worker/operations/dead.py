@@ -13,7 +13,7 @@ from schemas.dead_letter import DeadLetterHeaders
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
 from worker.adapters.dead_letters import Letter, Letters, letters
-from worker.app import names_of
+from worker.app.topologies import names_of
 from worker.core import dead_letter
 from worker.core.errors import TopologyMismatch
 from worker.core.letter_groups import Group, Groups, by_reason

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from worker.adapters.broker import Link
-from worker.app import broker_link
+from worker.app.links import broker_link
 from worker.core.errors import BrokerUnavailable
 from worker.settings import Settings
 

@@ -6,7 +6,8 @@ from contextlib import aclosing
 
 from worker.adapters.broker import Link
 from worker.adapters.dead_letters import Letter, Letters
-from worker.app import names_of, tracing
+from worker.app.telling import tracing
+from worker.app.topologies import names_of
 from worker.core import dead_letter
 from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.letter_groups import Groups, by_reason

@@ -8,7 +8,8 @@ import msgspec
 
 from worker.adapters.broker import Link
 from worker.adapters.clock import utc_now
-from worker.app import names_of, tracing
+from worker.app.telling import tracing
+from worker.app.topologies import names_of
 from worker.core.archived import Wanted, entry
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable
 from worker.core.messages import Received

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.adapters.invoice_api import new_session
-from worker.app import require_sources, secret_of
+from worker.app.sources import require_sources, secret_of
 from worker.core.errors import WrongSettings
 from worker.settings import SecretSpec, Settings, Source
 from worker.simulator import plans

@@ -13,7 +13,7 @@ from worker.adapters import state
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
 from worker.adapters.clock import utc_now
-from worker.app import full_topology, names_of
+from worker.app.topologies import full_topology, names_of
 from worker.core.alarms import alarms
 from worker.core.letter_groups import by_reason
 from worker.operations import status_view

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from schemas.status import Status
-from worker.app import broker_link
+from worker.app.links import broker_link
 from worker.core.errors import BrokerUnavailable, TopologyMismatch, WrongSettings
 from worker.operations.status import Look
 from worker.operations.status_view import render

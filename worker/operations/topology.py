@@ -7,7 +7,8 @@ from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from worker.adapters import broker_topology, management
-from worker.app import downstreams_of, full_topology, names_of, secret_of
+from worker.app.sources import secret_of
+from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.differences import Difference, joined, of_seen
 from worker.core.errors import WrongSettings
 from worker.core.migration import with_migration

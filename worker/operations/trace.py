@@ -5,7 +5,7 @@ from contextlib import aclosing
 import msgspec
 
 from schemas.dead_letter import DeadLetterHeaders
-from worker.app import names_of
+from worker.app.topologies import names_of
 from worker.core.archived import Entry, Wanted
 from worker.core.errors import TopologyMismatch
 from worker.operations.archive import entries, span_of, too_short

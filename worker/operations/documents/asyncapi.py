@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from worker import __version__
-from worker.app import full_topology
+from worker.app.topologies import full_topology
 from worker.core.routing import routing_key
 from worker.core.topology import Exchange, Names, Queue, Topology
 from worker.operations.documents.messages import DEAD, EVENT, STATE, WEBHOOK, messages

@@ -1,0 +1,197 @@
+"""The consumers: their parts put together, run, drained, closed."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+
+from schemas.state import SourceState
+from worker.adapters import broker_topology, state
+from worker.adapters.admin_http import Check
+from worker.adapters.broker import Link
+from worker.adapters.invoice_api import new_session
+from worker.app.invoice_apis import invoice_api
+from worker.app.links import ENSURE_SECONDS, broker_link, topology_watch
+from worker.app.sources import require_sources
+from worker.app.telling import check_link, check_topology, exposed_metrics, tracing
+from worker.app.topologies import downstreams_of, full_topology, names_of
+from worker.core.differences import role
+from worker.core.duplicates import Seen
+from worker.core.quota import Quota
+from worker.core.settle import Ladder
+from worker.core.topology import Names, Topology
+from worker.daemon import Daemon, Readiness
+from worker.settings import Settings, Source, enrich_window
+from worker.stages.consuming import Stage, consume
+from worker.stages.enrich import Lane, Plan
+from worker.stages.invoice_calls import InvoiceCalls
+from worker.stages.ports import Publishes, Traces
+from worker.stages.queue_watch import Depths, QueueWatch
+from worker.stages.traced import traced
+from worker.stages.translate import Translate
+from worker.telemetry import log
+
+
+async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
+    """The consumers, until stop is set; then nothing new is begun, what is in hand is finished or handed back.
+
+    Raises:
+        TopologyMismatch: the broker has something that is not as declared.
+    """
+    async with tracing("consume") as traces:
+        await _run_consume(settings, stop, stages=stages, traces=traces)
+
+
+async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str], traces: Traces) -> None:
+    require_sources(settings)
+    names, topology = names_of(settings), full_topology(settings)
+    publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True)
+    consumer = broker_link(settings, name="consume")
+    async with new_session(*(source.base_url for source in settings.sources.values())) as session:
+        to, turn = traced(publisher, traces), _rotated(settings)
+        lanes = {n: _lane(settings, n, s, to, session, traces=traces) for n, s in turn if "enrich" in stages}
+        translates = {n: _translate(settings, n, s, to, traces) for n, s in turn if "translate" in stages}
+        working: list[Stage] = [*lanes.values(), *translates.values()]
+
+        watch = topology_watch(settings, publisher, topology)
+
+        def checks() -> dict[str, Check]:
+            return {
+                "publisher": check_link(publisher),
+                "consumer": check_link(consumer),
+                "topology": check_topology(watch),
+                **{f"circuit {name}": Check(ok=True, state=_circuit(lane)) for name, lane in lanes.items()},
+                **{f"{stage.name} {stage.queue}": _check_stage(stage) for stage in working},
+            }
+
+        def sources() -> dict[str, SourceState]:
+            return {name: _lane_state(lane) for name, lane in lanes.items()}
+
+        at = settings.consumer
+        metrics = exposed_metrics(
+            settings,
+            "consume",
+            stages=sorted(stages),
+            connections=("publish", "consume"),
+            exchanges=[e.name for e in topology.exchanges if e.name not in (names.intake, names.unrouted, names.state)],
+        )
+        daemon = Daemon(
+            "consume",
+            host=at.admin_host,
+            port=at.admin_port,
+            ready=Readiness(stop=stop, checks=checks, spools=False),
+            sources=sources,
+            metrics=metrics,
+        )
+        telling = state.tell(publisher, exchange=names.state, describe=daemon.describe)
+        roles = queue_roles(names, topology)
+        queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
+        endless = (publisher.run(), consumer.run(), watch.run(), telling, queues.run())
+        async with daemon.running(*endless) as group:
+            working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
+            tasks = [group.create_task(working_on(stage)) for stage in working]
+            await stop.wait()
+            daemon.stopping()
+            _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
+            for task in late:  # the closing of the connections hands back what they hold
+                task.cancel()
+            if late:
+                log.warning("drain_cut_short", stages=len(late))
+
+
+def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[Depths]]:
+    """Asks the broker how much lies in each queue, and who reads it; what we may not look at is asked for once."""
+    refused: set[str] = set()
+
+    async def look() -> Depths:
+        found: Depths = {}
+
+        async def ask(connection: AbstractConnection) -> None:
+            wanted = [queue for queue in queues if queue not in refused]
+            found.update(await broker_topology.depths(connection, wanted, refused=refused))
+
+        await link.use(ask, within=ENSURE_SECONDS)
+        return found
+
+    return look
+
+
+def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
+    """What each queue is for; streams are no queues, and what bears another name than ours is a downstream's."""
+    roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
+    return {name: what for name, what in roles.items() if what not in ("archive", "state")}
+
+
+def _check_stage(stage: Stage) -> Check:
+    if not stage.defects.are_too_many:
+        return Check(ok=True, state=stage.doing)
+    told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
+    return Check(ok=False, state="stopped", detail=told)
+
+
+def _rotated(settings: Settings) -> list[tuple[str, Source]]:
+    """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
+    items = list(settings.sources.items())
+    turn = os.getpid() % len(items)
+    return items[turn:] + items[:turn]
+
+
+def _seen(settings: Settings) -> Seen:
+    at = settings.consumer
+    return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
+
+
+def _translate(settings: Settings, name: str, source: Source, publisher: Publishes, traces: Traces) -> Translate:
+    return Translate(
+        publisher,
+        names=names_of(settings),
+        source=name,
+        prefetch=settings.consumer.translate_prefetch,
+        wanted=tuple(key for d in downstreams_of(settings) for key in d.binding_keys),
+        enrich=source.enrich,
+        seen=_seen(settings),
+        traces=traces,
+    )
+
+
+def _lane(settings: Settings, name: str, source: Source, publisher: Publishes, session: Any, *, traces: Traces) -> Lane:
+    return Lane(
+        publisher,
+        InvoiceCalls(
+            invoice_api(session, name, source),
+            source=name,
+            expand=source.expand,
+            quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+            base_url=source.base_url,
+            traces=traces,
+        ),
+        names=names_of(settings),
+        source=name,
+        prefetch=enrich_window(settings, source),
+        plan=Plan(
+            max_in_flight=source.max_in_flight,
+            deliver_failures=source.on_enrich_failure == "deliver",
+            ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
+        ),
+        seen=_seen(settings),
+        traces=traces,
+    )
+
+
+def _circuit(lane: Lane) -> str:
+    return "open" if lane.circuit.is_open else "closed"
+
+
+def _lane_state(lane: Lane) -> SourceState:
+    return SourceState(
+        events_held=len(lane.window),
+        invoices_waiting=lane.window.invoices,
+        calls_in_flight=lane.window.in_flight,
+        calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
+        circuit=_circuit(lane),
+        failures=lane.circuit.failures,
+    )

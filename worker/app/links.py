@@ -1,0 +1,86 @@
+"""Connections to the broker that are ready once it has what they need."""
+
+from functools import partial
+
+from aio_pika.abc import AbstractConnection
+
+from worker.adapters import broker_topology
+from worker.adapters.broker import Link, Prepare
+from worker.adapters.witness import Witnesses
+from worker.app.sources import secret_of
+from worker.core.topology import Topology
+from worker.daemon import instance
+from worker.settings import Settings, broker_urls
+from worker.stages.topology_watch import TopologyWatch
+from worker.telemetry import log
+
+ENSURE_SECONDS = 30.0
+
+
+def broker_link(
+    settings: Settings,
+    *,
+    name: str,
+    topology: Topology | None = None,
+    prepare: Prepare | None = None,
+    refuse_mismatch: bool = False,
+) -> Link:
+    """A connection that is ready once it is prepared; where a topology is given, once the broker has that."""
+    secret = secret_of("broker.url", settings.broker.url)
+
+    async def ensured(connection: AbstractConnection) -> None:
+        if topology is not None:
+            await ensure(settings, connection, topology)
+
+    return Link(
+        lambda: [url for text in secret.texts() for url in broker_urls(text)],
+        name=f"zenoti-ingest {name} {instance()}",
+        role=name,
+        prepare=prepare or ensured,
+        refuse_mismatch=refuse_mismatch,
+    )
+
+
+async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> int:
+    """Declare what is missing, and return how many queues that were; or, where the daemons may not, verify.
+
+    Raises:
+        TopologyMismatch: it cannot be as declared.
+    """
+    if not settings.broker.declare:
+        await broker_topology.verify(connection, topology)
+        return 0
+    new = await broker_topology.declare(connection, topology)
+    if new:
+        log.info("topology_declared", queues=new)
+    return new
+
+
+def topology_watch(
+    settings: Settings, link: Link, topology: Topology, *, witnesses: Witnesses | None = None
+) -> TopologyWatch:
+    """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime."""
+    seen, may_declare = witnesses or Witnesses((), owner=str), settings.broker.declare
+
+    async def missing() -> list[str]:
+        found: list[str] = []
+
+        async def ask(connection: AbstractConnection) -> None:
+            look = partial(broker_topology.compare, passive=True) if may_declare else broker_topology.missing_ends
+            found.extend(d.name for d in await look(connection, topology))
+            found.extend(queue for queue in await seen.deleted(connection) if queue not in found)
+
+        await link.use(ask, within=ENSURE_SECONDS)
+        return found
+
+    async def put_right() -> None:
+        async def mend(connection: AbstractConnection) -> None:
+            if may_declare:
+                await ensure(settings, connection, topology)
+            else:
+                await broker_topology.still_there(connection, topology)
+            await seen.set_up(connection)
+
+        await link.use(mend, within=ENSURE_SECONDS)
+
+    return TopologyWatch(missing=missing, ensure=put_right)

@@ -1,0 +1,20 @@
+"""Sources and their secrets, as the settings have them."""
+
+from worker.adapters.secrets import Secret
+from worker.core.errors import WrongSettings
+from worker.settings import SecretSpec, Settings
+
+
+def secret_of(key: str, spec: SecretSpec) -> Secret:
+    """A secret from where the settings say."""
+    return Secret(key=key, given=spec.given, file=spec.file)
+
+
+def require_sources(settings: Settings) -> None:
+    """Refuse to start with nothing to do.
+
+    Raises:
+        WrongSettings: there is no source.
+    """
+    if not settings.sources:
+        raise WrongSettings("no source is configured: set at least one key of [sources.<name>], such as webhook_secret")
