@@ -81,8 +81,8 @@ class Reading(msgspec.Struct, frozen=True):
             if value is not None and (read := _number(value, key, whole)) is not value:
                 force_setattr(self, name, read)
         for at, other, name in spellings:
-            value = values[at]
-            if value is not None:
+            if values[at] is not None:
+                value = getattr(self, other)  # by now with its number read
                 force_setattr(self, other, None)
                 if getattr(self, name) in (None, ""):
                     force_setattr(self, name, value)
