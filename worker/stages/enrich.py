@@ -110,6 +110,7 @@ class Lane:
         self.defects = Defects()
         self.doing = "waiting"
         self._journal = Journal(stage=self.name, source=source)
+        self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
         self.prefetch = prefetch
 
@@ -152,7 +153,7 @@ class Lane:
             subscription.leaving.set()
             await subscription.handled()
         self._window = Window(shuffle=self._shuffle)
-        lane_events.labels(self._source).set(0)
+        self._lane_events.set(0)
 
     def wake(self) -> None:
         """Look again."""
@@ -176,7 +177,7 @@ class Lane:
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
         held = _Held(event, delivery, subscription, time.time_ns())
         self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
-        lane_events.labels(self._source).set(len(self._window))
+        self._lane_events.set(len(self._window))
         self._changed.set()
 
     def _note_delivery(self, now: float) -> None:
@@ -237,7 +238,7 @@ class Lane:
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
         for span in spans:
             span.end()
-        lane_events.labels(self._source).set(len(self._window))
+        self._lane_events.set(len(self._window))
         self._changed.set()
 
     def _trace(self, held: _Held) -> Span:
@@ -278,23 +279,25 @@ class Lane:
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
         """Publish one event and ack it, unless this lane has passed it on before."""
         key = held.event.duplicate_key
-        if key is not None and self._seen.has(key, now=time.monotonic()):
+        is_duplicate = key is not None and self._seen.has(key, now=time.monotonic())
+        if is_duplicate:
             duplicates.labels(self._source, self.name).inc()
-            outcome = {"outcome": "duplicate_dropped"}
             held.span.outcome(DUPLICATE)
         else:
-            outcome = {"outcome": "passed_on", "to": enrichment.status, "reason": enrichment.reason or ""}
             outgoing = outbound.outgoing(
                 held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
             )
             await self._publish(held, outgoing)
             held.span.outcome(enrichment.status, error=enrichment.reason or "")
             enriched.labels(self._source, enrichment.status).inc()
-            self._journal.came_out(held.event.received, enrichment.status)
             if key is not None:
                 self._seen.remember(key, now=time.monotonic())
         await held.delivery.ack()
-        self._journal.settled(held.delivery, held.event, **outcome)
+        if is_duplicate:
+            self._journal.settled(held.delivery, held.event, "duplicate_dropped")
+        else:
+            to, reason = enrichment.status, enrichment.reason or ""
+            self._journal.settled(held.delivery, held.event, "passed_on", came_out=True, to=to, reason=reason)
         self.defects.went_well()
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception) -> None:

@@ -1,6 +1,7 @@
 """What a consuming stage tells of each delivery that it has settled: one line in the log, and its times as metrics."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.webhook import EVENTS
@@ -25,35 +26,51 @@ class Journal:
         self._source = source
         self._seconds = stage_seconds.labels(stage, source)
 
-    def came_out(self, message: Received, status: str) -> None:
-        """The broker has confirmed what goes to the downstreams."""
-        seconds = seconds_since(message.received_at)
-        if seconds is not None and not message.replay and not message.redriven:
-            way_seconds.labels(self._source, status).observe(seconds)
+    def settled(
+        self, delivery: Delivery, event: Event, outcome: str, *, came_out: bool = False, **more: str | int
+    ) -> None:
+        """An event that was understood has been acknowledged as `passed_on`, `duplicate_dropped` or `retried`.
 
-    def settled(self, delivery: Delivery, event: Event, outcome: str, **more: Any) -> None:
-        """An event that was understood has been acknowledged as `passed_on`, `duplicate_dropped` or `retried`."""
-        known = {"event_id": event.id, "event_type": event.type, "invoice_id": event.invoice_id}
-        self._tell(delivery, event.received, outcome, **known, **more)
+        Args:
+            delivery: as it came.
+            event: as it was read.
+            outcome: one of the three words.
+            came_out: it has gone to the downstreams, with the status in `more["to"]`.
+            more: fields of the line; what is empty is left out.
+        """
+        known = {"event_id": event.id, "event_type": event.type, "invoice_id": event.invoice_id or "", **more}
+        message = event.received
+        age = self._tell(log.info, delivery, message, outcome, known)
+        if came_out and age is not None and not message.replay and not message.redriven:
+            way_seconds.labels(self._source, known["to"]).observe(age)
 
-    def buried(self, delivery: Delivery, message: Received, **more: Any) -> None:
+    def buried(self, delivery: Delivery, message: Received, **more: str) -> None:
         """A delivery has been acknowledged as a dead letter."""
-        self._tell(delivery, message, "dead_lettered", **more)
+        self._tell(log.warning, delivery, message, "dead_lettered", more)
 
-    def _tell(self, delivery: Delivery, message: Received, outcome: str, **more: Any) -> None:
+    def _tell(
+        self, tell: Callable[..., Any], delivery: Delivery, message: Received, outcome: str, more: Mapping[str, Any]
+    ) -> float | None:
+        """Write the line, and return the event's age in seconds where that is known."""
         seconds = asyncio.get_running_loop().time() - delivery.came_at
         self._seconds.observe(seconds)
         age = seconds_since(message.received_at)
+        told = {name: value for name, value in more.items() if value}
         if more["event_type"] not in EVENTS:
-            more["event_type"] = ""  # a stranger's text
-        fields = {
-            **more,
-            "receipt_id": message.receipt_id,
-            "trace_id": message.trace_id,
-            "attempt": message.attempts,
-            "seconds": round(seconds, 4),
-            "age_seconds": None if age is None else round(age, 3),
-        }
-        told = {name: value for name, value in fields.items() if value not in ("", None)}
-        tell = log.warning if outcome == "dead_lettered" else log.info
-        tell("delivery", stage=self.stage, source=self._source, outcome=outcome, **told)
+            told.pop("event_type", None)  # a stranger's text
+        if message.receipt_id:
+            told["receipt_id"] = message.receipt_id
+        if message.trace is not None:
+            told["trace_id"] = message.trace.trace_id
+        if age is not None:
+            told["age_seconds"] = round(age, 3)
+        tell(
+            "delivery",
+            stage=self.stage,
+            source=self._source,
+            outcome=outcome,
+            attempt=message.attempts,
+            seconds=round(seconds, 4),
+            **told,
+        )
+        return age

@@ -165,7 +165,7 @@ class Translate:
             return
         else:
             await delivery.ack()
-            self._journal.settled(delivery, event, outcome, to=to)
+            self._journal.settled(delivery, event, outcome, to=to, came_out=to not in {"", "lane"})
         self.defects.went_well()
 
     async def _send(self, event: Event, subscription: Subscription) -> tuple[str, str]:
@@ -192,7 +192,6 @@ class Translate:
         await publish(self._publisher, outgoing, subscription=subscription)
         translated.labels(self.source, to).inc()
         if to != "lane":
-            self._journal.came_out(event.received, to)
             if not any_matches(self._wanted, outgoing.routing_key):
                 unrouted.labels(self.source).inc()
         return to

@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -92,8 +91,10 @@ class _Stderr:
     """A line is one write of the system's, so that lines of several processes do not mix."""
 
     def msg(self, line: bytes) -> None:
-        with suppress(OSError):
+        try:  # half the time of contextlib.suppress, at each line
             os.write(_STDERR, line + b"\n")
+        except OSError:
+            return
 
     debug = info = warning = error = critical = msg
 
