@@ -7,7 +7,9 @@ import uuid_utils
 
 def utc_now() -> str:
     """Now, RFC 3339 in UTC with microseconds; sorts as text."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"  # isoformat is five times as fast as strftime
+    return (
+        datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    )  # isoformat is five times as fast as strftime
 
 
 def seconds_since(at: str) -> float | None:

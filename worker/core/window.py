@@ -85,9 +85,7 @@ class Window(Generic[T]):
         """Calls under way."""
         return len(self._in_flight)
 
-    def add(
-        self, invoice_id: str, *, order: tuple[bool, str, str], item: T, now: float, suspect: bool = False
-    ) -> None:
+    def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, now: float, suspect: bool = False) -> None:
         """An event has come."""
         self._size += 1
         self._came.append(now)

@@ -12,7 +12,7 @@ from aiohttp import HttpVersion11, web
 from multidict import CIMultiDictProxy
 
 from schemas.door import Accepted, Pong
-from worker.adapters.http_door.answers import problem, taken, unavailable
+from worker.adapters.http_door.answers import Taken, problem, unavailable
 from worker.adapters.http_door.bodies import Bodies, BodyGivenUp, BodyTooLarge, BodyTooSlow
 from worker.adapters.http_door.connections import Connection, Connections
 from worker.adapters.http_door.limits import Limits, connections_possible
@@ -122,7 +122,7 @@ class HttpDoor:
         _connection(request).answered(whole=whole)
         return response
 
-    def _tell(self, request: web.BaseRequest, response: web.Response, source: str, *, seconds: float) -> None:
+    def _tell(self, request: web.BaseRequest, response: web.StreamResponse, source: str, *, seconds: float) -> None:
         """One line for each request, and its metrics."""
         status, answer = response.status, request.get(_ANSWER)
         door_requests.labels(source, status).inc()
@@ -140,8 +140,9 @@ class HttpDoor:
         tell = log.info if status < web.HTTPBadRequest.status_code else log.warning
         tell("door_request", **told, seconds=round(seconds, 4))
 
-    async def _routed(self, request: web.BaseRequest) -> tuple[web.Response, str]:
+    async def _routed(self, request: web.BaseRequest) -> tuple[web.StreamResponse, str]:
         """The answer, and of which source."""
+        response: web.StreamResponse
         # Split before percent-decoding: an encoded slash is none.
         _, route, source, path_type, *_ = (*request.rel_url.raw_path.split("/", 3), "", "", "")
         if route != "webhooks" or source not in self._sources:
@@ -153,7 +154,7 @@ class HttpDoor:
             self._answered(source, response.status)
         return response, source
 
-    async def _guarded(self, request: web.BaseRequest, source: str, path_type: str) -> web.Response:
+    async def _guarded(self, request: web.BaseRequest, source: str, path_type: str) -> web.StreamResponse:
         """Every request gets an answer, a broken one or one that meets a defect of ours too."""
         try:
             return await self._answer(request, source, path_type)
@@ -171,7 +172,7 @@ class HttpDoor:
             log.exception("defect", stage="door")
             return problem(500, "a defect of ours; it has been logged")
 
-    async def _answer(self, request: web.BaseRequest, source: str, path_type: str) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, source: str, path_type: str) -> web.StreamResponse:
         limits = self._limits
         if sum(len(name) + len(value) for name, value in request.raw_headers) > limits.max_header_bytes:
             return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
@@ -206,7 +207,7 @@ class HttpDoor:
             self._in_flight -= 1
             door_in_flight.set(self._in_flight)
 
-    def _too_large(self) -> web.Response:
+    def _too_large(self) -> web.StreamResponse:
         return problem(413, f"at most {self._limits.max_body_bytes} bytes")
 
 
@@ -223,11 +224,11 @@ async def _continue(request: web.BaseRequest) -> None:
         request.writer.output_size = 0  # the answer itself has not been begun
 
 
-def _response(answer: Answer) -> web.Response:
+def _response(answer: Answer) -> web.StreamResponse:
     if answer.receipt_id:
-        return taken(answer.status, Accepted(receipt_id=answer.receipt_id))
+        return Taken(answer.status, Accepted(receipt_id=answer.receipt_id))
     if answer.status == web.HTTPOk.status_code:
-        return taken(answer.status, Pong())
+        return Taken(answer.status, Pong())
     if answer.status == web.HTTPServiceUnavailable.status_code:
         return unavailable(answer.detail)
     return problem(answer.status, answer.detail)
