@@ -1,15 +1,21 @@
 """Time and fresh ids: the two things that `core` is given as arguments."""
 
+import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import uuid_utils
 
 
 def utc_now() -> str:
     """Now, RFC 3339 in UTC with microseconds; sorts as text."""
-    return (
-        datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
-    )  # isoformat is five times as fast as strftime
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)  # a quarter of the time of datetime's isoformat
+    return f"{_to_the_second(second)}.{nanoseconds // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(unix: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
 
 
 def seconds_since(at: str) -> float | None:
