@@ -1,15 +1,20 @@
 import asyncio
 import gzip
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import pairwise
 
 import pytest
 
 from tests.doors import limits
-from tests.eventually import eventually
+from tests.eventually import eventually, next_turn
 from worker.adapters.http_door import Answer, Arrival, HttpDoor
+from worker.adapters.http_door.connections import DROPS_A_TURN
+from worker.adapters.http_door.door import ACCEPTS_A_TURN
+from worker.telemetry.metrics import door_connections
 
 RECEIPT = "01985a3e-7c40-7abc-8def-0123456789ab"
 LINE = b"POST /webhooks/main HTTP/1.1\r\n"
@@ -17,6 +22,7 @@ HEAD = LINE + b"Host: door\r\n"
 GOOD = HEAD + b"Content-Length: 4\r\n\r\ngood"
 SHORT = 0.5  # seconds
 PATIENCE = 10.0
+MANY = 300
 
 
 class Door:
@@ -223,6 +229,30 @@ async def test_the_longest_waiting_makes_room(open_door: OpenDoor) -> None:
     assert await idle[0].ended() == b""
     idle[9].send(GOOD)
     assert await idle[9].status() == 202
+
+
+async def test_many_at_once_hold_up_nobody(open_door: OpenDoor) -> None:
+    """Hundreds that come at once find room to wait, and are let in and dropped in turns that leave others theirs."""
+    door = await open_door(header_seconds=SHORT)
+    crowd = [socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) for _ in range(MANY)]
+
+    async def steps(until: int) -> list[int]:
+        counts = [connected()]
+        while counts[-1] != until:
+            await next_turn()
+            counts.append(connected())
+        return [abs(after - before) for before, after in pairwise(counts)]
+
+    async with asyncio.timeout(PATIENCE):
+        assert max(await steps(MANY)) <= ACCEPTS_A_TURN
+        assert max(await steps(0)) <= DROPS_A_TURN
+    for one in crowd:
+        one.close()
+
+
+def connected() -> int:
+    """How many connections the door says it has."""
+    return int(sum(sample.value for metric in door_connections.collect() for sample in metric.samples))
 
 
 async def test_work_is_not_dropped_for_newcomers(open_door: OpenDoor) -> None:

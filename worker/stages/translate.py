@@ -191,9 +191,8 @@ class Translate:
         outgoing, to = self.next_hop(event)
         await publish(self._publisher, outgoing, subscription=subscription)
         translated.labels(self.source, to).inc()
-        if to != "lane":
-            if not any_matches(self._wanted, outgoing.routing_key):
-                unrouted.labels(self.source).inc()
+        if to != "lane" and not any_matches(self._wanted, outgoing.routing_key):
+            unrouted.labels(self.source).inc()
         return to
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:

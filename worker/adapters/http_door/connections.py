@@ -9,6 +9,7 @@ ones out.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from math import inf
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from worker.telemetry import log
 from worker.telemetry.metrics import door_connections, door_connections_dropped, door_malformed
 
 LOOK_SECONDS = 0.25
+DROPS_A_TURN = 32  # many that are due at once must not hold up those who are not
 A_DAY_SECONDS = 86_400.0  # where a deadline of aiohttp's would go uncounted and blame senders for a held-up loop
 LINGERING_SECONDS = 2.0  # so long a body that nobody wants is read on, so that its sender can read our answer
 
@@ -37,6 +39,7 @@ class Connections(web.Server):
         self.waiting: OrderedDict[Connection, None] = OrderedDict()
         self._max_connections = max_connections
         self._open = 0
+        door_connections.set_function(lambda: self._open)
         self._loop = asyncio.get_running_loop()
         self._looked_at = self._loop.time()
         self.now = (
@@ -52,6 +55,7 @@ class Connections(web.Server):
             loop=self._loop,
             access_log=None,  # aiohttp's halves the throughput, and shows the token in the query
             auto_decompress=False,
+            tcp_keepalive=False,  # no connection is silent for long enough to need it
             keepalive_timeout=A_DAY_SECONDS,  # aiohttp's; ours comes before it
             lingering_time=LINGERING_SECONDS,
             max_line_size=limits.max_line_bytes,
@@ -72,13 +76,11 @@ class Connections(web.Server):
             oldest, _ = self.waiting.popitem(last=False)
             oldest.drop("full")
         self._open += 1
-        door_connections.inc()
         return True
 
     def gone(self) -> None:
         """One that was admitted has ended."""
         self._open -= 1
-        door_connections.dec()
 
     def _begun(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         protocol.request_begun()
@@ -91,9 +93,11 @@ class Connections(web.Server):
         now = self._loop.time()
         self.now += min(now - self._looked_at, 2 * LOOK_SECONDS)
         self._looked_at = now
-        for one in [one for one in self.waiting if one.due <= self.now]:
+        due = list(islice((one for one in self.waiting if one.due <= self.now), DROPS_A_TURN))
+        for one in due:
             one.drop("idle" if one.phase == "idle" else "slow")
-        self._look = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
+        pause = LOOK_SECONDS if len(due) < DROPS_A_TURN else 0.0
+        self._look = self._loop.call_later(pause, self._drop_the_slow)
 
 
 class Connection(web.RequestHandler):
@@ -103,18 +107,20 @@ class Connection(web.RequestHandler):
         due: when it is dropped (by `Connections.now`), unless it has come further by then.
     """
 
-    __slots__ = ("_admitted", "_connections", "_head_bytes", "due", "phase")
+    __slots__ = ("_admitted", "_connections", "_head_bytes", "_own_transport", "due", "phase")
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(connections, **options)
         self._connections = connections
         self._admitted = False
         self._head_bytes = 0
+        self._own_transport: asyncio.BaseTransport | None = None  # aiohttp forgets its own before it is closed
         self.due = inf
         self.phase: Literal["head", "request", "idle"] = "head"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or close it at once."""
+        self._own_transport = transport
         self._admitted = self._connections.admit()
         if not self._admitted:
             transport.abort()  # type: ignore[attr-defined]  # of a socket it always is a Transport
@@ -129,6 +135,9 @@ class Connection(web.RequestHandler):
             self._connections.gone()
         self._connections.waiting.pop(self, None)
         super().connection_lost(exc)
+        transport, self._own_transport = self._own_transport, None
+        if hasattr(transport, "_read_ready_cb"):  # Python 3.11's knows itself by it: only the collector would free it
+            transport._read_ready_cb = None  # type: ignore[union-attr]  # noqa: SLF001  # no public word for it
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what comes before a head is whole."""
@@ -170,8 +179,8 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """What is no HTTP gets a problem that repeats nothing of it, no line in the log, and the connection's end."""
         del message
-        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionResetError  # whoever has gone, or has half an answer, gets no other
+        if request.writer.output_size > 0:
+            raise ConnectionResetError  # whoever has half an answer gets no other
         if status >= web.HTTPInternalServerError.status_code:
             self.log_exception()
         else:
