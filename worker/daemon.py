@@ -23,9 +23,10 @@ from worker.adapters.systemd import Notify
 from worker.telemetry import log, tell_repeats
 
 # Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
-# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 490,000;
-# nearly all of ours are freed without it. The middle generation is kept small, as its pauses are met more often.
-COLLECT_AFTER: Final = (700, 5, 140)
+# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 3,500,000:
+# ours are freed without it (tests/integration/test_door_garbage.py), and what young ones leave is found by the small
+# collections. The middle generation is kept small, as its pauses are met more often.
+COLLECT_AFTER: Final = (700, 5, 1000)
 LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
 
 
