@@ -233,7 +233,7 @@ async def test_the_longest_waiting_makes_room(open_door: OpenDoor) -> None:
 
 async def test_many_at_once_hold_up_nobody(open_door: OpenDoor) -> None:
     """Hundreds that come at once find room to wait, and are let in and dropped in turns that leave others theirs."""
-    door = await open_door(header_seconds=SHORT)
+    door = await open_door(header_seconds=3.0)  # all have come by then, on a busy machine too
     crowd = [socket.create_connection(("127.0.0.1", door.port), timeout=PATIENCE) for _ in range(MANY)]
 
     async def steps(until: int) -> list[int]:
@@ -243,7 +243,7 @@ async def test_many_at_once_hold_up_nobody(open_door: OpenDoor) -> None:
             counts.append(connected())
         return [abs(after - before) for before, after in pairwise(counts)]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(3 * PATIENCE):
         assert max(await steps(MANY)) <= ACCEPTS_A_TURN
         assert max(await steps(0)) <= DROPS_A_TURN
     for one in crowd:
