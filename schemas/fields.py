@@ -90,7 +90,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 @cache
 def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], tuple[tuple[int, str, str], ...]]:
-    """Of a class: its numbers (place, field, JSON name, whether whole), and its other spellings with what they spell."""
+    """Of a class: its numbers (place, field, JSON name, whether whole), and its other spellings and what they spell."""
     leaves = {name: _leaves(hint) for name, hint in get_type_hints(cls).items()}
     keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
     numbers = tuple(

@@ -176,7 +176,8 @@ class Consumer(Section, frozen=True, kw_only=True):
         3600.0
     )
     duplicate_window_max: Annotated[
-        int, Meta(ge=0, le=5_000_000, description="how many events are remembered at most")
+        int,
+        Meta(ge=0, le=5_000_000, description="how many events are remembered at most; the newest half of them always"),
     ] = 200_000
     hold_seconds: Annotated[
         Seconds,

@@ -1,3 +1,5 @@
+import tracemalloc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ def test_asking_does_not_remember() -> None:
 
 
 def test_the_oldest_gives_way() -> None:
-    """Above the bound the key that was remembered longest ago is forgotten; remembering again makes it young."""
+    """Above the bound the keys that were remembered longest ago are forgotten; remembering again makes one young."""
     seen = Seen(window_seconds=10, max_keys=2)
     seen.remember("a", now=0)
     seen.remember("b", now=1)
@@ -51,11 +53,25 @@ def test_no_room_remembers_nothing() -> None:
 @settings(max_examples=100, deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0, 5)), max_size=40))
 def test_like_a_list_of_all_that_was_remembered(steps: list[tuple[str, float]]) -> None:
-    """With room for all keys it answers as a full history would, and never holds more than its bound."""
-    seen, history, now = Seen(window_seconds=10, max_keys=6), dict[str, float](), 0.0
+    """With room for twice the keys it answers as a full history would, and never holds more than its bound."""
+    seen, history, now = Seen(window_seconds=10, max_keys=12), dict[str, float](), 0.0
     for key, pause in steps:
         now += pause
         assert seen.has(key, now=now) is (key in history and now - history[key] < 10)
         seen.remember(key, now=now)
         history[key] = now
-        assert len(seen) <= 6
+        assert len(seen) <= 12
+
+
+def test_many() -> None:
+    """The newest half of the bound is always known, a key never remembered is not; each takes 80 bytes at most."""
+    tracemalloc.start()
+    seen = Seen(window_seconds=10, max_keys=4000)
+    for number in range(10_000):
+        seen.remember(f"k{number}", now=number / 10_000)
+        assert seen.has(f"k{max(0, number - 1999)}", now=1)
+        assert not seen.has(f"k{number + 1}", now=1)
+        assert len(seen) <= 4000
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 4000 * 80
