@@ -78,7 +78,7 @@ class Reading(msgspec.Struct, frozen=True):
         values = astuple(self)
         for at, name, key, whole in numbers:
             value = values[at]
-            if value is not None and (read := _number(value, key, whole)) is not value:
+            if value is not None and (read := number(value, key, whole)) is not value:
                 force_setattr(self, name, read)
         for at, other, name in spellings:
             if values[at] is not None:
@@ -90,7 +90,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 @cache
 def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], tuple[tuple[int, str, str], ...]]:
-    """Of a class: its numbers (place, field, JSON name, whether whole), and its other spellings and what they spell."""
+    """Of a class: its numbers (place, field, JSON name, whether whole), and other spellings with what they spell."""
     leaves = {name: _leaves(hint) for name, hint in get_type_hints(cls).items()}
     keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
     numbers = tuple(
@@ -107,7 +107,7 @@ def _leaves(hint: Any) -> set[Any]:
     return set().union(*map(_leaves, inner)) if inner else {hint}
 
 
-def _number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
+def number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
     """The number itself, within bounds; an int where it is to be whole and is. What is no number stays as it is."""
     kind = type(value)
     if kind is Decimal:
@@ -120,7 +120,7 @@ def _number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called
         return int(value) if whole and value == value.to_integral_value() else value
     if kind is int and not -_MAX_INT < value < _MAX_INT:
         raise _OutOfBounds(key)
-    return tuple(_number(one, key, whole) for one in value) if kind is tuple else value
+    return tuple(number(one, key, whole) for one in value) if kind is tuple else value
 
 
 def decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:

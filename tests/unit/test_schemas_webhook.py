@@ -21,6 +21,7 @@ from schemas.invoice import InvoiceAnswer, Phone
 from schemas.invoice import read as read_invoice
 from schemas.membership import GuestpassRedeemed, Membership
 from schemas.package import Package
+from schemas.readable import check
 from schemas.webhook import EVENTS, InvoiceClosed, UnknownEvent, read
 from tests.builders import ZERO_ID, data, json_values, received
 from worker.core.routing import normal_type
@@ -93,6 +94,26 @@ def test_read_raises_one_error_and_makes_no_float(kind: str, document: Any) -> N
     steps = place.replace("[", ".").split(".")
     assert steps[0] == "$"
     assert all(step in KEYS or step.rstrip("]").isdigit() for step in steps[1:])
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(sorted(EVENTS)), document=documents)
+@example(kind="invoice.closed", document={"invoice": {"total_price": {"tax": "#0e999999#"}}})
+@example(kind="invoice.closed", document={"invoice": {"total_price": {"tax": "1.5"}}})
+@example(kind="invoice.closed", document={"invoice": {"total_price": {"tax": True}}})
+@example(kind="appointment.feedback", document={"rating_value": {"rating": "#1e30#"}})
+@example(kind="class.schedule.created", document={"recurrence_session_ids": ["#1.5#", None]})
+def test_a_check_says_what_reading_would(kind: str, document: Any) -> None:
+    """Whether a document is readable, and what is wrong where it is not, is told alike by both."""
+    said = []
+    for way in (read, lambda kind, data: check(EVENTS[kind], data)):
+        try:
+            way(kind, written(document))
+        except Unreadable as error:
+            said.append((error.what, error.place))
+        else:
+            said.append(("", ""))
+    assert said[0] == said[1]
 
 
 @settings(max_examples=100, deadline=None)
