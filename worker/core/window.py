@@ -14,14 +14,16 @@ and a call costs more than the wait. Where they come one by one no invoice waits
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 from zlib import crc32
 
 import msgspec
 
 FEW_SUSPECTS = 10
-DENSE_EVENTS, DENSE_SECONDS = 40, 0.2  # so many within so long: more than any day's pace
-LINGER_EVENTS = 200  # an invoice is left alone until so many more have come, or they come less densely
+DENSE_EVENTS, DENSE_SECONDS = 50, 0.35  # so many within so long: more than any day's pace
+PAUSE_SECONDS = 0.1  # in which none has come: the backlog is in hand
+LINGER_SECONDS = 0.5
 T = TypeVar("T")
 
 
@@ -46,7 +48,7 @@ class _Group(msgspec.Struct, Generic[T]):
 
     earliest: tuple[bool, str, str]
     waiting: list[Waiting[T]]
-    place: int
+    since: float
     suspect: bool = False
 
 
@@ -69,8 +71,7 @@ class Window(Generic[T]):
         self._in_flight: dict[str, Round[T]] = {}
         self._alone = False
         self._held_until: dict[str, float] = {}
-        self._came = 0
-        self._came_at: deque[float] = deque(maxlen=DENSE_EVENTS)
+        self._came: deque[float] = deque(maxlen=DENSE_EVENTS)
 
     def __len__(self) -> int:
         return self._size
@@ -88,9 +89,8 @@ class Window(Generic[T]):
     def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, now: float, suspect: bool = False) -> None:
         """An event has come."""
         self._size += 1
-        self._came += 1
-        self._came_at.append(now)
-        self._wait(invoice_id, [Waiting(order, item, suspect)], place=self._came)
+        self._came.append(now)
+        self._wait(invoice_id, [Waiting(order, item, suspect)], since=now)
 
     def next_round(self, now: float) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
@@ -125,7 +125,7 @@ class Window(Generic[T]):
         """The round came to nothing: its events wait again, for the invoice's next round at the given time."""
         self._end(begun)
         self._held_until[begun.invoice_id] = until
-        self._wait(begun.invoice_id, begun.waiting, place=-LINGER_EVENTS)
+        self._wait(begun.invoice_id, begun.waiting, since=-inf)
 
     def next_change(self, now: float) -> float | None:
         """Seconds until the first held or lingering invoice may be fetched; None where there is none."""
@@ -137,17 +137,15 @@ class Window(Generic[T]):
     def _lingers_for(self, now: float) -> float:
         """Seconds that the ready invoice which has waited longest is to be left alone, if no event comes meanwhile."""
         oldest = self._oldest()
-        if oldest is None or len(self._came_at) < DENSE_EVENTS:
+        if oldest is None or len(self._came) < DENSE_EVENTS or self._came[-1] - self._came[0] > DENSE_SECONDS:
             return 0.0
-        if self._came - self._groups[oldest].place >= LINGER_EVENTS:
-            return 0.0
-        return max(0.0, self._came_at[0] + DENSE_SECONDS - now)
+        return max(0.0, min(self._came[-1] + PAUSE_SECONDS, self._groups[oldest].since + LINGER_SECONDS) - now)
 
-    def _wait(self, invoice_id: str, waiting: Sequence[Waiting[T]], *, place: int) -> None:
+    def _wait(self, invoice_id: str, waiting: Sequence[Waiting[T]], *, since: float) -> None:
         earliest, suspect = min(w.order for w in waiting), any(w.suspect for w in waiting)
         group = self._groups.get(invoice_id)
         if group is None:
-            self._groups[invoice_id] = _Group(earliest, list(waiting), place, suspect)
+            self._groups[invoice_id] = _Group(earliest, list(waiting), since, suspect)
         else:
             group.waiting.extend(waiting)
             if group.earliest <= earliest and group.suspect >= suspect:

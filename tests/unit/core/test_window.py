@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.window import DENSE_EVENTS, DENSE_SECONDS, FEW_SUSPECTS, LINGER_EVENTS, Round, Window
+from worker.core.window import DENSE_EVENTS, FEW_SUSPECTS, LINGER_SECONDS, PAUSE_SECONDS, Round, Window
 
 NOW = 1000.0
 
@@ -243,22 +243,23 @@ def backlog(*, every: float) -> Window[int]:
 
 
 def test_a_backlog_lingers() -> None:
-    """While events come densely an invoice is left to gather its own, until so many have come since its first."""
-    some, now = backlog(every=0.001), NOW
-    for n in range(DENSE_EVENTS, LINGER_EVENTS + 1):
+    """While events come densely an invoice is left to gather its own, no longer than it may linger."""
+    some, began = backlog(every=0.005), NOW - (DENSE_EVENTS - 1) * 0.005
+    now, last = NOW, int(LINGER_SECONDS / 0.005)
+    for n in range(DENSE_EVENTS, last + 1):
         assert some.next_round(now) is None
-        now += 0.001
+        now = began + n * 0.005
         some.add(f"i-{n % 5}", order=at(n), item=n, now=now)
-    assert items(begin(some, now)) == list(range(0, LINGER_EVENTS + 1, 5))
-    assert some.next_round(now) is None
+    assert items(begin(some, now + 0.001)) == list(range(0, last + 1, 5))
+    assert some.next_round(now + 0.001) is None
 
 
 def test_a_backlog_that_has_come_lingers_no_more() -> None:
-    """Once events come less densely all that waits may go; when that is can be waited for."""
+    """Once no more events come all that waits may go; when that is can be waited for."""
     some = backlog(every=0.001)
     pause = some.next_change(NOW)
     assert pause is not None
-    assert 0 < pause < DENSE_SECONDS
+    assert pause == pytest.approx(PAUSE_SECONDS)
     assert some.next_round(NOW + pause - 0.001) is None
     assert [begin(some, NOW + pause).invoice_id for _ in range(5)] == [f"i-{n}" for n in range(5)]
 
@@ -273,7 +274,7 @@ def test_at_a_steady_pace_nothing_lingers() -> None:
 def test_what_was_held_does_not_linger() -> None:
     """A round that came to nothing has waited already: it goes at its time, whatever comes meanwhile."""
     some = window(a=[1])
-    some.hold(begin(some), until=NOW - DENSE_SECONDS)
+    some.hold(begin(some), until=NOW - 1)
     for n in range(2, DENSE_EVENTS + 2):
         some.add("a", order=at(n), item=n, now=NOW)
     assert len(items(begin(some))) == DENSE_EVENTS + 1
