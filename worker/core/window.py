@@ -7,8 +7,9 @@ A *suspect* has come back so often that it may be what ends the process. Invoice
 are served when no other is ready, in an order that differs from process to process, and once they are few one at a
 time with nothing beside: so the one that kills takes none along, and is found among many that were merely handed back.
 
-While events come *densely*, as out of a backlog, an invoice lingers: the others of its events are still on their way,
-and a call costs more than the wait. Where they come one by one no invoice waits, and under a small quota none longer.
+While events come *densely*, as out of a backlog, an invoice may linger: the others of its events are still on their
+way, and a call costs more than the wait. Where events come one by one no invoice waits; nor where calls are scarce,
+since no token may lie idle.
 """
 
 from collections import deque
@@ -92,14 +93,14 @@ class Window(Generic[T]):
         self._came.append(now)
         self._wait(invoice_id, [Waiting(order, item, suspect)], since=now)
 
-    def next_round(self, now: float) -> Round[T] | None:
+    def next_round(self, now: float, *, may_linger: bool = False) -> Round[T] | None:
         """Begin the round of the invoice whose event has waited longest; None where nothing may be fetched now."""
         if self._alone:
             return None
         for due in [one for one, until in self._held_until.items() if until <= now]:
             del self._held_until[due]
             self._offer(due)
-        if self._lingers_for(now):
+        if may_linger and self._lingers_for(now):
             return None
         invoice_id = self._oldest()
         alone = invoice_id is None and len(self._suspects) <= FEW_SUSPECTS
@@ -127,10 +128,10 @@ class Window(Generic[T]):
         self._held_until[begun.invoice_id] = until
         self._wait(begun.invoice_id, begun.waiting, since=-inf)
 
-    def next_change(self, now: float) -> float | None:
+    def next_change(self, now: float, *, may_linger: bool = False) -> float | None:
         """Seconds until the first held or lingering invoice may be fetched; None where there is none."""
         changes = [until - now for until in self._held_until.values() if until > now]
-        if lingers := self._lingers_for(now):
+        if may_linger and (lingers := self._lingers_for(now)):
             changes.append(lingers)
         return min(changes, default=None)
 

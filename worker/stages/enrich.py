@@ -38,6 +38,7 @@ from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetch
 MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
+MANY_CALLS_PER_MINUTE = 6000.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +195,11 @@ class Lane:
             now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
         )
 
+    @property
+    def _has_calls_to_spare(self) -> bool:
+        """Whether a call costs us more than it costs the quota."""
+        return self.quota.calls_per_minute >= MANY_CALLS_PER_MINUTE
+
     def _understood(self, message: Received) -> Event:
         event = read(message, check_types=False)
         if event.invoice_id is None:
@@ -206,7 +212,7 @@ class Lane:
             return None
         if self._filling is not None:
             self._filling.until = now
-        begun = self._window.next_round(now)
+        begun = self._window.next_round(now, may_linger=self._has_calls_to_spare)
         if begun is not None:
             self._calling += 1
             self.quota.spend(now)
@@ -214,7 +220,7 @@ class Lane:
 
     async def _wait_for_change(self) -> None:
         now = time.monotonic()
-        waits = [self._window.next_change(now)]
+        waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
         if self._window.invoices:
             waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
         timeout = min((wait for wait in waits if wait is not None), default=None)

@@ -21,9 +21,9 @@ def window(**invoices: list[int]) -> Window[int]:
     return made
 
 
-def begin(some: Window[int], now: float = NOW) -> Round[int]:
+def begin(some: Window[int], now: float = NOW, *, may_linger: bool = False) -> Round[int]:
     """The next round, which must be there."""
-    begun = some.next_round(now)
+    begun = some.next_round(now, may_linger=may_linger)
     assert begun is not None
     return begun
 
@@ -247,28 +247,28 @@ def test_a_backlog_lingers() -> None:
     some, began = backlog(every=0.005), NOW - (DENSE_EVENTS - 1) * 0.005
     now, last = NOW, int(LINGER_SECONDS / 0.005)
     for n in range(DENSE_EVENTS, last + 1):
-        assert some.next_round(now) is None
+        assert some.next_round(now, may_linger=True) is None
         now = began + n * 0.005
         some.add(f"i-{n % 5}", order=at(n), item=n, now=now)
-    assert items(begin(some, now + 0.001)) == list(range(0, last + 1, 5))
-    assert some.next_round(now + 0.001) is None
+    assert items(begin(some, now + 0.001, may_linger=True)) == list(range(0, last + 1, 5))
+    assert some.next_round(now + 0.001, may_linger=True) is None
 
 
 def test_a_backlog_that_has_come_lingers_no_more() -> None:
     """Once no more events come all that waits may go; when that is can be waited for."""
     some = backlog(every=0.001)
-    pause = some.next_change(NOW)
+    pause = some.next_change(NOW, may_linger=True)
     assert pause is not None
     assert pause == pytest.approx(PAUSE_SECONDS)
-    assert some.next_round(NOW + pause - 0.001) is None
-    assert [begin(some, NOW + pause).invoice_id for _ in range(5)] == [f"i-{n}" for n in range(5)]
+    assert some.next_round(NOW + pause - 0.001, may_linger=True) is None
+    assert [begin(some, NOW + pause, may_linger=True).invoice_id for _ in range(5)] == [f"i-{n}" for n in range(5)]
 
 
 def test_at_a_steady_pace_nothing_lingers() -> None:
     """Events that come one by one, a hundred a second among them, are fetched for at once."""
     some = backlog(every=0.01)
-    assert some.next_change(NOW) is None
-    assert len(items(begin(some))) == DENSE_EVENTS // 5
+    assert some.next_change(NOW, may_linger=True) is None
+    assert len(items(begin(some, may_linger=True))) == DENSE_EVENTS // 5
 
 
 def test_what_was_held_does_not_linger() -> None:
@@ -277,4 +277,11 @@ def test_what_was_held_does_not_linger() -> None:
     some.hold(begin(some), until=NOW - 1)
     for n in range(2, DENSE_EVENTS + 2):
         some.add("a", order=at(n), item=n, now=NOW)
-    assert len(items(begin(some))) == DENSE_EVENTS + 1
+    assert len(items(begin(some, may_linger=True))) == DENSE_EVENTS + 1
+
+
+def test_where_calls_are_scarce_nothing_lingers() -> None:
+    """However densely events come, a call that may go does."""
+    some = backlog(every=0.001)
+    assert some.next_change(NOW) is None
+    assert begin(some).invoice_id == "i-0"
