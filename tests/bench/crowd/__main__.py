@@ -26,12 +26,17 @@ MOST_MIB = 150
 
 
 class Turn(NamedTuple):
-    """What good requests met: seconds from when each was due to its 202, how many got none, memory in MiB."""
+    """What good requests met: seconds from when each was due to its 202, how many got none, memory in MiB.
+
+    Attributes:
+        made: connections by the crowd until the turn's end.
+    """
 
     p50: float
     p99: float
     failed: int
     resident: float
+    made: int = 0
 
 
 async def good_requests(door: str, *, rate: float, seconds: float) -> tuple[list[float], int]:
@@ -82,11 +87,12 @@ async def crowded(system: System, *, crowd: int, rate: float, seconds: float) ->
     try:
         async with asyncio.timeout(60):
             await process.stdout.readline()
-        return await turn(system, rate=rate, seconds=seconds)
+        found = await turn(system, rate=rate, seconds=seconds)
     finally:
         process.stdin.close()
         async with asyncio.timeout(60):
-            await process.wait()
+            made, _ = await process.communicate()
+    return found._replace(made=int(made))
 
 
 async def run(given: argparse.Namespace) -> bool:
@@ -98,7 +104,7 @@ async def run(given: argparse.Namespace) -> bool:
     del system.settings["SOURCES__MAIN__BASE_URL"]  # the door asks no API
     quiet, full = list[Turn](), list[Turn]()
     print(f"{given.crowd} in the crowd, {given.rate:g} good requests a second, max_connections {given.max_connections}")
-    print("| turn | p50 ms | p99 ms | without 202 | RSS MiB |\n|---|--:|--:|--:|--:|")
+    print("| turn | p50 ms | p99 ms | without 202 | RSS MiB | connections of the crowd |\n|---|--:|--:|--:|--:|--:|")
     try:
         await system.spawn("intake", "intake")
         await system.ready(system.intake_admin, within=60)
@@ -111,7 +117,8 @@ async def run(given: argparse.Namespace) -> bool:
             )
             (quiet if which == "quiet" else full).append(found)
             print(
-                f"| {which} | {1000 * found.p50:.1f} | {1000 * found.p99:.1f} | {found.failed} | {found.resident:.0f} |"
+                f"| {which} | {1000 * found.p50:.1f} | {1000 * found.p99:.1f} | {found.failed} | {found.resident:.0f} "
+                f"| {found.made} |"
             )
     finally:
         await system.stop()
