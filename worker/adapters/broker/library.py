@@ -16,8 +16,15 @@ from worker.telemetry import log
 
 CLOSE_SECONDS = 5.0
 OPEN_CHANNEL_SECONDS = 10.0
-# All that aiormq raises when the world fails; ChannelInvalidStateError is a RuntimeError, time-outs are OSErrors.
-LOST = (aiormq.exceptions.AMQPError, aiormq.exceptions.ChannelInvalidStateError, OSError, RuntimeError)
+# All that aiormq raises when the world fails. ChannelInvalidStateError is a RuntimeError, time-outs are OSErrors; a
+# connection that the broker closes before it has said a word ends in the StopAsyncIteration of the library's reader.
+LOST = (
+    aiormq.exceptions.AMQPError,
+    aiormq.exceptions.ChannelInvalidStateError,
+    OSError,
+    RuntimeError,
+    StopAsyncIteration,
+)
 
 
 async def close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str) -> None:
