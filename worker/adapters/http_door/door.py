@@ -133,9 +133,7 @@ class HttpDoor:
         began = time.monotonic()
         try:
             response, source = await self._routed(request)
-        except (
-            ConnectionError
-        ):  # nobody is there to be answered; raised, it would be garbage that goes round in a circle
+        except ConnectionError:  # whoever sent it has gone; raised through aiohttp's task, it would become garbage
             return _closing(unavailable("the connection has gone"))
         self._tell(request, response, source, seconds=time.monotonic() - began)
         whole = request.content.is_eof()
