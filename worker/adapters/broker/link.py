@@ -3,8 +3,7 @@
 import asyncio
 import random
 from asyncio import FIRST_COMPLETED
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import aio_pika
@@ -15,9 +14,9 @@ from yarl import URL
 
 from worker.adapters.broker.delivery import Delivery
 from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, no_foreign_cancel, what
-from worker.adapters.broker.sender import Sender
+from worker.adapters.broker.sender import Sender, Sent
 from worker.adapters.broker.subscription import Subscription
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable
 from worker.core.messages import Outgoing
 from worker.telemetry import log
 from worker.telemetry.metrics import connection_ready, connections_lost
@@ -69,9 +68,8 @@ class Link:
         self._ready = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._senders: dict[str, Sender] = {}
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._queueing: defaultdict[str, int] = defaultdict(int)  # who waits for a channel, by exchange
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, dict[asyncio.Future[Sent], Outgoing]] = {}  # by exchange, for its channel
+        self._aside: set[asyncio.Task[None]] = set()
         self._was_ready = False
         self.state = LinkState(ready=False, detail="not connected yet")
         connection_ready.labels(self._role).set(0)
@@ -187,19 +185,17 @@ class Link:
             Unencodable: AMQP cannot carry it as it is.
         """
         sender = self._senders.get(message.exchange)
-        if sender is None or self._queueing[message.exchange] or not self._ready.is_set():
+        if sender is None or message.exchange in self._waiting or not self._ready.is_set():
             began = self._loop.time()
-            self._queueing[message.exchange] += 1  # whoever comes later gets in line behind us
-            try:
-                sender = await self._sender_within(message.exchange, within)
-                within -= self._loop.time() - began
-            finally:
-                self._queueing[message.exchange] -= 1
+            sent = await self._in_turn(message, within=within)
+            within -= self._loop.time() - began
+        else:
+            sent = sender.begin(message)
         try:
-            await sender.publish(message, within=within)
+            await sent.sender.confirmed(sent, within=within)
         except PublishUnconfirmed:
-            if sender.unconfirmed >= MAX_UNCONFIRMED:
-                self._retire(message.exchange, sender)
+            if sent.sender.unconfirmed >= MAX_UNCONFIRMED:
+                self._retire(message.exchange, sent.sender)
             raise
 
     def subscribe(
@@ -260,28 +256,42 @@ class Link:
             self.state = LinkState(ready=ready, detail=detail)
             connection_ready.labels(self._role).set(ready)
 
-    async def _sender_within(self, exchange: str, seconds: float) -> Sender:
+    async def _in_turn(self, message: Outgoing, *, within: float) -> Sent:
+        """Wait for the exchange's channel, behind those who wait already; whoever comes later gets in line, too."""
+        waiting = self._waiting.get(message.exchange)
+        if waiting is None:
+            waiting = self._waiting[message.exchange] = {}
+            self._run_aside(self._send_all(message.exchange))
+        sent: asyncio.Future[Sent] = self._loop.create_future()
+        waiting[sent] = message
         try:
-            async with asyncio.timeout(seconds):
-                return await self._sender(exchange)
+            async with asyncio.timeout(within):
+                return await sent
         except TimeoutError as error:
             detail = self.state.detail or "the broker opens no channel"
-            raise PublishUnconfirmed(f"{detail} (within {seconds:g} s)") from error
+            raise PublishUnconfirmed(f"{detail} (within {within:g} s)") from error
+        finally:
+            waiting.pop(sent, None)
+
+    async def _send_all(self, exchange: str) -> None:
+        """Once there is a channel, send what waits for it, at once and in order."""
+        sender, refused = None, "the broker opens no channel"
+        try:
+            await self.wait_ready()
+            sender = await self._sender(exchange)
         except BrokerUnavailable as error:
-            raise PublishUnconfirmed(str(error)) from error
+            refused = str(error)
+        finally:
+            for sent, message in list(self._waiting.pop(exchange).items()):
+                _send(sender, message, sent, refused=refused)
 
     async def _sender(self, exchange: str) -> Sender:
-        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it.
-
-        Everybody who has to wait goes through the lock, which is fair: nobody overtakes those who waited before.
-        """
-        async with self._opening[exchange]:
-            await self.wait_ready()
-            sender = self._senders.get(exchange)
-            if sender is None:
-                sender = self._senders[exchange] = await self.open_sender()
-                sender.channel.closing.add_done_callback(lambda _: self._forget(exchange, sender))
-            return sender
+        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it."""
+        sender = self._senders.get(exchange)
+        if sender is None:
+            sender = self._senders[exchange] = await self.open_sender()
+            sender.channel.closing.add_done_callback(lambda _: self._forget(exchange, sender))
+        return sender
 
     async def _open_channel(self, *, confirms: bool) -> Channel:
         transport = self.connection().transport
@@ -305,6 +315,22 @@ class Link:
         if self._senders.get(exchange) is not sender:
             return
         self._forget(exchange, sender)
-        closing = asyncio.create_task(close(sender.channel, name=self._name))
-        self._abandoned.add(closing)
-        closing.add_done_callback(self._abandoned.discard)
+        self._run_aside(close(sender.channel, name=self._name))
+
+    def _run_aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+
+def _send(sender: Sender | None, message: Outgoing, sent: "asyncio.Future[Sent]", *, refused: str) -> None:
+    """Send for somebody who waits, if he still does."""
+    if sent.done():
+        return
+    if sender is None:
+        sent.set_exception(PublishUnconfirmed(refused))
+        return
+    try:
+        sent.set_result(sender.begin(message))
+    except (PublishUnconfirmed, Unencodable) as error:
+        sent.set_exception(error)

@@ -9,6 +9,7 @@ import asyncio
 import struct
 import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
 import aiormq.exceptions
 from aiormq.abc import ChannelFrame
@@ -19,6 +20,16 @@ from worker.adapters.broker import frames
 from worker.adapters.broker.library import LOST, what
 from worker.core.errors import PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
+
+
+class Sent(NamedTuple):
+    """A message on its way, until the broker confirms."""
+
+    sender: "Sender"
+    message: Outgoing
+    message_id: str
+    tag: int
+    confirmed: "asyncio.Future[spec.Basic.Ack]"
 
 
 class Sender:
@@ -41,19 +52,37 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         channel.closing.add_done_callback(self._closed)
 
-    async def publish(self, message: Outgoing, *, within: float) -> None:
-        """Publish, and return once the broker has confirmed; its place among others is taken before the first wait.
+    def begin(self, message: Outgoing) -> Sent:
+        """Number a message, enter it in the channel's book, and send it.
+
+        Raises:
+            PublishUnconfirmed: the channel is closed.
+            Unencodable: AMQP cannot carry it as it is.
+        """
+        channel, message_id = self.channel, message.message_id or uuid.uuid4().hex
+        if channel.is_closed:
+            raise PublishUnconfirmed(self._why() or "the channel is closed")
+        try:
+            parts = frames.of_publish(message, message_id, channel=channel.number, most=channel.max_content_size)
+        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
+            raise Unencodable(f"AMQP cannot carry it: {type(error).__name__}") from error
+        channel.delivery_tag = tag = channel.delivery_tag + 1
+        channel.confirmations[tag] = confirmed = self._loop.create_future()
+        channel.message_id_delivery_tag[message_id] = tag  # by which aiormq finds what is returned
+        self._send(*parts)
+        return Sent(self, message, message_id, tag, confirmed)
+
+    async def confirmed(self, sent: Sent, *, within: float) -> None:
+        """Return once the broker has confirmed.
 
         Raises:
             PublishUnconfirmed: no confirm within so many seconds, a refusal, or the channel is lost.
             Unroutable: no queue is bound for it.
-            Unencodable: AMQP cannot carry it as it is.
         """
-        message_id = message.message_id or uuid.uuid4().hex  # by which aiormq finds what is returned
-        confirmed, tag = self._begin(message, message_id)
-        given_up = self._loop.call_later(within, _give_up, confirmed)
+        message, book = sent.message, self.channel.message_id_delivery_tag
+        given_up = self._loop.call_later(within, _give_up, sent.confirmed)
         try:
-            answer = await confirmed
+            answer = await sent.confirmed
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
         except TimeoutError as error:
@@ -64,29 +93,14 @@ class Sender:
             raise PublishUnconfirmed(what(error)) from error
         finally:
             given_up.cancel()
-            if self.channel.message_id_delivery_tag.get(message_id) == tag:
-                del self.channel.message_id_delivery_tag[message_id]
+            if book.get(sent.message_id) == sent.tag:
+                del book[sent.message_id]
         if not isinstance(answer, spec.Basic.Ack):
             raise PublishUnconfirmed(f"answered by {type(answer).__name__}")
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Acknowledge a delivery; `multiple`: all up to it."""
         self._send(frames.of_ack(tag, multiple=multiple, channel=self.channel.number))
-
-    def _begin(self, message: Outgoing, message_id: str) -> tuple["asyncio.Future[spec.Basic.Ack]", int]:
-        """Number a message, enter it in the channel's book, and send it."""
-        channel = self.channel
-        if channel.is_closed:
-            raise PublishUnconfirmed(self._why() or "the channel is closed")
-        try:
-            parts = frames.of_publish(message, message_id, channel=channel.number, most=channel.max_content_size)
-        except (TypeError, ValueError, ArithmeticError, struct.error) as error:
-            raise Unencodable(f"AMQP cannot carry it: {type(error).__name__}") from error
-        channel.delivery_tag = tag = channel.delivery_tag + 1
-        channel.confirmations[tag] = confirmed = self._loop.create_future()
-        channel.message_id_delivery_tag[message_id] = tag
-        self._send(*parts)
-        return confirmed, tag
 
     def _send(self, *parts: bytes) -> None:
         self._parts.extend(parts)

@@ -140,7 +140,7 @@ class Subscription:
         """
         sender = self._open_sender()
         self._write_acks()
-        await sender.publish(message, within=within)
+        await sender.confirmed(sender.begin(message), within=within)
 
     async def acks_arrived(self) -> None:
         """Return once the broker has handled every ack so far: it answers one question after what came before it.
