@@ -173,10 +173,10 @@ TOO_MUCH = [
 def test_a_number_out_of_bounds_is_refused_cheaply(number: str, place: str) -> None:
     """A number that .NET's decimal could not hold is refused with the path of its field, without being written out."""
     outer, inner = place.split(".")
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Unreadable) as caught:
         read(f'{{"{outer}": {{"{inner}": {number}}}}}'.encode())
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert caught.value.place == f"$.{place}"
     assert caught.value.what in ("number out of bounds", "impossible type")
 
