@@ -35,6 +35,15 @@ STEP_SECONDS = 10.0
 OpenLink = Callable[..., Awaitable[Link]]
 
 
+async def lose_channels(link: Link) -> None:
+    """Close every channel of a connection beneath those who use it."""
+    transport = link.connection().transport
+    assert transport is not None
+    for channel in list(transport.connection.channels.values()):
+        if channel is not None:
+            await channel.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _telemetry() -> None:
     telemetry.configure(level="debug", fmt="json")

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.conftest import Hand
+from tests.conftest import Hand, lose_channels
 from tests.eventually import eventually
 from worker.adapters.broker import Link
 from worker.adapters.dead_letters import Letter, letters
@@ -84,15 +84,6 @@ async def test_more_are_asked_for_than_there_are(link: Link, filled: str) -> Non
     """A look ends where no more come, instead of waiting for ever."""
     async with asyncio.timeout(10), letters(link, queue=filled) as in_hand, aclosing(in_hand.first(99)) as found:
         assert len([letter async for letter in found]) == COUNT
-
-
-async def lose_channels(link: Link) -> None:
-    """Close every channel of a connection beneath those who use it."""
-    transport = link.connection().transport
-    assert transport is not None
-    for channel in list(transport.connection.channels.values()):
-        if channel is not None:
-            await channel.close()
 
 
 async def test_a_lost_channel_is_told(link: Link, hand: Hand, filled: str) -> None:
