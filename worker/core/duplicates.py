@@ -1,7 +1,7 @@
 """Idempotent receiver (EIP): has this been passed on before, within the window?
 
 Best effort within one process; ids are stable, so receivers can finish the job. Bounded in time and in number. Of a
-key 64 bits are kept, Python's own hash of text, keyed anew in each process: a key takes 42 to 84 bytes, in a dict 270.
+key 64 bits are kept, Python's own hash of text, keyed anew in each process: a key takes 21 to 42 bytes, in a dict 270.
 That a new key has the hash of one of 200,000 is to be expected once in 10^14 events.
 """
 
@@ -11,6 +11,7 @@ from typing import Final
 
 _BITS: Final = 2**64 - 1
 _LEAST_SLOTS: Final = 256
+_SLOTS_A_KEY: Final = 1.75  # fewer, and what is not there is looked for long
 _NEVER: Final = -inf
 
 
@@ -24,7 +25,7 @@ class Seen:
     def __init__(self, *, window_seconds: float, max_keys: int) -> None:
         self._window_seconds = window_seconds
         self._max_half = max_keys // 2
-        self._young, self._old = _Half(0), _Half(0)
+        self._young, self._old = self._half(), self._half()
 
     def __len__(self) -> int:
         return self._young.count + self._old.count
@@ -41,10 +42,13 @@ class Seen:
         """It has been passed on (confirmed by the next hop)."""
         young = self._young
         if young.count >= self._max_half or now - young.oldest >= self._window_seconds:
-            self._old = young if now - young.newest < self._window_seconds else _Half(0)
-            self._young = young = _Half(young.count)
+            self._old = young if now - young.newest < self._window_seconds else self._half()
+            self._young = young = self._half(expected=young.count)
         if self._max_half:
             young.put(_mark(key), now)
+
+    def _half(self, *, expected: int = 0) -> "_Half":
+        return _Half(expected, most=self._max_half)
 
 
 def _mark(key: str) -> int:
@@ -52,49 +56,53 @@ def _mark(key: str) -> int:
 
 
 class _Half:
-    """Marks and their times, in an open-addressed table that is at most half full.
+    """Marks and their times, in an open-addressed table.
 
     Args:
         expected: so many marks can be put before it is made anew.
+        most: there will never be more.
     """
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, *, most: int) -> None:
         self.count, self.oldest, self.newest = 0, inf, _NEVER
-        self._make(max(_LEAST_SLOTS, 1 << (expected * 2).bit_length()))
+        self._most_slots = int(most * _SLOTS_A_KEY) + 1
+        self._make(max(_LEAST_SLOTS, int(expected * _SLOTS_A_KEY) + 1))
 
     def at(self, mark: int) -> float:
         """When it was put last."""
-        marks, last = self._marks, self._last
-        slot = mark & last
+        marks, slots = self._marks, self._slots
+        slot = mark % slots
         while found := marks[slot]:
             if found == mark:
-                return self._times[slot]
-            slot = slot + 1 & last
+                return self.oldest + self._after[slot]
+            slot = (slot + 1) % slots
         return _NEVER
 
     def put(self, mark: int, now: float) -> None:
         """It is put now."""
-        marks, last = self._marks, self._last
-        slot = mark & last
+        if not self.count:
+            self.oldest = now
+        marks, slots = self._marks, self._slots
+        slot = mark % slots
         while (found := marks[slot]) and found != mark:
-            slot = slot + 1 & last
-        marks[slot], self._times[slot], self.newest = mark, now, now
+            slot = (slot + 1) % slots
+        marks[slot], self._after[slot], self.newest = mark, now - self.oldest, now
         if not found:
             self.count += 1
-            self.oldest = min(self.oldest, now)
-            if self.count * 2 > last:
+            if self.count * _SLOTS_A_KEY > slots:
                 self._grow()
 
     def _grow(self) -> None:
-        kept = zip(self._marks, self._times, strict=True)
-        self._make(2 * len(self._marks))
-        marks, times, last = self._marks, self._times, self._last
-        for mark, at in kept:
+        kept = zip(self._marks, self._after, strict=True)
+        self._make(min(2 * self._slots, self._most_slots))
+        marks, afters, slots = self._marks, self._after, self._slots
+        for mark, after in kept:
             if mark:
-                slot = mark & last
+                slot = mark % slots
                 while marks[slot]:
-                    slot = slot + 1 & last
-                marks[slot], times[slot] = mark, at
+                    slot = (slot + 1) % slots
+                marks[slot], afters[slot] = mark, after
 
     def _make(self, slots: int) -> None:
-        self._marks, self._times, self._last = array("Q", bytes(8 * slots)), array("d", bytes(8 * slots)), slots - 1
+        """`_after`: seconds since the oldest, to within milliseconds of a day."""
+        self._marks, self._after, self._slots = array("Q", bytes(8 * slots)), array("f", bytes(4 * slots)), slots
