@@ -15,7 +15,7 @@ from worker.adapters.clock import new_receipt_id, utc_now
 from worker.adapters.http_door import Answer, Arrival
 from worker.adapters.traces import UNTRACED
 from worker.core.detour import Detour
-from worker.core.door import Accept, Ping, Refuse, Rule, judge
+from worker.core.door import Accept, Ping, Rule, judge
 from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, Unroutable
 from worker.core.messages import Received
 from worker.core.recent import Recent
@@ -89,20 +89,14 @@ class Intake:
         verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=rule)
         parent = _caller(arrival.headers) if isinstance(verdict, Accept) else None  # strangers sample nothing
         with self._traces.request(source=arrival.source, method=arrival.method, parent=parent) as span:
-            answer = await self._answered(arrival, verdict, span.context)
+            if isinstance(verdict, Accept):
+                if not verdict.signed:
+                    door_unsigned.labels(arrival.source).inc()
+                answer = await self._keep(arrival, span.context)
+            else:
+                answer = Answer(200) if isinstance(verdict, Ping) else Answer(verdict.status, detail=verdict.detail)
             span.answered(answer.status)
         return answer
-
-    async def _answered(self, arrival: Arrival, verdict: Accept | Ping | Refuse, trace: TraceContext | None) -> Answer:
-        match verdict:
-            case Ping():
-                return Answer(200)
-            case Refuse(status, detail):
-                return Answer(status, detail=detail)
-            case Accept(signed):
-                if not signed:
-                    door_unsigned.labels(arrival.source).inc()
-                return await self._keep(arrival, trace)
 
     async def publish(self, spooled: Spooled, *, within: float) -> bool:
         """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure."""
