@@ -23,10 +23,11 @@ from worker.adapters.systemd import Notify
 from worker.telemetry import log, tell_repeats
 
 # Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
-# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 3,500,000:
+# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 3,600,000:
 # ours are freed without it (tests/integration/test_door_garbage.py), and what young ones leave is found by the small
-# collections. The middle generation is kept small, as its pauses are met more often.
-COLLECT_AFTER: Final = (700, 5, 1000)
+# collections. Those begin after 4,000, since a burst at 64 connections is 2,000 that are about to go by themselves.
+# The middle generation is kept small, as its pauses are met more often.
+COLLECT_AFTER: Final = (4000, 3, 300)
 LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
 
 

@@ -9,7 +9,7 @@ from worker.adapters.broker import Delivery
 from worker.adapters.clock import seconds_since
 from worker.core.messages import Received
 from worker.core.translate import Event
-from worker.telemetry import log
+from worker.telemetry import log, tell
 from worker.telemetry.metrics import stage_seconds, way_seconds
 
 
@@ -40,7 +40,7 @@ class Journal:
         """
         known = {"event_id": event.id, "event_type": event.type, "invoice_id": event.invoice_id or "", **more}
         message = event.received
-        age = self._tell(log.info, delivery, message, outcome, known)
+        age = self._tell(tell, delivery, message, outcome, known)
         if came_out and age is not None and not message.replay and not message.redriven:
             way_seconds.labels(self._source, known["to"]).observe(age)
 
@@ -49,7 +49,7 @@ class Journal:
         self._tell(log.warning, delivery, message, "dead_lettered", more)
 
     def _tell(
-        self, tell: Callable[..., Any], delivery: Delivery, message: Received, outcome: str, more: Mapping[str, Any]
+        self, how: Callable[..., Any], delivery: Delivery, message: Received, outcome: str, more: Mapping[str, Any]
     ) -> float | None:
         """Write the line, and return the event's age in seconds where that is known."""
         seconds = asyncio.get_running_loop().time() - delivery.came_at
@@ -64,7 +64,7 @@ class Journal:
             told["trace_id"] = message.trace.trace_id
         if age is not None:
             told["age_seconds"] = round(age, 3)
-        tell(
+        how(
             "delivery",
             stage=self.stage,
             source=self._source,

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -54,10 +55,13 @@ REPEATS_TOLD: Final = 10
 REPEATS_SECONDS: Final = 60.0
 # What tells two faults apart; each has few values. Ids and details would make every line one of its kind.
 _KIND: Final = ("source", "stage", "status", "reason", "error", "exchange", "queue", "connection", "logger", "place")
+_HARMLESS: Final = frozenset({"info", "debug"})
+_CANONICAL: Final = frozenset({"delivery", "repeated"})
 _STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
 _repeats: Repeats[tuple[tuple[str, Any], ...]] = Repeats(first=REPEATS_TOLD, seconds=REPEATS_SECONDS)
+_as_text: Callable[[EventDict], bytes] | None = None  # where lines of level info are told
 _encode: Final = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__).encode
 
 
@@ -66,18 +70,34 @@ def configure(*, level: str, fmt: str) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
 
-    def as_text(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-        stamped = _stamped(method, event)
+    def for_people(stamped: EventDict) -> bytes:
         stamped["timestamp"] = _plain(stamped["timestamp"])
-        return str(console(logger, method, stamped)).encode("utf-8", "replace")
+        return str(console(_STREAM, stamped["level"], stamped)).encode("utf-8", "replace")
 
+    def rendered(_: WrappedLogger, method: str, event: EventDict) -> bytes:
+        return as_text(_stamped(method, event.pop("event"), **event))
+
+    global _as_text  # noqa: PLW0603  # as structlog's own
+    as_text = for_people if fmt == "console" else _as_json
+    _as_text = as_text if number <= logging.INFO else None
     structlog.configure(
-        processors=[_registered, _not_too_often, _traceback, as_text if fmt == "console" else _as_json],
+        processors=[_told, rendered],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: _Stderr(),
+        logger_factory=lambda *_: _STREAM,
         cache_logger_on_first_use=True,
     )
     _tame_libraries(number)
+
+
+def tell(event: str, /, **fields: Any) -> None:
+    """A canonical line of what went well: `log.info` in half of its time, by the same registry and renderer.
+
+    structlog's lookup of the logger, its levels and processors take longer than the writing, at each line.
+    """
+    if _as_text is None:
+        log.info(event, **fields)
+    else:
+        _STREAM.msg(_as_text(_stamped("info", _registered(event), **fields)))
 
 
 def tell_repeats(*, at_the_end: bool = False) -> None:
@@ -99,41 +119,47 @@ class _Stderr:
     debug = info = warning = error = critical = msg
 
 
-def _registered(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    if event["event"] not in EVENTS:
-        raise ValueError(f"log event {event['event']!r} is not registered in worker/telemetry/logs.py")
+_STREAM: Final = _Stderr()
+
+
+def _told(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The event as it is told. Raises ValueError where it is not registered, DropEvent where it repeats itself."""
+    name = _registered(event["event"])
+    told_each_time = method in _HARMLESS or name in _CANONICAL
+    if not told_each_time or (name == "door_request" and event.get("status") != 202):  # noqa: PLR2004  # no stranger's
+        _not_too_often(name, event)
+    if event.pop("exc_info", None):
+        _add_traceback(event)
     return event
 
 
-def _not_too_often(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    name = event["event"]
-    told_each_time = method in {"info", "debug"} or name in {"delivery", "repeated"}
-    if told_each_time and (name != "door_request" or event.get("status") == 202):  # noqa: PLR2004  # authenticated
-        return event
+def _registered(event: str) -> str:
+    if event not in EVENTS:
+        raise ValueError(f"log event {event!r} is not registered in worker/telemetry/logs.py")
+    return event
+
+
+def _not_too_often(name: str, event: EventDict) -> None:
     kind = ("event", name), *((field, event[field]) for field in _KIND if field in event)
     if not _repeats.may_tell(kind, now=time.monotonic()):
         lines_suppressed.labels(name).inc()
         raise structlog.DropEvent
-    return event
 
 
-def _traceback(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+def _add_traceback(event: EventDict) -> None:
     """Where it happened and of what type; the exception's text is left out, since it may quote a customer's value."""
-    if event.pop("exc_info", None):
-        error = sys.exception()
-        if error is not None:
-            frames = traceback.format_tb(error.__traceback__)
-            event["exception"] = "".join(frames) + type(error).__name__
-    return event
+    error = sys.exception()
+    if error is not None:
+        frames = traceback.format_tb(error.__traceback__)
+        event["exception"] = "".join(frames) + type(error).__name__
 
 
-def _stamped(method: str, event: EventDict) -> dict[str, Any]:
-    return {"timestamp": datetime.now(UTC), "level": method, "event": event.pop("event"), **event}
+def _stamped(level: str, event: str, /, **fields: Any) -> EventDict:
+    return {"timestamp": datetime.now(UTC), "level": level, "event": event, **fields}
 
 
-def _as_json(_: WrappedLogger, method: str, event: EventDict) -> bytes:
+def _as_json(stamped: EventDict) -> bytes:
     """One object; beyond ASCII everything is escaped, as line separators and control characters are among it."""
-    stamped = _stamped(method, event)
     try:
         line = _encode(stamped)
     except ValueError:  # an unpaired surrogate

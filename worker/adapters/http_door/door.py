@@ -5,9 +5,9 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -19,7 +19,7 @@ from worker.adapters.http_door.answers import Taken, problem, unavailable
 from worker.adapters.http_door.bodies import Bodies, Body, BodyGivenUp, BodyTooLarge, BodyTooSlow
 from worker.adapters.http_door.connections import Connection, Connections
 from worker.adapters.http_door.limits import Limits, connections_possible
-from worker.telemetry import log
+from worker.telemetry import log, tell
 from worker.telemetry.metrics import door_in_flight, door_requests, stage_seconds
 
 BACKLOG = 1024  # connections that the kernel keeps for us
@@ -51,9 +51,9 @@ class Answer(msgspec.Struct, frozen=True):
     trace_id: str = ""
 
 
+_TAKEN = web.HTTPAccepted.status_code
+_TOLD = ("receipt_id", "trace_id", "kept", "detail")  # of an answer, where there is something to tell
 _ANSWER, _BYTES = web.RequestKey("answer", Answer), web.RequestKey("bytes", int)  # what a request's line tells
-_requests: Final = cache(door_requests.labels)  # to look one up anew for each request takes longer than to count it
-_seconds: Final = cache(stage_seconds.labels)
 Receive = Callable[[Arrival], Awaitable[Answer]]
 
 
@@ -143,20 +143,15 @@ class HttpDoor:
     def _tell(self, request: web.BaseRequest, response: web.StreamResponse, source: str, *, seconds: float) -> None:
         """One line for each request, and its metrics."""
         status, answer = response.status, request.get(_ANSWER)
-        _requests(source, status).inc()
+        door_requests.labels(source, status).inc()
         if source != NO_SOURCE:
-            _seconds("intake", source).observe(seconds)
-        told: dict[str, Any] = {"source": source, "status": status}
+            stage_seconds.labels("intake", source).observe(seconds)
+        told: dict[str, Any] = {}
         if answer is not None:
-            fields = {
-                "receipt_id": answer.receipt_id,
-                "trace_id": answer.trace_id,
-                "kept": answer.kept,
-                "detail": answer.detail,
-            }
-            told |= {name: value for name, value in fields.items() if value} | {"bytes": request[_BYTES]}
-        tell = log.info if status < web.HTTPBadRequest.status_code else log.warning
-        tell("door_request", **told, seconds=round(seconds, 4))
+            told = {name: value for name in _TOLD if (value := getattr(answer, name))}
+            told["bytes"] = request[_BYTES]
+        how = tell if status == _TAKEN else log.info if status < web.HTTPBadRequest.status_code else log.warning
+        how("door_request", source=source, status=status, **told, seconds=round(seconds, 4))
 
     async def _routed(self, request: web.BaseRequest) -> tuple[web.StreamResponse, str]:
         """The answer, and of which source."""
@@ -192,7 +187,7 @@ class HttpDoor:
 
     async def _answer(self, request: web.BaseRequest, source: str, path_type: str) -> web.StreamResponse:
         limits = self._limits
-        if sum(map(len, chain.from_iterable(request.raw_headers))) > limits.max_header_bytes:
+        if len(b"".join(chain.from_iterable(request.raw_headers))) > limits.max_header_bytes:
             return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
         if (request.content_length or 0) > limits.max_body_bytes:
             return self._too_large()
