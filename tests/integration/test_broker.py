@@ -228,6 +228,25 @@ async def test_publishes_in_flight_when_the_connection_is_cut(
     assert [m.body for m in await hand.drain(own_queue)][-1] == b"4"
 
 
+async def test_whoever_comes_while_a_channel_is_opened(link: Link, own_queue: str) -> None:
+    """Publishes that go on coming before there is a channel are all sent at once when it is there, in order."""
+    begun = [asyncio.create_task(link.publish(message(own_queue, 0), within=WITHIN))]
+    while not begun[0].done():
+        more = range(len(begun), len(begun) + 3)
+        begun += [asyncio.create_task(link.publish(message(own_queue, number), within=WITHIN)) for number in more]
+        await next_turn()
+    transport = link.connection().transport
+    assert transport is not None
+    [*_, channel] = transport.connection.channels.values()
+    await next_turn()
+    assert len(begun) > 3  # the first had to wait
+    assert getattr(channel, "delivery_tag", None) == len(begun)  # counts what is sent
+    await asyncio.gather(*begun)
+    inbox = Inbox()
+    async with subscription(link, own_queue, inbox, prefetch=len(begun)):
+        assert await inbox.holds(len(begun)) == [b"%d" % number for number in range(len(begun))]
+
+
 async def test_cut_while_a_publish_opens_its_channel(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
     """A connection lost while a first publish opens its channel: PublishUnconfirmed, as at any other time."""
     link = await open_link(proxy.url)
