@@ -88,6 +88,25 @@ async def test_calls_at_a_time_are_bounded(way: Way) -> None:
         assert len(await way.came(6)) == 6
 
 
+async def test_a_time_that_comes_between_two_looks(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may begin and what is waited for are decided by one reading of the clock, or nothing would wake the lane."""
+    api = knows("i-1")
+    one = way.lane(api)
+    first: list[float] = []
+
+    def wait(now: float) -> float:
+        first[:] = first or [now]
+        return 0.1 if now == first[0] else 0.0
+
+    async with way.running(one):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        assert await way.ids(1) == ["e-1"]
+        await eventually(lambda: not len(one.window))
+        monkeypatch.setattr(one.quota, "wait", wait)
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-1")))
+        assert await way.ids(1) == ["e-2"]
+
+
 async def test_an_invoice_not_found_at_first(way: Way) -> None:
     """418 sends an event down the ladder with its attempt charged; found on the next attempt it goes out."""
     api = knows("i-1")

@@ -145,11 +145,12 @@ class Lane:
         async with asyncio.TaskGroup() as rounds:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
                 self._changed.clear()
-                begun = self._begin()
+                now = time.monotonic()  # one reading for both: a time that came between two would wake nobody
+                begun = self._begin(now)
                 if begun is not None:
                     rounds.create_task(self._serve_round(begun, subscription))
                     continue
-                await self._wait_for_change()
+                await self._wait_for_change(now)
             self._subscription = None
             subscription.leaving.set()
             await subscription.handled()
@@ -206,8 +207,7 @@ class Lane:
             raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
         return event
 
-    def _begin(self) -> Round[_Held] | None:
-        now = time.monotonic()
+    def _begin(self, now: float) -> Round[_Held] | None:
         if self._is_filling(now) or self._calling >= self._plan.max_in_flight or self.quota.wait(now) > 0:
             return None
         if self._filling is not None:
@@ -218,8 +218,7 @@ class Lane:
             self.quota.spend(now)
         return begun
 
-    async def _wait_for_change(self) -> None:
-        now = time.monotonic()
+    async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
         if self._window.invoices:
             waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
