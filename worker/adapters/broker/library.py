@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Final
 
 import aiormq.abc
 import aiormq.exceptions
@@ -28,27 +27,12 @@ LOST = (
 )
 
 
-_closing: Final[set[asyncio.Task[None]]] = set()
-
-
 async def close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str) -> None:
-    """Close a connection or channel, within CLOSE_SECONDS; what is lost already is closed enough.
-
-    A channel's close goes on after that: cancelled, aiormq sends another, for which a broker that was merely slow
-    ends the connection.
-    """
-    closing = asyncio.create_task(_close(thing, name=name))
-    _closing.add(closing)
-    closing.add_done_callback(_closing.discard)
-    await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
-    if isinstance(thing, AbstractConnection):
-        closing.cancel()
-
-
-async def _close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str) -> None:
+    """Close a connection or channel, within CLOSE_SECONDS; what is lost already is closed enough."""
     try:
         with no_foreign_cancel():
-            await thing.close()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await thing.close()
     except (*LOST, BrokerUnavailable) as error:
         log.debug("broker_close_failed", connection=name, detail=what(error))
 
