@@ -56,7 +56,7 @@ REPEATS_SECONDS: Final = 60.0
 # What tells two faults apart; each has few values. Ids and details would make every line one of its kind.
 _KIND: Final = ("source", "stage", "status", "reason", "error", "exchange", "queue", "connection", "logger", "place")
 _HARMLESS: Final = frozenset({"info", "debug"})
-_CANONICAL: Final = frozenset({"delivery", "repeated"})
+_TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated"})
 _STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
@@ -125,7 +125,7 @@ _STREAM: Final = _Stderr()
 def _told(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """The event as it is told. Raises ValueError where it is not registered, DropEvent where it repeats itself."""
     name = _registered(event["event"])
-    told_each_time = method in _HARMLESS or name in _CANONICAL
+    told_each_time = method in _HARMLESS or name in _TOLD_EACH_TIME
     if not told_each_time or (name == "door_request" and event.get("status") != 202):  # noqa: PLR2004  # no stranger's
         _not_too_often(name, event)
     if event.pop("exc_info", None):

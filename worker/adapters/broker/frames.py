@@ -1,7 +1,8 @@
 """The frames of a publish, in AMQP 0-9-1's bytes (its specification, 2.3.5 and 4.2.6).
 
-pamqp makes a content header out of objects, property by property, in 22 µs; a message of ours has five properties and
-short headers of text, and takes 3. Everything rarer is left to pamqp, and a test holds both to be the same.
+pamqp makes a content header out of objects, property by property, in 14 µs; a message of ours has five properties and
+short headers of text, and takes 6 in the same run. Everything rarer is left to pamqp, and a test holds both to be
+the same.
 """
 
 import struct
