@@ -14,7 +14,7 @@ from aiohttp.test_utils import unused_port
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually, next_turn
 from tests.proxy import Proxy
-from worker.adapters.broker import Delivery, Link, Subscription
+from worker.adapters.broker import Delivery, Link, Subscription, library
 from worker.adapters.broker import link as link_module
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
 from worker.core.messages import Outgoing
@@ -172,6 +172,20 @@ async def test_no_queue_to_subscribe_to(link: Link, prefix: str) -> None:
     with pytest.raises(BrokerUnavailable, match=prefix):
         async with subscription(link, f"{prefix}.not-there", Inbox()):
             pytest.fail("it could subscribe")
+
+
+async def test_a_close_that_is_answered_late(
+    open_link: OpenLink, proxy: Proxy, own_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that takes its time over closing a channel is not told twice, for which it would end the connection."""
+    monkeypatch.setattr(library, "CLOSE_SECONDS", 0.2)
+    link = await open_link(proxy.url)
+    async with subscription(link, own_queue, Inbox()):
+        proxy.freeze(answers_only=True)
+    proxy.thaw()
+    await link.publish(message(own_queue), within=WITHIN)
+    assert await link.ready(own_queue) == 1
+    assert proxy.connections == 1
 
 
 async def test_a_defect_of_the_receiver_ends_the_subscription(link: Link, hand: Hand, own_queue: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from typing import Final
 
 import aiormq.abc
 import aiormq.exceptions
@@ -27,11 +28,29 @@ LOST = (
 )
 
 
-async def close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str) -> None:
-    """Close a connection or channel, within CLOSE_SECONDS; what is lost already is closed enough."""
+_closing: Final[set[asyncio.Task[None]]] = set()
+
+
+async def close(connection: AbstractConnection, *, name: str) -> None:
+    """Close a connection, within CLOSE_SECONDS; one that is lost already is closed enough."""
+    await _close(connection, name=name, within=CLOSE_SECONDS)
+
+
+async def close_channel(channel: aiormq.abc.AbstractChannel, *, name: str) -> None:
+    """Close a channel; nobody waits for longer than CLOSE_SECONDS, but it goes on until it or its connection is closed.
+
+    Cancelled, aiormq sends another Channel.Close, for which a broker that was merely slow ends the connection.
+    """
+    closing = asyncio.create_task(_close(channel, name=name, within=None))
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+    await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
+
+
+async def _close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str, within: float | None) -> None:
     try:
         with no_foreign_cancel():
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(within):
                 await thing.close()
     except (*LOST, BrokerUnavailable) as error:
         log.debug("broker_close_failed", connection=name, detail=what(error))

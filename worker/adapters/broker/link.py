@@ -13,7 +13,7 @@ from aiormq.channel import Channel
 from yarl import URL
 
 from worker.adapters.broker.delivery import Delivery
-from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, no_foreign_cancel, what
+from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, close_channel, no_foreign_cancel, what
 from worker.adapters.broker.sender import Sender, Sent
 from worker.adapters.broker.subscription import Subscription
 from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable
@@ -160,7 +160,7 @@ class Link:
         except LOST as error:
             raise BrokerUnavailable(what(error)) from error
         finally:
-            await close(channel, name=queue)
+            await close_channel(channel, name=queue)
 
     def connection(self) -> AbstractConnection:
         """The connection as it stands.
@@ -315,7 +315,7 @@ class Link:
         if self._senders.get(exchange) is not sender:
             return
         self._forget(exchange, sender)
-        self._run_aside(close(sender.channel, name=self._name))
+        self._run_aside(close_channel(sender.channel, name=self._name))
 
     def _run_aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -9,7 +9,7 @@ import aiormq.abc
 from pamqp import commands as spec
 
 from worker.adapters.broker.delivery import Delivery
-from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, no_foreign_cancel, what
+from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close_channel, no_foreign_cancel, what
 from worker.adapters.broker.sender import Sender
 from worker.core.errors import BrokerUnavailable
 from worker.core.messages import Outgoing
@@ -102,7 +102,7 @@ class Subscription:
         if self._sender is None or self._sender.channel.is_closed:
             return
         await asyncio.sleep(ACKS_REACH_SECONDS)
-        await close(self._sender.channel, name=self._queue)
+        await close_channel(self._sender.channel, name=self._queue)
 
     async def handled(self) -> None:
         """Return once every delivery in hand has been handled."""
