@@ -92,7 +92,8 @@ class Intake:
             if isinstance(verdict, Accept):
                 if not verdict.signed:
                     door_unsigned.labels(arrival.source).inc()
-                answer = await self._keep(arrival, span.context)
+                event = _event(arrival, span.context)
+                answer = self._answer(event, kept=await self._see_safe(Spooled(event=event)))
             else:
                 answer = Answer(200) if isinstance(verdict, Ping) else Answer(verdict.status, detail=verdict.detail)
             span.answered(answer.status)
@@ -148,9 +149,7 @@ class Intake:
         except SpoolUnavailable:
             self.recent.add(event)  # the next bad look tries again
 
-    async def _keep(self, arrival: Arrival, trace: TraceContext | None) -> Answer:
-        event = _event(arrival, trace)
-        kept = await self._see_safe(Spooled(event=event))
+    def _answer(self, event: Received, *, kept: str) -> Answer:
         if not kept:
             return Answer(503, trace_id=event.trace_id, detail="neither the broker nor the spool can take the event")
         self.last_event_at[event.source] = event.received_at

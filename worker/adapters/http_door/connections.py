@@ -141,20 +141,28 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what comes before a head is whole."""
-        if self.phase == "idle":
-            self._wait("head", self._connections.limits.header_seconds)
         parsed = self._request_count
         super().data_received(data)
         if self._request_count != parsed:
-            self._head_bytes = 0
-        elif self.phase == "head":
+            if self.phase != "request":
+                self._wait("request", inf)  # until its turn comes; reading the body has its own deadline
+            return
+        if self.phase == "idle":
+            self._wait("head", self._connections.limits.header_seconds)
+        if self.phase == "head":
             self._head_bytes += len(data)
             if self._head_bytes > self._connections.limits.max_header_bytes:
                 self.drop("huge")
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
+        """Where nothing was paused there is nothing to resume; aiohttp would parse once more after each body."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def request_begun(self) -> None:
-        """A head is whole; reading the body has its own deadline."""
-        self._wait("request", inf)
+        """A request's turn has come; the next one's head may have come with it."""
+        if self.phase != "request":
+            self._wait("request", inf)
 
     def at_work(self) -> None:
         """The body is whole: from here on the connection is not dropped to make room."""

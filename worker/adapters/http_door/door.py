@@ -26,6 +26,7 @@ BACKLOG = 1024  # connections that the kernel keeps for us
 # asyncio accepts as many in a turn as the backlog it is told, so it is told of fewer: 900 that came at once held up
 # those that were there by turns of 20 to 40 ms, now by turns of 3.
 ACCEPTS_A_TURN = 16
+PREFIX = "/webhooks/"
 METHODS = frozenset({"POST", "PUT", "PATCH"})
 NO_SOURCE = "-"  # the label of what was sent to no source
 
@@ -41,8 +42,11 @@ class Arrival(msgspec.Struct, frozen=True):
     method: str = "POST"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool."""
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool.
+
+    Its fields are told in the request's line, as far as there is something to tell.
+    """
 
     status: int
     receipt_id: str = ""
@@ -52,8 +56,6 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 _TAKEN = web.HTTPAccepted.status_code
-_TOLD = ("receipt_id", "trace_id", "kept", "detail")  # of an answer, where there is something to tell
-_ANSWER, _BYTES = web.RequestKey("answer", Answer), web.RequestKey("bytes", int)  # what a request's line tells
 Receive = Callable[[Arrival], Awaitable[Answer]]
 
 
@@ -130,97 +132,88 @@ class HttpDoor:
             self._connections.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began = time.monotonic()
+        began, told = time.monotonic(), dict[str, Any]()
         try:
-            response, source = await self._routed(request)
+            response, source = await self._routed(request, told)
         except ConnectionError:  # whoever sent it has gone; raised through aiohttp's task, it would become garbage
             return _closing(unavailable("the connection has gone"))
-        self._tell(request, response, source, seconds=time.monotonic() - began)
+        self._tell(response.status, source, told, seconds=time.monotonic() - began)
         whole = request.content.is_eof()
         _connection(request).answered(whole=whole)
         return response if whole else _closing(response)
 
-    def _tell(self, request: web.BaseRequest, response: web.StreamResponse, source: str, *, seconds: float) -> None:
+    def _tell(self, status: int, source: str, told: dict[str, Any], *, seconds: float) -> None:
         """One line for each request, and its metrics."""
-        status, answer = response.status, request.get(_ANSWER)
         door_requests.labels(source, status).inc()
         if source != NO_SOURCE:
             stage_seconds.labels("intake", source).observe(seconds)
-        told: dict[str, Any] = {}
-        if answer is not None:
-            told = {name: value for name in _TOLD if (value := getattr(answer, name))}
-            told["bytes"] = request[_BYTES]
         how = tell if status == _TAKEN else log.info if status < web.HTTPBadRequest.status_code else log.warning
-        how("door_request", source=source, status=status, **told, seconds=round(seconds, 4))
+        how("door_request", **({"source": source, "status": status} | told), seconds=round(seconds, 4))
 
-    async def _routed(self, request: web.BaseRequest) -> tuple[web.StreamResponse, str]:
+    async def _routed(self, request: web.BaseRequest, told: dict[str, Any]) -> tuple[web.StreamResponse, str]:
         """The answer, and of which source."""
-        response: web.StreamResponse
-        # Split before percent-decoding: an encoded slash is none.
-        _, route, source, path_type, *_ = (*request.rel_url.raw_path.split("/", 3), "", "", "")
-        if route != "webhooks" or source not in self._sources:
-            response, source = problem(404, "there is no such source"), NO_SOURCE
-        elif request.method not in METHODS:
-            response, source = problem(405, "POST, PUT or PATCH", {"Allow": "POST, PUT, PATCH"}), NO_SOURCE
-        else:
-            response = await self._guarded(request, source, unquote(path_type, errors="surrogateescape"))
-            self._answered(source, response.status)
-        return response, source
-
-    async def _guarded(self, request: web.BaseRequest, source: str, path_type: str) -> web.StreamResponse:
-        """Every request gets an answer, a broken one or one that meets a defect of ours too."""
+        path = request.rel_url.raw_path  # split before percent-decoding: an encoded slash is none
+        source, _, path_type = path.removeprefix(PREFIX).partition("/")
+        if not path.startswith(PREFIX) or source not in self._sources:
+            return problem(404, "there is no such source"), NO_SOURCE
+        if request.method not in METHODS:
+            return problem(405, "POST, PUT or PATCH", {"Allow": "POST, PUT, PATCH"}), NO_SOURCE
         try:
-            return await self._answer(request, source, path_type)
+            response = await self._answer(request, source, unquote(path_type, errors="surrogateescape"), told)
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except web.RequestPayloadError:
-            return problem(400, "the body is not as its headers say")
-        except BodyTooSlow:
-            return problem(408, f"the body did not come within {self._limits.body_seconds:g} s")
-        except BodyTooLarge:
-            return self._too_large()
-        except BodyGivenUp:
-            return unavailable("too much is on its way in")
-        except Exception:  # noqa: BLE001  # the last line of defence: told in the log, not to the stranger
-            log.exception("defect", stage="door")
-            return problem(500, "a defect of ours; it has been logged")
+        except Exception as error:  # noqa: BLE001  # every request gets an answer, one that meets a defect of ours too
+            response = self._refusal(error)
+        self._answered(source, response.status)
+        return response, source
 
-    async def _answer(self, request: web.BaseRequest, source: str, path_type: str) -> web.StreamResponse:
+    def _refusal(self, error: Exception) -> web.StreamResponse:
+        match error:
+            case web.RequestPayloadError():
+                return problem(400, "the body is not as its headers say")
+            case BodyTooSlow():
+                return problem(408, f"the body did not come within {self._limits.body_seconds:g} s")
+            case BodyTooLarge():
+                return problem(413, f"at most {self._limits.max_body_bytes} bytes")
+            case BodyGivenUp():
+                return unavailable("too much is on its way in")
+            case _:  # told in the log, not to the stranger
+                log.exception("defect", stage="door")
+                return problem(500, "a defect of ours; it has been logged")
+
+    async def _answer(
+        self, request: web.BaseRequest, source: str, path_type: str, told: dict[str, Any]
+    ) -> web.StreamResponse:
         limits = self._limits
         if len(b"".join(chain.from_iterable(request.raw_headers))) > limits.max_header_bytes:
             return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
-        if (request.content_length or 0) > limits.max_body_bytes:
-            return self._too_large()
-        if self._in_flight >= limits.max_in_flight:
-            return unavailable("too many requests in flight")
-        await _continue(request)
+        if not request.content.is_eof():  # the body of nearly all has come with the head
+            if (request.content_length or 0) > limits.max_body_bytes:
+                raise BodyTooLarge
+            if self._in_flight >= limits.max_in_flight:
+                return unavailable("too many requests in flight")
+            await _continue(request)
         with Body(self._bodies) as held:
             body = await held.read(request.content)
             if self._in_flight >= limits.max_in_flight:
                 return unavailable("too many requests in flight")
             _connection(request).at_work()
-            tokens = tuple(request.query.getall("token", ()))
             arrival = Arrival(
                 source=source,
                 path_type=path_type,
                 headers=request.headers,
-                tokens=tokens,
+                tokens=tuple(request.query.getall("token", ())),
                 body=body,
                 method=request.method,
             )
-            answer = await self._counted(arrival)
-            request[_ANSWER], request[_BYTES] = answer, len(body)
+            self._in_flight += 1
+            try:
+                answer = await self._receive(arrival)
+            finally:
+                self._in_flight -= 1
+            told |= msgspec.to_builtins(answer)
+            told["bytes"] = len(body)
             return _response(answer)
-
-    async def _counted(self, arrival: Arrival) -> Answer:
-        self._in_flight += 1
-        try:
-            return await self._receive(arrival)
-        finally:
-            self._in_flight -= 1
-
-    def _too_large(self) -> web.StreamResponse:
-        return problem(413, f"at most {self._limits.max_body_bytes} bytes")
 
 
 def _connection(request: web.BaseRequest) -> Connection:
