@@ -1,6 +1,7 @@
 """The messages between our own stages (EIP: canonical data model): the raw body, and a few headers beside it.
 
 Raw queue, lane, delay queue and redrive all carry this one format, so a message can go back to where it came from.
+Thousands are in hand at a time, and none can be part of a cycle: they are not the collector's business (`gc=False`).
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from worker.core.trace_context import PARENT, STATE, TraceContext, of_message
 _TRACE_HEADERS = (PARENT, STATE)
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A publish as data: where to, and what. Headers are strings and ints."""
 
     exchange: str
@@ -33,7 +34,7 @@ def carried(message: Outgoing, trace: TraceContext | None) -> Outgoing:
     return msgspec.structs.replace(message, headers=others | trace.headers())
 
 
-class Received(msgspec.Struct, frozen=True, kw_only=True):
+class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A webhook as the door took it.
 
     Attributes:

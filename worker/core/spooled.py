@@ -9,7 +9,7 @@ from worker.core.messages import Received
 _CHECKSUM_BYTES = 4
 
 
-class Spooled(msgspec.Struct, frozen=True, kw_only=True):
+class Spooled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event that waits on disk. `archived`: the archive has it already, only the raw queue lacks it."""
 
     event: Received

@@ -23,7 +23,7 @@ _VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 _MEMBER = re.compile(f"{_KEY}={_VALUE}", re.ASCII)
 
 
-class TraceContext(msgspec.Struct, frozen=True):
+class TraceContext(msgspec.Struct, frozen=True, gc=False):
     """Where something stands in a trace.
 
     Attributes:

@@ -33,7 +33,7 @@ _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One event, understood as far as routing needs.
 
     Attributes:
@@ -66,12 +66,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.type} {self.event_id}"
 
 
-class _Invoice(msgspec.Struct):
+class _Invoice(msgspec.Struct, gc=False):
     id: Any = None
     center_id: Any = None
 
 
-class _Payload(msgspec.Struct):
+class _Payload(msgspec.Struct, gc=False):
     id: Any = None
     invoice_id: Any = None
     center_id: Any = None

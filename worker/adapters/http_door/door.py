@@ -31,7 +31,7 @@ METHODS = frozenset({"POST", "PUT", "PATCH"})
 NO_SOURCE = "-"  # the label of what was sent to no source
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One request as the stage sees it: header values as they came, the type in the path, tokens of the query."""
 
     source: str
@@ -42,7 +42,7 @@ class Arrival(msgspec.Struct, frozen=True):
     method: str = "POST"
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool.
 
     Its fields are told in the request's line, as far as there is something to tell.
