@@ -167,18 +167,20 @@ class System:
         return (self.folder / f"{name}.log").read_text()
 
     async def take(self, queue: str, count: int, *, within: float = 15.0) -> list[AbstractIncomingMessage]:
-        """Take so many messages out of `<prefix>.<queue>`."""
+        """Take so many messages out of `<prefix>.<queue>`, and not one more."""
+        assert count > 0
         found: list[AbstractIncomingMessage] = []
         async with self.connection.channel() as channel:
 
             async def keep(message: AbstractIncomingMessage) -> None:
-                await message.ack()
                 found.append(message)
 
+            await channel.set_qos(prefetch_count=count)
             source = await channel.get_queue(f"{self.prefix}.{queue}")
             await source.consume(keep)
             await eventually(lambda: len(found) >= count, within=within)
-        return found
+            await found[count - 1].ack(multiple=True)
+        return found[:count]
 
     async def depth(self, queue: str) -> int:
         """Messages ready in `<prefix>.<queue>`."""

@@ -354,6 +354,21 @@ async def test_bodies_travel_as_they_came(open_door: OpenDoor) -> None:
     assert [a.body for a in door.arrivals] == [packed, b"not packed"]
 
 
+async def test_a_body_behind_another_request(open_door: OpenDoor) -> None:
+    """While one request is at work, another's body is held back once enough of it has come; all of it is read later."""
+    big = bytes(range(256)) * 65_536  # 16 MiB: more than fits between the two ends
+    door = await open_door(max_body_bytes=len(big), max_buffered_bytes=2 * len(big))
+    door.gate.clear()
+    client = await door.connect()
+    client.send(GOOD + HEAD + b"Content-Length: %d\r\n\r\n" % len(big) + big + GOOD)
+    await eventually(lambda: door.at_work == 1, within=PATIENCE)
+    await asyncio.sleep(SHORT)  # what the connection takes meanwhile, it takes
+    assert client.writer.transport.get_write_buffer_size() > 0
+    door.gate.set()
+    assert [await client.status() for _ in range(3)] == [202, 202, 202]
+    assert [arrival.body for arrival in door.arrivals] == [b"good", big, b"good"]
+
+
 @pytest.mark.parametrize(
     "broken",
     [
