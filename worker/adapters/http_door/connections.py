@@ -160,7 +160,7 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def request_begun(self) -> None:
-        """A request's turn has come; the next one's head may have come with it."""
+        """A request's turn has come; of one that came behind another this is the first that is noted."""
         if self.phase != "request":
             self._wait("request", inf)
 

@@ -26,7 +26,7 @@ BACKLOG = 1024  # connections that the kernel keeps for us
 # asyncio accepts as many in a turn as the backlog it is told, so it is told of fewer: 900 that came at once held up
 # those that were there by turns of 20 to 40 ms, now by turns of 3.
 ACCEPTS_A_TURN = 16
-PREFIX = "/webhooks/"
+WEBHOOKS = "/webhooks/"
 METHODS = frozenset({"POST", "PUT", "PATCH"})
 NO_SOURCE = "-"  # the label of what was sent to no source
 
@@ -153,8 +153,8 @@ class HttpDoor:
     async def _routed(self, request: web.BaseRequest, told: dict[str, Any]) -> tuple[web.StreamResponse, str]:
         """The answer, and of which source."""
         path = request.rel_url.raw_path  # split before percent-decoding: an encoded slash is none
-        source, _, path_type = path.removeprefix(PREFIX).partition("/")
-        if not path.startswith(PREFIX) or source not in self._sources:
+        source, _, path_type = path.removeprefix(WEBHOOKS).partition("/")
+        if not path.startswith(WEBHOOKS) or source not in self._sources:
             return problem(404, "there is no such source"), NO_SOURCE
         if request.method not in METHODS:
             return problem(405, "POST, PUT or PATCH", {"Allow": "POST, PUT, PATCH"}), NO_SOURCE
@@ -211,9 +211,10 @@ class HttpDoor:
                 answer = await self._receive(arrival)
             finally:
                 self._in_flight -= 1
-            told |= msgspec.to_builtins(answer)
+            response = _response(answer)
+            told |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is told, too
             told["bytes"] = len(body)
-            return _response(answer)
+            return response
 
 
 def _connection(request: web.BaseRequest) -> Connection:
