@@ -261,6 +261,24 @@ async def test_whoever_comes_while_a_channel_is_opened(link: Link, own_queue: st
         assert await inbox.holds(len(begun)) == [b"%d" % number for number in range(len(begun))]
 
 
+async def test_a_channel_that_the_broker_closes_under_publishes(
+    open_link: OpenLink, proxy: Proxy, own_queue: str
+) -> None:
+    """Whoever publishes on costs nobody the connection: nothing more is written to a channel that is being closed."""
+    link = await open_link(proxy.url)
+    nowhere = message(own_queue, exchange=f"{own_queue}.no-such-exchange")
+    begun = list[asyncio.Task[None]]()
+    for _ in range(20):
+        for _ in range(50):
+            begun.append(asyncio.create_task(link.publish(nowhere, within=WITHIN)))
+            await next_turn()
+        await asyncio.sleep(0.01)
+    failed = await asyncio.gather(*begun, return_exceptions=True)
+    assert {type(one) for one in failed} == {PublishUnconfirmed}
+    await link.publish(message(own_queue), within=WITHIN)
+    assert proxy.connections == 1
+
+
 async def test_cut_while_a_publish_opens_its_channel(open_link: OpenLink, proxy: Proxy, own_queue: str) -> None:
     """A connection lost while a first publish opens its channel: PublishUnconfirmed, as at any other time."""
     link = await open_link(proxy.url)

@@ -315,7 +315,7 @@ class Link:
         if self._senders.get(exchange) is not sender:
             return
         self._forget(exchange, sender)
-        self._run_aside(close_channel(sender.channel, name=self._name))
+        self._run_aside(sender.close(name=self._name))
 
     def _run_aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -17,7 +17,7 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from worker.adapters.broker import frames
-from worker.adapters.broker.library import LOST, what
+from worker.adapters.broker.library import LOST, close_channel, what
 from worker.core.errors import PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 
@@ -50,9 +50,23 @@ class Sender:
         self._parts: list[bytes] = []
         self._writing = False
         self._loop = asyncio.get_running_loop()
+        self._closes = False
         self._deadlines: dict[asyncio.Future[spec.Basic.Ack], float] = {}
         self._looks: asyncio.TimerHandle | None = None
         channel.closing.add_done_callback(self._closed)
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing leaves any more: the channel is closed, or one end has begun to close it.
+
+        Whatever came after a Channel.Close or its Close-Ok would end the connection ("expected 'channel.open'").
+        """
+        return self._closes or self._closed_by_broker
+
+    async def close(self, *, name: str) -> None:
+        """Close the channel; what was sent before goes before (see `library.close_channel`)."""
+        self._closes = True
+        await close_channel(self.channel, name=name)
 
     def begin(self, message: Outgoing) -> Sent:
         """Number a message, enter it in the channel's book, and send it.
@@ -62,7 +76,7 @@ class Sender:
             Unencodable: AMQP cannot carry it as it is.
         """
         channel, message_id = self.channel, message.message_id or uuid.uuid4().hex
-        if channel.is_closed:
+        if self.is_closed:
             raise PublishUnconfirmed(self._why() or "the channel is closed")
         try:
             parts = frames.of_publish(message, message_id, channel=channel.number, most=channel.max_content_size)
@@ -103,24 +117,41 @@ class Sender:
             raise PublishUnconfirmed(f"answered by {type(answer).__name__}")
 
     def ack(self, tag: int, *, multiple: bool) -> None:
-        """Acknowledge a delivery; `multiple`: all up to it."""
+        """Acknowledge a delivery, unless it is closed; `multiple`: all up to it."""
+        if self.is_closed:
+            return
         self._send(frames.of_ack(tag, multiple=multiple, channel=self.channel.number))
+
+    @property
+    def _closed_by_broker(self) -> bool:
+        channel = self.channel  # is_closed comes some turns after the broker's Close has been answered
+        return channel.is_closed or channel._close_exception is not None  # noqa: SLF001  # no public word for it
 
     def _send(self, *parts: bytes) -> None:
         self._parts.extend(parts)
         if not self._writing:
             self._writing = True
-            self.channel.create_task(self._write())
+            self._loop.call_soon(self._write)
 
-    async def _write(self) -> None:
+    def _write(self) -> None:
+        if self._closed_by_broker:
+            return
+        if self.channel.write_queue.full():
+            self.channel.create_task(self._write_once_there_is_room())
+            return
+        self._writing = False
+        self.channel.write_queue.put_nowait(self._frame())
+
+    async def _write_once_there_is_room(self) -> None:
         """One at a time: who waits for room in the library's queue can be overtaken, and tags count what is sent."""
-        try:
-            while self._parts:
-                payload = b"".join(self._parts)
-                self._parts.clear()
-                await self.channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
-        finally:
-            self._writing = False
+        while self._parts:
+            await self.channel.write_queue.put(self._frame())
+        self._writing = False
+
+    def _frame(self) -> ChannelFrame:
+        payload = b"".join(self._parts)
+        self._parts.clear()
+        return ChannelFrame(payload=payload, should_close=False)
 
     def _closed(self, closing: "asyncio.Future[None]") -> None:
         """Whatever waits for a confirm on a closed channel waits in vain."""

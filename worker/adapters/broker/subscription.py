@@ -9,7 +9,7 @@ import aiormq.abc
 from pamqp import commands as spec
 
 from worker.adapters.broker.delivery import Delivery
-from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close_channel, no_foreign_cancel, what
+from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, no_foreign_cancel, what
 from worker.adapters.broker.sender import Sender
 from worker.core.errors import BrokerUnavailable
 from worker.core.messages import Outgoing
@@ -99,10 +99,10 @@ class Subscription:
     ) -> None:
         """Let the acks reach the broker, then close the channel; after a basic.cancel a standby would run beside."""
         self._left = True
-        if self._sender is None or self._sender.channel.is_closed:
+        if self._sender is None or self._sender.is_closed:
             return
         await asyncio.sleep(ACKS_REACH_SECONDS)
-        await close_channel(self._sender.channel, name=self._queue)
+        await self._sender.close(name=self._queue)
 
     async def handled(self) -> None:
         """Return once every delivery in hand has been handled."""
@@ -163,14 +163,14 @@ class Subscription:
         return 0.0 if oldest is None else self._loop.time() - oldest
 
     def _open_sender(self) -> Sender:
-        if self._sender is None or self._sender.channel.is_closed:
+        if self._sender is None or self._sender.is_closed:
             raise BrokerUnavailable(self.detail or "not subscribed")
         return self._sender
 
     def _settle(self, tag: int) -> bool:
         """Acknowledge a delivery, with the others of this turn of the event loop; False where the channel is gone."""
         self.unsettled.pop(tag, None)
-        if self._sender is None or self._sender.channel.is_closed:
+        if self._sender is None or self._sender.is_closed:
             return False
         if not self._acks:
             self._loop.call_soon(self._write_acks)
@@ -180,7 +180,7 @@ class Subscription:
     def _write_acks(self) -> None:
         """One multiple ack for those before the oldest unsettled one, one each for the others."""
         acks, self._acks = self._acks, []
-        if self._sender is None or self._sender.channel.is_closed:
+        if self._sender is None or self._sender.is_closed:
             return
         oldest = next(iter(self.unsettled), self.delivered + 1)
         # Were there a tag that never reached us, a multiple ack would lose it.
