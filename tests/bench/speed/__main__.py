@@ -16,12 +16,12 @@ from tests.bench.speed.processes import Withheld
 from tests.bench.speed.report import append, broker_version, conditions
 
 BROKER_VARIABLE = "ZENOTI_INGEST_BROKER__URL"
-QUICK = Size(turns=1, factor=0.02)
+QUICK = Size(turns=1, factor=0.02, rest=0)
 
 
 async def measured(given: argparse.Namespace, folder: Path) -> list[Figure]:
     """Everything that was asked for, told as it comes."""
-    size = QUICK if given.quick else Size(turns=given.turns, factor=given.factor)
+    size = QUICK if given.quick else Size(turns=given.turns, factor=given.factor, rest=given.rest)
     figures: list[Figure] = []
     async with surroundings(given.broker, folder, size, faststream=not given.without_faststream) as bench:
         for name in given.only:
@@ -57,6 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=_names, default=list(MEASURES), help=f"some of {','.join(MEASURES)}")
     parser.add_argument("--turns", type=int, default=Size().turns, help="that count; one more goes before them")
     parser.add_argument("--factor", type=float, default=1.0, help="on the numbers of events")
+    parser.add_argument("--rest", type=float, default=Size().rest, help="before each measure's turns, in seconds")
     parser.add_argument("--quick", action="store_true", help="one turn of few events: whether it works, no figures")
     parser.add_argument("--micro", action="store_true", help="the decisions of worker/core alone, in ns")
     parser.add_argument("--backlog", type=int, default=0, metavar="COUNT", help="also drain so many, and watch memory")

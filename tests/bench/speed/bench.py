@@ -17,7 +17,7 @@ from yarl import URL
 
 from tests.bench.speed.figures import Turn, median, quantile
 from tests.bench.speed.load import Plan, Seen
-from tests.bench.speed.processes import Helper, cpu_seconds, listener
+from tests.bench.speed.processes import Helper, Withheld, cpu_seconds, listener
 from tests.bench.speed.sides import Ours, Reference, Side, side
 from tests.bench.speed.trace import Arrived
 
@@ -31,10 +31,16 @@ class Lost(AssertionError):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """How much: turns that count (one more goes before them), and a factor on the numbers of events."""
+    """How much: turns that count (one more goes before them), a factor on the numbers of events, and rests.
+
+    Attributes:
+        rest: seconds before each row of turns. A machine that is shared gives its whole CPU for some tens of seconds
+            and less after that; a measure should not pay for what the one before it has used up.
+    """
 
     turns: int = 5
     factor: float = 1.0
+    rest: float = 60.0
 
     def events(self, count: int) -> int:
         """So many of them."""
@@ -69,13 +75,15 @@ class Bench:
     async def by_turns(
         self, turns: Sequence[Callable[[], Awaitable[Turn]]], *, counting: int | None = None
     ) -> list[Turn]:
-        """One turn each, again and again; the first is to warm up, of the others the medians."""
+        """One turn each, again and again, after a rest; the first is to warm up, of the others the medians."""
         found: list[list[Turn]] = [[] for _ in turns]
+        await asyncio.sleep(self.size.rest)
         for number in range(1 + (counting or self.size.turns)):
             for at, turn in enumerate(turns):
+                cpu = Withheld()
                 one = await turn()
                 if number:
-                    found[at].append(one)
+                    found[at].append(one._replace(withheld=cpu.percent()))
         return [median(one) for one in found]
 
     async def door_turn(self, at: Side, *, count: int, connections: int, rate: float = 0.0) -> Turn:

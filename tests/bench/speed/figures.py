@@ -41,7 +41,7 @@ class Figure(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one side did in one turn; CPU in µs an event, waits in ms."""
+    """What one side did in one turn; CPU in µs an event, waits in ms, `withheld` in percent (`processes.Withheld`)."""
 
     per_second: float
     cpu: float
@@ -49,6 +49,7 @@ class Turn(NamedTuple):
     p50: float = 0.0
     p99: float = 0.0
     calls: float = 0.0
+    withheld: float = 0.0
 
 
 def median(turns: Sequence[Turn]) -> Turn:

@@ -69,14 +69,11 @@ class Run:
 
     async def go(self) -> Seen:
         """Post all."""
-        loop, started = asyncio.get_running_loop(), time.monotonic()
+        started = time.monotonic()
         if self.plan.rate:
-            at = loop.time()
-            for number in range(self.plan.count):
-                self.seen.begun[number] = started + number / self.plan.rate
-                loop.call_at(at + number / self.plan.rate, self._is_due, number)
-        senders, self._idle = self._idle, [] if not self.plan.rate else self._idle
-        if not self.plan.rate:
+            self._by_the_clock(0, started)
+        else:
+            senders, self._idle = self._idle, []
             for sender in senders:
                 self.next(sender)
         try:
@@ -105,10 +102,17 @@ class Run:
         if not self._open:
             self.done.set()
 
-    def _is_due(self, number: int) -> None:
-        self._due.append(number)
-        if self._idle:
-            self.next(self._idle.pop())
+    def _by_the_clock(self, number: int, started: float) -> None:
+        """Post what is due, and come back for the next; a timer for each, made beforehand, would hold up the first."""
+        loop, plan, passed = asyncio.get_running_loop(), self.plan, time.monotonic() - started
+        while number < plan.count and number / plan.rate <= passed:
+            self.seen.begun[number] = started + number / plan.rate
+            self._due.append(number)
+            if self._idle:
+                self.next(self._idle.pop())
+            number += 1
+        if number < plan.count:
+            loop.call_later(number / plan.rate - passed, self._by_the_clock, number, started)
 
 
 class Sender(asyncio.Protocol):

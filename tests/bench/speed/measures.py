@@ -44,11 +44,13 @@ async def door(bench: Bench) -> list[Figure]:
         Figure("door, 64 connections: p99 ms", ours.p99, theirs.p99, Goal(1.0, at="most")),
         Figure("door, 64 connections: CPU µs an event", ours.cpu, theirs.cpu),
         Figure("door, 64 connections: broker's CPU µs an event", ours.broker_cpu, theirs.broker_cpu),
+        Figure("door, 64 connections: % withheld", ours.withheld, theirs.withheld),
         Figure("door, 16 connections, half of its maximum: POSTs/s", paced.per_second, their_paced.per_second),
         Figure("door, 16 connections, half of its maximum: p50 ms", paced.p50, their_paced.p50),
         Figure(
             "door, 16 connections, half of its maximum: p99 ms", paced.p99, their_paced.p99, Goal(25, "ours", "most")
         ),
+        Figure("door, 16 connections, half of its maximum: % withheld", paced.withheld, their_paced.withheld),
         Figure("door, afterwards: RSS MiB", resident),
         Figure("the load alone, against a door that only answers: POSTs/s", alone),
     ]
@@ -84,6 +86,7 @@ async def translate(bench: Bench) -> list[Figure]:
         Figure("translate, one process: events/s", ours.per_second, theirs.per_second, Goal(1.0)),
         Figure("translate, one process: CPU µs an event", ours.cpu, theirs.cpu),
         Figure("translate, one process: broker's CPU µs an event", ours.broker_cpu, theirs.broker_cpu),
+        Figure("translate, one process: % withheld", ours.withheld, theirs.withheld),
     ]
 
 
@@ -105,6 +108,7 @@ async def way(bench: Bench) -> list[Figure]:
         Figure("way, two processes: CPU µs an event", ours.cpu, theirs.cpu),
         Figure("way, two processes: broker's CPU µs an event", ours.broker_cpu, theirs.broker_cpu),
         Figure("way, two processes: API calls an event", ours.calls, theirs.calls),
+        Figure("way, two processes: % withheld", ours.withheld, theirs.withheld),
         Figure("way, afterwards: RSS MiB of the larger", resident),
         *(
             figure
@@ -130,6 +134,7 @@ async def cost(bench: Bench) -> list[Figure]:
         Figure("door to downstream: CPU µs an event", ours.cpu, theirs.cpu, Goal(1.2, at="most")),
         Figure("door to downstream: broker's CPU µs an event", ours.broker_cpu, theirs.broker_cpu),
         Figure("door to downstream: events/s", ours.per_second, theirs.per_second),
+        Figure("door to downstream: % withheld", ours.withheld, theirs.withheld),
     ]
 
 
@@ -158,6 +163,7 @@ async def latency(bench: Bench) -> list[Figure]:
         Figure("door to downstream at 100/s, API in 50 ms: p50 ms", ours.p50, theirs.p50, Goal(75, "ours", "most")),
         Figure("door to downstream at 100/s, API in 50 ms: p99 ms", ours.p99, theirs.p99, Goal(150, "ours", "most")),
         Figure("door to downstream at 100/s: CPU µs an event", ours.cpu, theirs.cpu),
+        Figure("door to downstream at 100/s: % withheld", ours.withheld, theirs.withheld),
     ]
 
 

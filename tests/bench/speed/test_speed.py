@@ -4,11 +4,13 @@ import re
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.acceptance.conftest import ROOT
 from tests.bench.speed.figures import Figure, Goal, Turn, median, quantile, table
-from tests.bench.speed.processes import cpu_seconds, resident_mib
+from tests.bench.speed.load import Plan, Run, request
+from tests.bench.speed.processes import Helper, cpu_seconds, resident_mib
 from tests.bench.speed.report import append
 from tests.bench.speed.trace import EVENTS_OF_AN_INVOICE, Arrived, body
 
@@ -27,6 +29,19 @@ async def test_a_quick_run_has_a_row_for_each_goal(broker_url: str) -> None:
     assert process.returncode == 0, said
     rows = dict(re.findall(r"\| (door, 64[^|]*/s|way, two[^|]*/s) \| ([\d.,]+) \|", said))
     assert rows.keys() == {"door, 64 connections: confirmed POSTs/s", "way, two processes: events/s"}, said
+
+
+async def test_posts_by_the_clock() -> None:
+    """Each is due at its time, is posted no earlier, and none has to wait for the making of all."""
+    plan = Plan(port=0, tag="clock", count=100, connections=4, rate=1000.0)
+    async with Helper("stand_ins", "0") as door:
+        plan = msgspec.structs.replace(plan, port=int(await door.hear(within=10)))
+        run = Run(plan, [request(plan, number) for number in range(plan.count)])
+        await run.connect()
+        seen = await run.go()
+    assert seen.accepted == plan.count
+    assert [round(at - seen.begun[0], 6) for at in seen.begun] == [number / 1000 for number in range(plan.count)]
+    assert min(seen.waits) > 0
 
 
 def test_a_goal_is_of_the_ratio_or_of_ours() -> None:
