@@ -6,6 +6,7 @@ All have the same queues, declared by the product. A reference is a process that
 import asyncio
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ CALLS_AT_A_TIME = 200  # as many as the references, whose prefetch is their boun
 CALLS_PER_MINUTE = 60_000  # the most that can be set: quota off
 
 
-class Side:
+class Side(ABC):
     """One of them: its queues, and what it has running."""
 
     def __init__(self, name: str, system: System) -> None:
@@ -65,8 +66,9 @@ class Side:
             finally:
                 self.thaw()
 
+    @abstractmethod
     async def _start(self, name: str, word: str, ending: AsyncExitStack) -> int:
-        raise NotImplementedError
+        """Start one process, to be ended with the rest; its number."""
 
 
 class Ours(Side):
