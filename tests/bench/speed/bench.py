@@ -24,6 +24,7 @@ from tests.bench.speed.trace import Arrived
 API_SECONDS = 0.05
 STEP_SECONDS = 30.0
 TURN_SECONDS = 120.0
+IN_HAND_SECONDS = 2.0
 
 
 class Lost(AssertionError):
@@ -102,11 +103,18 @@ class Bench:
         p50, p99 = quantile(waits, 0.5), quantile(waits, 0.99)
         return Turn(count / seen.seconds, cpu * per_event, broker_cpu * per_event, p50, p99)
 
-    async def backlog_turn(self, at: Side, *, count: int, to: str) -> Turn:
-        """What has piled up before a side's processes while they were held; all of it is in `to` afterwards."""
+    async def backlog_turn(self, at: Side, *, count: int, to: str, passed_on: bool = False) -> Turn:
+        """What has piled up before a side's processes while they were held; all of it is in `to` afterwards.
+
+        `passed_on`: it is passed on to the next queue before, by a process that has ended by then.
+        """
         tag = fresh_tag()
         at.freeze()
         await at.queues.fill(tag, count)
+        while passed_on and await at.queues.depth("raw.main"):  # what its end hands back is there again
+            async with at.running("pass-on"):
+                await at.queues.emptied("raw.main", within=TURN_SECONDS)
+                await asyncio.sleep(IN_HAND_SECONDS)
         asked = int(await self.api.ask("", within=STEP_SECONDS))
         cpu, broker_cpu, began = at.cpu_seconds(), self.broker_cpu_seconds(), time.monotonic()
         at.thaw()

@@ -90,6 +90,25 @@ async def translate(bench: Bench) -> list[Figure]:
     ]
 
 
+async def enrich(bench: Bench) -> list[Figure]:
+    """One process of enrich alone, from the lane, against the obvious consumer, from the raw queue: to downstream."""
+    count = bench.size.events(WAY_EVENTS)
+    async with bench.ours.running("enrich"), bench.obvious.running("consume"):
+        ours, theirs = await bench.by_turns(
+            [
+                partial(bench.backlog_turn, bench.ours, count=count, to="out.all", passed_on=True),
+                partial(bench.backlog_turn, bench.obvious, count=count, to="out.all"),
+            ]
+        )
+    return [
+        Figure("enrich, one process: events/s", ours.per_second, theirs.per_second),
+        Figure("enrich, one process: CPU µs an event", ours.cpu, theirs.cpu),
+        Figure("enrich, one process: broker's CPU µs an event", ours.broker_cpu, theirs.broker_cpu),
+        Figure("enrich, one process: API calls an event", ours.calls, theirs.calls),
+        Figure("enrich, one process: % withheld", ours.withheld, theirs.withheld),
+    ]
+
+
 async def way(bench: Bench) -> list[Figure]:
     """From the raw queue to downstream: two processes of ours against one of each reference."""
     counts = [(bench.ours, WAY_EVENTS), (bench.obvious, WAY_EVENTS)]
@@ -206,6 +225,7 @@ async def _start_seconds(bench: Bench, at: Side, word: str) -> float:
 MEASURES: dict[str, Measure] = {
     "door": door,
     "translate": translate,
+    "enrich": enrich,
     "way": way,
     "cost": cost,
     "latency": latency,

@@ -45,6 +45,14 @@ class Queues:
         await eventually(there, within=within)
         return time.monotonic()
 
+    async def emptied(self, queue: str, *, within: float) -> None:
+        """Wait until none is ready."""
+
+        async def empty() -> bool:
+            return await self.depth(queue) == 0
+
+        await eventually(empty, within=within)
+
     async def drain(self, queue: str, tag: str, count: int) -> Arrived:
         """Take out all that is there; what is missing or twice is told by what is returned."""
         arrived, depth = Arrived(tag, count), await self.depth(queue)

@@ -56,15 +56,19 @@ class Side(ABC):
 
     @asynccontextmanager
     async def running(self, *words: str) -> AsyncIterator["Side"]:
-        """Its processes, ready: each word is `intake`, `consume`, or `pass-on` (translate alone; no call)."""
+        """Processes, ready: each word is `intake`, `consume`, `enrich`, or `pass-on` (translate alone; no call)."""
+        own = list[int]()
         async with AsyncExitStack() as ending:
-            ending.callback(self.pids.clear)
             for number, word in enumerate(words):
-                self.pids.append(await self._start(f"{word}-{number}", word, ending))
+                pid = await self._start(f"{word}-{number}", word, ending)
+                own.append(pid)
+                self.pids.append(pid)
+                ending.callback(self.pids.remove, pid)
             try:
                 yield self
             finally:
-                self.thaw()
+                for pid in own:
+                    os.kill(pid, signal.SIGCONT)
 
     @abstractmethod
     async def _start(self, name: str, word: str, ending: AsyncExitStack) -> int:
@@ -77,7 +81,8 @@ class Ours(Side):
     async def _start(self, name: str, word: str, ending: AsyncExitStack) -> int:
         system, admin_port = self.system, free_ports(1)[0]
         system.settings |= {"INTAKE__ADMIN_PORT": str(admin_port), "CONSUMER__ADMIN_PORT": str(admin_port)}
-        command = {"pass-on": ("consume", "--stage", "translate")}.get(word, (word,))
+        stages = {"pass-on": "translate", "enrich": "enrich"}
+        command = ("consume", "--stage", stages[word]) if word in stages else (word,)
         process = await system.spawn(name, *command)
         ending.push_async_callback(_ended, system, name)
         await system.ready(admin_port, within=START_SECONDS)

@@ -19,7 +19,7 @@ from tests.bench.speed.trace import EVENTS_OF_AN_INVOICE, Arrived, body
 async def test_a_quick_run_has_a_row_for_each_goal(broker_url: str) -> None:
     """The harness runs the product beside the obvious loop, finds every event downstream, and prints its rows."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.speed", "--broker", broker_url, "--quick", "--only", "door,way"),
+        *(sys.executable, "-m", "tests.bench.speed", "--broker", broker_url, "--quick", "--only", "door,enrich,way"),
         *("--without-faststream",),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
@@ -27,8 +27,12 @@ async def test_a_quick_run_has_a_row_for_each_goal(broker_url: str) -> None:
     async with asyncio.timeout(100):
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
-    rows = dict(re.findall(r"\| (door, 64[^|]*/s|way, two[^|]*/s) \| ([\d.,]+) \|", said))
-    assert rows.keys() == {"door, 64 connections: confirmed POSTs/s", "way, two processes: events/s"}, said
+    rows = dict(re.findall(r"\| (door, 64[^|]*/s|enrich, one[^|]*/s|way, two[^|]*/s) \| ([\d.,]+) \|", said))
+    assert rows.keys() == {
+        "door, 64 connections: confirmed POSTs/s",
+        "enrich, one process: events/s",
+        "way, two processes: events/s",
+    }, said
 
 
 async def test_posts_by_the_clock() -> None:
