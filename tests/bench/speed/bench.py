@@ -24,7 +24,7 @@ from tests.bench.speed.trace import Arrived
 API_SECONDS = 0.05
 STEP_SECONDS = 30.0
 TURN_SECONDS = 120.0
-IN_HAND_SECONDS = 2.0
+IN_HAND_SECONDS = 2.0  # more than translate needs for what it has taken
 
 
 class Lost(AssertionError):
@@ -35,8 +35,8 @@ class Size(msgspec.Struct, frozen=True):
     """How much: turns that count (one more goes before them), a factor on the numbers of events, and rests.
 
     Attributes:
-        rest: seconds before each row of turns. A machine that is shared gives its whole CPU for some tens of seconds
-            and less after that; a measure should not pay for what the one before it has used up.
+        rest: seconds before each row of turns. A machine that is shared can give less after some tens of seconds of
+            full load; a measure should not pay for what the one before it has used up.
     """
 
     turns: int = 5

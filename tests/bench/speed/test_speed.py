@@ -36,7 +36,7 @@ async def test_a_quick_run_has_a_row_for_each_goal(broker_url: str) -> None:
 
 
 async def test_posts_by_the_clock() -> None:
-    """Each is due at its time, is posted no earlier, and none has to wait for the making of all."""
+    """Each is due at its time, and posted no earlier."""
     plan = Plan(port=0, tag="clock", count=100, connections=4, rate=1000.0)
     async with Helper("stand_ins", "0") as door:
         plan = msgspec.structs.replace(plan, port=int(await door.hear(within=10)))
