@@ -6,6 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # Most tests wait for processes that they started: three beside each other keep two cores busy. One by one: BESIDE=
 BESIDE ?= -n 3 --dist loadgroup --maxschedchunk 1
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# pip resolves nothing: a lock is complete, and what is not in it is not installed. deploy/README.md, "Locks"
+LOCKED := --require-hashes --no-deps
+PIPS := $(wildcard tests/deploy/pips/*.txt)
 WITH_BROKER := $(BIN)/python deploy/local/broker.py --
 
 help: ## this menu
@@ -13,12 +17,14 @@ help: ## this menu
 
 install: $(STAMP) ## .venv with the command zenoti-ingest in it
 
-$(STAMP): pyproject.toml requirements-dev.txt
+$(STAMP): pyproject.toml requirements-dev.txt $(PIPS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zenoti-ingest wants Python 3.11 or newer; name one: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing into .venv …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) $(LOCKED) -r requirements-dev.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check --disable-pip-version-check
+	@for pip in $(PIPS); do $(PIP_INSTALL) $(LOCKED) -r $$pip --upgrade --target .venv/pips/$$(basename $$pip .txt) || exit 1; done
 	@touch $@
 
 run: $(STAMP) ## everything on real parts, with a live table, until Ctrl-C
@@ -40,11 +46,11 @@ crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.crowd $(ARGS)
 
 bench: $(STAMP) ## the product and the obvious loops by turns: ARGS="--only door,way", --micro, --backlog 500000 (docs/benchmarks.md)
-	@$(BIN)/python -c 'import faststream, httpx, pydantic' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt || echo "FastStream and its friends cannot be installed"
+	@$(BIN)/python -c 'import faststream, httpx, pydantic' 2>/dev/null || { $(PIP_INSTALL) $(LOCKED) -r requirements-bench.txt && $(BIN)/python -m pip check --disable-pip-version-check; } || echo "FastStream and its friends cannot be installed"
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.speed $(ARGS)
 
 fuzz: $(STAMP) ## strangers' bytes against a parser, guided by coverage: TARGET=webhook MINUTES=5 (no TARGET: each in turn)
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { $(PIP_INSTALL) $(LOCKED) -r requirements-fuzz.txt && $(BIN)/python -m pip check --disable-pip-version-check; }
 	@for target in $(or $(TARGET),webhook delivered signature answer headers configuration); do $(BIN)/python -m tests.fuzz.run $$target $(or $(MINUTES),5) || exit 1; done
 
 audit: $(STAMP) ## vulnerabilities, licences and an SBOM of what runs in production; 3: not audited
@@ -71,14 +77,18 @@ format: $(STAMP) ## put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: $(STAMP) ## write the locks anew from pyproject.toml (wants uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group build -o requirements-build.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements-extras.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group audit -o requirements-audit.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group fuzz -o requirements-fuzz.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements-dev.txt --group bench -o requirements-bench.txt
+# --no-strip-extras: pip up to 23 looks for the newest `name[extra]` where the lock has `name` alone.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
+lock: ## write the locks anew from pyproject.toml (wants uv)
+	@$(COMPILE) pyproject.toml -o requirements.txt
+	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.txt
+	@$(COMPILE) --group build -o requirements-build.txt
+	@$(COMPILE) --all-extras pyproject.toml -o requirements-extras.txt
+	@$(COMPILE) --group audit -o requirements-audit.txt
+	@$(COMPILE) --group fuzz -o requirements-fuzz.txt
+	@$(COMPILE) --constraint requirements-dev.txt --group bench -o requirements-bench.txt
+	@echo pip | $(COMPILE) --upgrade - -o tests/deploy/pips/newest.txt
+	@echo pip==23.0.1 | $(COMPILE) - -o tests/deploy/pips/debian-12.txt
 
 clean: ## remove .venv, var and caches
 	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -18,6 +18,9 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 HOME = PROJECT / "var" / "audit"
 SBOM = PROJECT / "var" / "sbom.cdx.json"
+INSTALL = "-m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r"
+CHECK = "-m pip check --disable-pip-version-check"
+TOOLS_LOCK = "requirements-audit.txt"
 LOCK = "requirements-extras.txt"  # all of requirements.txt, and the extras
 GOOD, BAD, NOT_AUDITED = 0, 1, 3
 SECONDS = 300
@@ -51,7 +54,7 @@ def environment(name: str, lock: str) -> Path:
     folder = HOME / name
     venv.create(folder, with_pip=True, clear=True)
     python = folder / "bin" / "python"
-    done = run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", lock])
+    done = run([python, *INSTALL.split(), lock])
     if done.returncode:
         say("FAIL", f"{lock} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
         raise SystemExit(NOT_AUDITED)
@@ -74,10 +77,10 @@ def licences(runtime: Path) -> int:
     return BAD if unknown else GOOD
 
 
-def consistency(runtime: Path) -> int:
-    """Tell whether the locked packages have all that they want."""
-    done = run([runtime / "python", "-m", "pip", "check", "--disable-pip-version-check"])
-    say("FAIL" if done.returncode else "ok", f"locked packages fit together: {done.stdout.strip()}")
+def consistency(lock: str, at: Path) -> int:
+    """Report whether the packages of a lock have all that they need."""
+    done = run([at / "python", *CHECK.split()])
+    say("FAIL" if done.returncode else "ok", f"{lock} is complete: {done.stdout.strip()}")
     return BAD if done.returncode else GOOD
 
 
@@ -127,8 +130,8 @@ def judged(found: list[dict[str, Any]]) -> int:
 def main() -> int:
     """Every step, though one fails; the worst of them is the status."""
     runtime = environment("runtime", LOCK)
-    results = [consistency(runtime), licences(runtime)]
-    tools = environment("tools", "requirements-audit.txt")
+    tools = environment("tools", TOOLS_LOCK)
+    results = [consistency(LOCK, runtime), consistency(TOOLS_LOCK, tools), licences(runtime)]
     results += [sbom(tools, runtime), vulnerabilities(tools)]
     return BAD if BAD in results else max(results)
 
