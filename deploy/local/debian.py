@@ -1,7 +1,7 @@
 """Programs out of Debian's packages, unpacked into var/debian, not installed: nothing of the system changes.
 
-For what tests judge with, and PyPI has not: promtool, prometheus, haproxy. What the machine has is taken as it is.
-Wants apt-get and dpkg-deb; where apt's lists are empty also root, to fill them.
+For programs that tests judge with and that PyPI has not. A program that the machine has is used as it is.
+Needs apt-get and dpkg-deb; where apt's lists are empty also root, to fill them.
 """
 
 import fcntl
@@ -14,11 +14,12 @@ from typing import Final
 
 HOME: Final = Path(__file__).resolve().parents[2] / "var" / "debian"
 SECONDS: Final = 300
-# Beside the package of the program: libraries that a bare machine has not.
+# By program: the package that has it, under each name that a Debian release gives it.
 PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "promtool": ("prometheus",),
+    "promtool": ("promtool", "prometheus"),
     "prometheus": ("prometheus",),
-    "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
+    "haproxy": ("haproxy",),
+    "systemd-analyze": ("systemd",),
 }
 
 
@@ -31,36 +32,47 @@ def program(name: str) -> Path:
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
     if found is not None:
         return Path(found)
-    home = HOME / PACKAGES[name][0]
     HOME.mkdir(parents=True, exist_ok=True)
+    reasons = []
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run beside each other bring it once, and apt-get bears no second
-        if not home.exists():
-            _bring(PACKAGES[name], home)
-    for folder in ("usr/bin", "usr/sbin"):
-        if (home / folder / name).exists():
-            return home / folder / name
-    raise NotToBeHad(f"{name} is not in Debian's package {PACKAGES[name][0]}: install it by hand")
+        for package in PACKAGES[name]:
+            try:
+                unpacked = _unpacked(package)
+            except NotToBeHad as error:
+                reasons.append(str(error))
+                continue
+            for folder in ("usr/bin", "usr/sbin", "bin"):
+                if (unpacked / folder / name).exists():
+                    return unpacked / folder / name
+            reasons.append(f"Debian's package {package} has no {name}")
+    raise NotToBeHad(f"{'; '.join(reasons)}: install it by hand")
 
 
 def environment(of: Path) -> dict[str, str]:
     """The environment in which an unpacked program finds the libraries that were unpacked with it."""
-    libraries = (
-        [str(found) for found in (of.parents[2] / "usr" / "lib").glob("*-linux-gnu")] if HOME in of.parents else []
-    )
-    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+    homes = [home for home in of.parents if home.parent == HOME]
+    libraries = [str(found) for home in homes for found in sorted(home.glob("**/lib/*-linux-gnu/"))]
+    private = [f"{found}/systemd" for found in libraries]  # systemd keeps a library to itself
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *private])}
 
 
-def _bring(packages: Sequence[str], home: Path) -> None:
+def _unpacked(package: str) -> Path:
+    """Return the folder of a package and of whatever it depends on and the machine has not. Raises NotToBeHad."""
+    home = HOME / package
+    if home.exists():
+        return home
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise NotToBeHad(f"{packages[0]} is neither installed nor to be had without apt-get: install it by hand")
+        raise NotToBeHad("this machine has no apt-get")
     partial = home.with_name(f"{home.name}.{os.getpid()}")
-    partial.mkdir(exist_ok=True)
+    (partial / "partial").mkdir(parents=True, exist_ok=True)  # apt-get wants a folder of this name
+    words = "install --download-only --no-install-recommends -y -qq -o Debug::NoLocking=1 -o"
+    download = ["apt-get", *words.split(), f"Dir::Cache::archives={partial}", package]
     try:
-        if _said(["apt-get", "download", "-qq", *packages], partial):
+        if _said(download, partial):
             _said(["apt-get", "update", "-qq"], partial)
-            if said := _said(["apt-get", "download", "-qq", *packages], partial):
-                raise NotToBeHad(f"apt-get cannot download {' '.join(packages)}: {said}")
+            if said := _said(download, partial):
+                raise NotToBeHad(f"apt-get cannot download {package}: {said}")
         for file in partial.glob("*.deb"):
             if said := _said(["dpkg-deb", "--extract", file.name, "."], partial):
                 raise NotToBeHad(f"{file.name} cannot be unpacked: {said}")
@@ -68,6 +80,7 @@ def _bring(packages: Sequence[str], home: Path) -> None:
         partial.rename(home)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return home
 
 
 def _said(command: Sequence[str], folder: Path) -> str:

@@ -141,7 +141,7 @@ def units(tmp_path: Path) -> Path:
 def test_units_are_units(units: Path) -> None:
     """Each is taken by systemd without a word."""
     verify = needed("systemd-analyze", why="systemd is not on this machine")
-    said = run([verify, "verify", "--man=no", *sorted(units.iterdir())])
+    said = run([verify, "verify", "--man=no", *sorted(units.iterdir())], environ=debian.environment(verify))
     assert not [line for line in said.splitlines() if "zenoti" in line]
 
 
@@ -150,4 +150,7 @@ def test_units_are_hardened(units: Path, name: str) -> None:
     """What a service could do beyond its work is little by systemd's own measure."""
     analyze = needed("systemd-analyze", why="systemd is not on this machine")
     threshold = f"--threshold={MOST_EXPOSED * 10:.0f}"
-    run([analyze, "security", "--offline=true", "--no-pager", threshold, units / name])
+    run(
+        [analyze, "security", "--offline=true", "--no-pager", threshold, units / name],
+        environ=debian.environment(analyze),
+    )

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,10 @@ async def test_the_receiver_of_the_docs(hand: Hand, own_queue: str, receiver: Pa
     )
 
     def kept(question: str) -> list[tuple[object, ...]]:
-        with sqlite3.connect(receiver) as db, suppress(sqlite3.OperationalError):  # its tables may not be there yet
+        with (
+            closing(sqlite3.connect(receiver)) as db,
+            suppress(sqlite3.OperationalError),
+        ):  # its tables may not be there yet
             return db.execute(question).fetchall()
         return []
 

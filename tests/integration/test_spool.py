@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -290,7 +290,7 @@ async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> No
         with file.open("r+b") as raw:
             raw.seek(middle)
             raw.write(os.urandom(10 * 4096))
-        with sqlite3.connect(file) as other:  # a change by another makes SQLite forget what it had read
+        with closing(sqlite3.connect(file)) as other:  # a change by another makes SQLite forget what it had read
             other.execute("PRAGMA user_version = 7")
         found: set[str] = set()
 

@@ -21,9 +21,10 @@ from tests.acceptance.conftest import ROOT, System, ZenotiApi, free_ports
 PREFIX = "zi.users"
 ROLES = ("intake", "consumers", "operator")
 SOURCE = {"SOURCES__MAIN__WEBHOOK_SECRET": "test-secret", "DOWNSTREAM__ALL__EVENTS": "#"}
+# A CA says that it may sign: Python verifies strictly from 3.13 on.
 STEPS = """
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=another -keyout another.key -out another.pem
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=ca -addext keyUsage=keyCertSign -keyout ca.key -out ca.pem
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -addext keyUsage=keyCertSign -keyout another.key -out another.pem
 openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr
 openssl x509 -req -days 2 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.pem
 openssl req -newkey rsa:2048 -nodes -subj /CN=client -keyout client.key -out client.csr
@@ -81,7 +82,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     for role, password in passwords.items():
         (folder / role).write_text(f"{password}\n")
     (folder / "definitions.json").write_text(exported(folder))
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
     for step in filter(None, STEPS.splitlines()):
         subprocess.run(step.split(), cwd=folder, check=True, capture_output=True, timeout=60)  # noqa: S603  our own words
     [tls_port] = free_ports(1)

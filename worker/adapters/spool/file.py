@@ -67,7 +67,11 @@ class SpoolFile:
         self._done: set[int] = set()  # published, not removed yet: a full disk refuses that too
         self._open: sqlite3.Connection | None = None
         if self.path.exists():
-            self._count()
+            try:
+                self._count()
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def events(self) -> int:

@@ -6,6 +6,7 @@ with `extra={"personal": True}`) would get through.
 """
 
 import importlib
+import inspect
 import pkgutil
 import re
 import types
@@ -183,12 +184,12 @@ def _described(hint: Any) -> bool:
 
 
 def _docstring(kind: type) -> tuple[str, dict[str, str]]:
-    """What a docstring says of the whole, and of each of its attributes."""
-    whole, *rest = _ATTRIBUTES.split(kind.__doc__ or "", maxsplit=1)
+    """What a docstring says of the whole, and of each of its attributes. Python strips its indentation from 3.13 on."""
+    whole, *rest = _ATTRIBUTES.split(inspect.cleandoc(kind.__doc__ or ""), maxsplit=1)
     texts: dict[str, str] = {}
     name = ""
     for line in "".join(rest).splitlines():
-        begins = _ATTRIBUTE.fullmatch(line) if line.startswith(" " * 8) and not line.startswith(" " * 9) else None
+        begins = _ATTRIBUTE.fullmatch(line) if line.startswith(" " * 4) and not line.startswith(" " * 5) else None
         if begins:
             name, texts[begins[1]] = begins[1], begins[2]
         elif name and line.strip():
