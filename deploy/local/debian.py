@@ -20,6 +20,7 @@ PACKAGES: Final[Mapping[str, tuple[str, ...]]] = {
     "prometheus": ("prometheus",),
     "haproxy": ("haproxy",),
     "systemd-analyze": ("systemd",),
+    "kubectl": ("kubectl", "kubernetes-client"),
 }
 
 
@@ -50,11 +51,15 @@ def program(name: str) -> Path:
 
 
 def environment(of: Path) -> dict[str, str]:
-    """The environment in which an unpacked program finds the libraries that were unpacked with it."""
+    """The environment in which an unpacked program finds the libraries and units that were unpacked with it."""
     homes = [home for home in of.parents if home.parent == HOME]
+    if not homes:
+        return dict(os.environ)
     libraries = [str(found) for home in homes for found in sorted(home.glob("**/lib/*-linux-gnu/"))]
     private = [f"{found}/systemd" for found in libraries]  # systemd keeps a library to itself
-    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *private])}
+    units = [str(found) for home in homes for found in sorted(home.glob("**/lib/systemd/system/"))]
+    found = {"LD_LIBRARY_PATH": [*libraries, *private], "SYSTEMD_UNIT_PATH": [*units, ""]}  # "": and the machine's own
+    return os.environ | {name: os.pathsep.join(paths) for name, paths in found.items()}
 
 
 def _unpacked(package: str) -> Path:
