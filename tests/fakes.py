@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from worker.adapters.broker import Delivery, Link
-from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, Unroutable
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
 
@@ -18,6 +18,7 @@ class FakePublisher:
         unconfirmed: so many of the next publishes are not confirmed.
         missing: exchanges that are not there.
         unroutable: routing keys that no queue is bound for.
+        full: routing keys of queues that take no more.
         away: there is no broker.
         refused: how many publishes were not confirmed.
     """
@@ -27,6 +28,7 @@ class FakePublisher:
         self.unconfirmed = 0
         self.missing: set[str] = set()
         self.unroutable: set[str] = set()
+        self.full: set[str] = set()
         self.away = False
         self.refused = 0
 
@@ -38,6 +40,8 @@ class FakePublisher:
         if self.unconfirmed:
             self.unconfirmed -= 1
             raise PublishUnconfirmed("not confirmed, as the test wishes")
+        if message.routing_key in self.full:
+            raise PublishRefused(f"the queue of {message.routing_key} takes no more")
         if message.routing_key in self.unroutable:
             raise Unroutable(f"no queue is bound for {message.routing_key}")
         self.refused -= 1

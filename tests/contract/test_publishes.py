@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 import pytest
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import DeliveryError
+from pamqp.common import FieldValue
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import next_turn
 from tests.fakes import FakePublisher
-from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing
 from worker.stages.ports import Publishes
 
@@ -43,7 +45,7 @@ class Port(msgspec.Struct):
 def fake_port() -> Port:
     """The fake of the tests."""
     fake, away = FakePublisher(), FakePublisher()
-    fake.unroutable, fake.missing, away.away = {"unbound"}, {"not-there"}, True
+    fake.unroutable, fake.missing, fake.full, away.away = {"unbound"}, {"not-there"}, {"full"}, True
 
     async def kept() -> list[Outgoing]:
         return fake.published
@@ -58,12 +60,27 @@ async def real_port(hand: Hand, open_link: OpenLink, own_queue: str, prefix: str
     channel = await hand.channel()
     await channel.exchange_declare(exchange, exchange_type="direct", durable=True)
     await channel.queue_bind(own_queue, exchange, "bound")
+    full: dict[str, FieldValue] = {"x-queue-type": "quorum", "x-max-length": 0, "x-overflow": "reject-publish"}
+    await channel.queue_declare(f"{prefix}.full", durable=True, arguments=full)
+    await channel.queue_bind(f"{prefix}.full", exchange, "full")
+    while await confirms(channel, exchange, "full"):  # the limit overshoots
+        pass
 
     async def taken() -> list[Outgoing]:
         return [_as_published(message) for message in await hand.drain(own_queue)]
 
     yield Port(await open_link(), await open_link(CLOSED_PORT, wait=False), exchange, taken)
     await (await hand.channel()).exchange_delete(exchange)
+    await (await hand.channel()).queue_delete(f"{prefix}.full")
+
+
+async def confirms(channel: AbstractChannel, exchange: str, routing_key: str) -> bool:
+    """Whether the broker takes a message."""
+    try:
+        await channel.basic_publish(b"", exchange=exchange, routing_key=routing_key)
+    except DeliveryError:
+        return False
+    return True
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -112,6 +129,15 @@ async def test_unroutable(port: Port) -> None:
     await port.publisher.publish(port.message(1), within=WITHIN)
     with pytest.raises(Unroutable, match="unbound"):
         await port.publisher.publish(port.message(2, routing_key="unbound"), within=WITHIN)
+    await port.publisher.publish(port.message(3), within=WITHIN)
+    assert [m.message_id for m in await port.arrived()] == ["id-1", "id-3"]
+
+
+async def test_refused(port: Port) -> None:
+    """A message for a queue that takes no more raises PublishRefused at once, and those around it arrive."""
+    await port.publisher.publish(port.message(1), within=WITHIN)
+    with pytest.raises(PublishRefused):
+        await port.publisher.publish(port.message(2, routing_key="full"), within=WITHIN)
     await port.publisher.publish(port.message(3), within=WITHIN)
     assert [m.message_id for m in await port.arrived()] == ["id-1", "id-3"]
 

@@ -93,6 +93,10 @@ class PublishUnconfirmed(TransientError):
     """The broker did not confirm a publish in time, or refused it; it may still arrive."""
 
 
+class PublishRefused(PublishUnconfirmed):
+    """The broker refused a publish (nack): a queue that it goes to takes no more. Other queues may have it."""
+
+
 class SpoolUnavailable(TransientError):
     """The spool cannot take an event: it is full, or its disk fails."""
 

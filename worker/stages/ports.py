@@ -24,6 +24,7 @@ class Publishes(Protocol):
 
         Raises:
             PublishUnconfirmed: no confirm within so many seconds; it may still arrive.
+            PublishRefused: a queue that it goes to takes no more; others may have it.
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """

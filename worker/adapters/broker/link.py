@@ -180,7 +180,8 @@ class Link:
             within: seconds for all of it, the wait for a connection included.
 
         Raises:
-            PublishUnconfirmed: no confirm in time, a refusal, or a lost connection; the message may still arrive.
+            PublishUnconfirmed: no confirm in time, or a lost connection; the message may still arrive.
+            PublishRefused: a queue that it goes to takes no more; others may have it.
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """

@@ -18,7 +18,7 @@ from pamqp import commands as spec
 
 from worker.adapters.broker import frames
 from worker.adapters.broker.library import LOST, close_channel, what
-from worker.core.errors import PublishUnconfirmed, Unencodable, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 
 
@@ -92,7 +92,8 @@ class Sender:
         """Return once the broker has confirmed.
 
         Raises:
-            PublishUnconfirmed: no confirm within so many seconds, a refusal, or the channel is lost.
+            PublishUnconfirmed: no confirm within so many seconds, or the channel is lost.
+            PublishRefused: the broker answered with a nack.
             Unroutable: no queue is bound for it.
         """
         message, book = sent.message, self.channel.message_id_delivery_tag
@@ -100,9 +101,13 @@ class Sender:
         if self._looks is None or due < self._looks.when():
             self._look_at(due)
         try:
-            answer = await sent.confirmed
+            await sent.confirmed
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
+        except aiormq.exceptions.DeliveryError as error:
+            raise PublishRefused(
+                f"the broker refused a publish to {message.exchange}: a queue takes no more"
+            ) from error
         except TimeoutError as error:
             self.unconfirmed += 1
             detail = self._why() or "the broker did not confirm"
@@ -113,8 +118,6 @@ class Sender:
             del self._deadlines[sent.confirmed]
             if book.get(sent.message_id) == sent.tag:
                 del book[sent.message_id]
-        if not isinstance(answer, spec.Basic.Ack):
-            raise PublishUnconfirmed(f"answered by {type(answer).__name__}")
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Acknowledge a delivery, unless it is closed; `multiple`: all up to it."""
