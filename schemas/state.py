@@ -31,6 +31,24 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     failures: int = 0
 
 
+class ReceiverState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A receiver that does not take its events, as one consumer sees it. Times are RFC 3339, UTC.
+
+    Attributes:
+        refusing_since: when its queue first refused an event; null: it takes events.
+        detail: what its queue did.
+        in_hand: events that this process has taken from the wait queue and that the receiver has not taken yet.
+        gone_since: when its queue was last seen before it was gone; null: it is there, and was lately.
+        back_at: when it was seen again; null: it is still gone.
+    """
+
+    refusing_since: str | None = None
+    detail: str = ""
+    in_hand: int = 0
+    gone_since: str | None = None
+    back_at: str | None = None
+
+
 class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
     """The spool of one intake process: events that wait on its disk for the broker.
 
@@ -63,6 +81,8 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
         admin_port: of its health and metrics.
         sources: by name.
         spool: of an intake.
+        receivers: by name, those that a consumer sees refuse their events or without a queue.
+        stranger_refuses: a queue that is no receiver's is bound to the events exchange and refuses events.
     """
 
     daemon: str
@@ -75,3 +95,5 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
     admin_port: int = 0
     sources: dict[str, SourceState] = {}
     spool: SpoolState | None = None
+    receivers: dict[str, ReceiverState] = {}
+    stranger_refuses: bool = False

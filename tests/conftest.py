@@ -85,8 +85,8 @@ def topology_of(names: Names) -> Topology:
         names,
         sources=("main",),
         downstreams=(
-            Downstream(queue=f"{names.prefix}.out.all"),
-            Downstream(queue=f"{names.prefix}.out.invoices", events=("invoice.#",)),
+            Downstream(name="all", queue=f"{names.prefix}.out.all"),
+            Downstream(name="invoices", queue=f"{names.prefix}.out.invoices", events=("invoice.#",)),
         ),
         delays_seconds=(1, 2),
         archive=Archive(max_age="1h", max_bytes=1_000_000),

@@ -20,6 +20,7 @@ from worker.core.settle import Ladder
 from worker.core.topology import Names
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
+from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.ports import Fetches, Publishes, Traces
 from worker.stages.traced import traced
@@ -67,6 +68,11 @@ def knows(*invoices: str) -> FakeInvoiceApi:
     return FakeInvoiceApi({path(one): [answer(one)] for one in invoices})
 
 
+def fan_out(publisher: Publishes, names: Names, *, wanted: tuple[str, ...] = ("*.#",)) -> FanOut:
+    """To the two receivers of tests/conftest.py, the first with these patterns."""
+    return FanOut(publisher, names=names, patterns={"all": wanted, "invoices": ("*.invoice.#",)})
+
+
 def lane(
     publisher: Publishes,
     api: Fetches,
@@ -84,6 +90,7 @@ def lane(
     quota = Quota(calls_per_minute=calls_per_minute, now=time.monotonic() - 60)
     return Lane(
         traced(publisher, traces),
+        fan_out(traced(publisher, traces), names),
         InvoiceCalls(api, source="main", expand=expand, quota=quota, base_url=API, traces=traces),
         names=names,
         source="main",
@@ -115,12 +122,13 @@ class Way:
         self, *, wanted: tuple[str, ...] = ("*.#",), enrich: tuple[str, ...] = ("#",), traces: Traces = UNTRACED
     ) -> Translate:
         """The stage."""
+        out = traced(self.publisher, traces)
         return Translate(
-            traced(self.publisher, traces),
+            out,
+            fan_out(out, self.names, wanted=wanted),
             names=self.names,
             source="main",
             prefetch=100,
-            wanted=wanted,
             enrich=enrich,
             seen=Seen(window_seconds=60, max_keys=1000),
             traces=traces,

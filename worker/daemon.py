@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from schemas.state import DaemonState, SourceState, SpoolState
+from schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 from worker import __version__
 from worker.adapters.admin_http import AdminHttp, Check
 from worker.adapters.clock import utc_now
@@ -73,6 +73,8 @@ class Daemon:
         sources: as this process sees them.
         metrics: of the process.
         spool: of an intake.
+        receivers: of a consumer, those that do not take their events.
+        stranger_refuses: of a consumer.
 
     Attributes:
         port: of the admin listener, as it is once it runs.
@@ -88,9 +90,12 @@ class Daemon:
         sources: Callable[[], dict[str, SourceState]],
         metrics: CollectorRegistry,
         spool: Callable[[], SpoolState | None] = lambda: None,
+        receivers: Callable[[], dict[str, ReceiverState]] = dict,
+        stranger_refuses: Callable[[], bool] = bool,
     ) -> None:
         self._name, self._host, self.port = name, host, port
         self._ready, self._sources, self._metrics, self._spool = ready, sources, metrics, spool
+        self._receivers, self._stranger_refuses = receivers, stranger_refuses
         self._started_at = utc_now()
         self._loop = LoopWatch()
         self._systemd = Notify(os.environ)
@@ -110,6 +115,8 @@ class Daemon:
             admin_port=self.port,
             sources=self._sources(),
             spool=self._spool(),
+            receivers=self._receivers(),
+            stranger_refuses=self._stranger_refuses(),
         )
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ from tests.eventually import eventually, next_turn
 from tests.proxy import Proxy
 from worker.adapters.broker import Delivery, Link, Subscription, library
 from worker.adapters.broker import link as link_module
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch
+from worker.core.errors import BrokerUnavailable, ConfirmTimedOut, PublishUnconfirmed, TopologyMismatch
 from worker.core.messages import Outgoing
 
 WITHIN = 5.0
@@ -354,7 +354,7 @@ async def test_publishes_that_nobody_waits_for_any_more(
     proxy.freeze(answers_only=True)
     attempts = [link.publish(message(own_queue, n), within=0.3) for n in range(20)]
     failed = await asyncio.gather(*attempts, return_exceptions=True)
-    assert {type(one) for one in failed} == {PublishUnconfirmed}
+    assert {type(one) for one in failed} == {ConfirmTimedOut}
     proxy.thaw()
     await link.publish(message(own_queue, 99), within=BACK_SECONDS)
     await eventually(lambda: old.isdisjoint(transport.connection.channels))

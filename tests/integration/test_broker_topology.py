@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import Hand, topology_of
 from worker.adapters import broker_topology
+from worker.adapters.broker_topology import Declared
 from worker.core.differences import Difference
 from worker.core.errors import TopologyMismatch
 from worker.core.messages import Outgoing
@@ -41,7 +42,7 @@ async def test_the_whole_topology_is_declared_and_stays_as_it_is(hand: Hand, nam
     topology = topology_of(names)
     await hand.put(Outgoing(exchange=names.work, routing_key=names.dead, body=b"kept", message_id="1", headers={}))
     assert await broker_topology.compare(hand.connection, topology) == []
-    assert await broker_topology.declare(hand.connection, topology) == 0
+    assert await broker_topology.declare(hand.connection, topology) == Declared(0)
     await broker_topology.verify(hand.connection, topology)
     assert [m.body for m in await hand.drain(names.dead)] == [b"kept"]
 
@@ -68,9 +69,9 @@ async def test_declare_tells_how_many_queues_are_new(hand: Hand, small: Topology
     """Each new queue is counted once, whether all are new or only some."""
     first, second = small.queues
     of_one = Topology(small.exchanges, (first,), small.bindings[:1])
-    assert await broker_topology.declare(hand.connection, of_one) == 1
-    assert await broker_topology.declare(hand.connection, small) == 1
-    assert await broker_topology.declare(hand.connection, small) == 0
+    assert await broker_topology.declare(hand.connection, of_one) == Declared(1)
+    assert await broker_topology.declare(hand.connection, small) == Declared(1)
+    assert await broker_topology.declare(hand.connection, small) == Declared(0)
     assert await hand.ready(second.name) == 0
 
 
@@ -133,13 +134,12 @@ async def test_verify(hand: Hand, small: Topology) -> None:
 
 async def test_a_queue_of_the_downstreams_own(hand: Hand, small: Topology) -> None:
     """With `declare = false` a missing queue is not made but named; one that is there is bound as it is."""
-    theirs, ours = msgspec.structs.replace(small.queues[0], ours=False), small.queues[1]
+    theirs, ours = msgspec.structs.replace(small.queues[0], ours=False, receiver="theirs"), small.queues[1]
     topology = msgspec.structs.replace(small, queues=(theirs, ours))
-    with pytest.raises(TopologyMismatch, match=rf"{theirs.name} is missing: .*declare = false"):
-        await broker_topology.declare(hand.connection, topology)
+    assert await broker_topology.declare(hand.connection, topology) == Declared(1, absent=(theirs.name,))
     assert await hand.ready(theirs.name) == -1
     await (await hand.channel()).queue_declare(theirs.name, durable=True, arguments={**QUORUM, "x-max-length": 7})
-    assert await broker_topology.declare(hand.connection, topology) == 1
+    assert await broker_topology.declare(hand.connection, topology) == Declared(0)
     await hand.put(Outgoing(exchange=small.exchanges[0].name, routing_key="a", body=b"x", message_id="1", headers={}))
     assert await hand.ready(theirs.name) == 1
 

@@ -14,7 +14,7 @@ from pamqp.header import ContentHeader
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
-from tests.way import Way, answer, body, event, knows, lane, path
+from tests.way import Way, answer, body, event, fan_out, knows, lane, path
 from worker.adapters.broker import Delivery
 from worker.core.defects import DEFECTS_IN_A_ROW
 from worker.core.duplicates import Seen
@@ -258,7 +258,8 @@ def suspect(event_id: str) -> Outgoing:
 def translate(publisher: FakePublisher) -> Translate:
     """The stage."""
     seen = Seen(window_seconds=60, max_keys=100)
-    return Translate(publisher, names=NAMES, source="main", prefetch=100, wanted=("*.#",), enrich=("#",), seen=seen)
+    to = fan_out(publisher, NAMES)
+    return Translate(publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen)
 
 
 async def put_to(hand: Hand, queue: str, message: Received) -> None:

@@ -61,13 +61,13 @@ async def test_a_type_that_is_not_worth_a_call_is_skipped(way: Way) -> None:
 async def test_what_no_downstream_wants_is_unrouted_and_not_enriched(way: Way) -> None:
     """An event with an invoice that matches no downstream goes to the unrouted queue, without an API call."""
     channel = await way.hand.channel()
-    await channel.queue_unbind(way.out, way.names.events, "*.#")
+    await channel.exchange_unbind(way.names.receiver("all"), way.names.events, "*.#")
     try:
         async with way.running(way.translate(wanted=("*.invoice.#",))):
             await way.put(way.raw, event(body("e-1", invoice="i-1", kind="Guest.Created")))
             [came] = await way.came(queue=way.names.unrouted)
     finally:
-        await channel.queue_bind(way.out, way.names.events, "*.#")
+        await channel.exchange_bind(way.names.receiver("all"), way.names.events, "*.#")
     assert (came.message_id, came.routing_key) == ("e-1", "main.guest.created")
     assert await way.left() == {}
 

@@ -34,7 +34,7 @@ def topology() -> Topology:
     return whole_topology(
         NAMES,
         sources=["main"],
-        downstreams=[Downstream(queue="zenoti.out.accounting")],
+        downstreams=[Downstream(name="accounting", queue="zenoti.out.accounting")],
         delays_seconds=Settings().retry.delays_seconds,
         archive=Archive(max_age=kept.max_age, max_bytes=kept.max_bytes),
     )
@@ -72,7 +72,7 @@ def test_every_exchange_and_queue_is_a_channel() -> None:
         channel = CHANNELS[f"queue.{queue.name}"]
         assert channel["x-arguments"] == queue.arguments
         assert {(b["exchange"], b["routingKey"]) for b in channel["x-bindings"]} == {
-            (b.exchange, b.routing_key) for b in wanted.bindings if b.queue == queue.name
+            (b.exchange, b.routing_key) for b in wanted.bindings if b.destination == queue.name
         }
 
 

@@ -5,11 +5,12 @@ queue is missing only to those who ask passively (404). Both close the channel; 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import aiormq.exceptions
+import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from worker.core.differences import Difference, missing, refused
@@ -31,6 +32,7 @@ async def compare(
         passive: ask only for what is missing, which needs no right to configure.
         where_allowed: the first refusal of that right ends the asking for what is different, not the comparison; what
             the broker does not let us look at (from 4.3 on: a queue that we may not read) counts as there.
+            A receiver's own queue that we may not look at always does.
     """
     asker = _Asker(connection)
     found: list[Difference] = []
@@ -44,6 +46,8 @@ async def compare(
                 if refusal is not None:
                     found.append(refused(thing, str(refusal)))
         except _NoRight:
+            if isinstance(thing, Queue) and not thing.ours:
+                continue
             if not where_allowed:
                 raise
             passive = True
@@ -52,52 +56,90 @@ async def compare(
     return found
 
 
-async def declare(connection: AbstractConnection, topology: Topology) -> int:
-    """Declare what is missing and bind all of it; returns how many queues are new, once they are safe to use.
+class Declared(msgspec.Struct, frozen=True):
+    """What a declaration came to.
+
+    Attributes:
+        new_queues: how many queues it made.
+        absent: queues of receivers that are not there; nothing was bound to them, and their events wait.
+    """
+
+    new_queues: int
+    absent: tuple[str, ...] = ()
+
+
+async def declare(connection: AbstractConnection, topology: Topology) -> Declared:
+    """Declare what is missing, bind all of it, remove superseded bindings; return once new queues are safe to use.
 
     Raises:
-        TopologyMismatch: something is there with other arguments, or a downstream's own queue is missing.
+        TopologyMismatch: something is there with other arguments.
     """
     differences = await compare(connection, topology)
-    _refuse([d for d in differences if d.state == "different" or not d.ours])
+    _refuse([d for d in differences if d.state == "different"])
     missing = {d.name for d in differences}
+    absent = {d.name for d in differences if not d.ours}
     async with connection.channel() as channel:
         for exchange in topology.exchanges:
             if exchange.name in missing:
                 await _declare_exchange(channel, exchange, passive=False)
         for queue in topology.queues:
-            if queue.name in missing:
+            if queue.name in missing and queue.ours:
                 await _declare_queue(channel, queue, passive=False)
-        for binding in topology.bindings:
-            await _bind_one(channel, binding=binding)
-    new = sum(d.kind == "queue" for d in differences)
+    await _bind_all(connection, topology, absent=absent)
+    new = sum(d.kind == "queue" and d.ours for d in differences)
     if new:
         await asyncio.sleep(NEW_QUEUE_SECONDS)
-    return new
+    return Declared(new, tuple(sorted(absent)))
 
 
-async def verify(connection: AbstractConnection, topology: Topology) -> None:
+async def _bind_all(connection: AbstractConnection, topology: Topology, *, absent: Collection[str]) -> None:
+    """Bind, then remove what is superseded; a receiver's own queue that we may not bind stays as its owner bound it."""
+    asker, theirs = _Asker(connection), {queue.name for queue in topology.queues if not queue.ours}
+    steps = [(_bind_one, binding) for binding in topology.bindings]
+    steps += [(_unbind_one, binding) for binding in topology.superseded]
+    for step, binding in steps:
+        if binding.destination in absent:
+            continue
+        try:
+            if (refusal := await asker.refusal(partial(step, binding=binding))) is not None:
+                raise TopologyMismatch(f"cannot bind {binding.destination} to {binding.exchange}: {refusal}")
+        except _NoRight:
+            if binding.destination not in theirs:
+                raise
+            log.warning("receiver_cannot_be_bound", queue=binding.destination, exchange=binding.exchange)
+    await asker.close()
+
+
+async def verify(connection: AbstractConnection, topology: Topology) -> Declared:
     """Ask whether every exchange and queue is there, and, where the broker lets us, is as declared; bind them anew.
 
     Nothing is made: a question for the arguments of what is there makes nothing either. Whether a binding is there
     the broker tells nobody over AMQP; binding again changes nothing where it is.
 
     Raises:
-        TopologyMismatch: something is missing or different.
+        TopologyMismatch: something is different, or something is missing that is no receiver's queue.
     """
-    _refuse(await compare(connection, topology, where_allowed=True))
-    await still_there(connection, topology)
+    receivers = _receivers(topology)
+    differences = await compare(connection, topology, where_allowed=True)
+    _refuse([d for d in differences if d.state == "different" or d.name not in receivers])
+    return await still_there(connection, topology)
 
 
-async def still_there(connection: AbstractConnection, topology: Topology) -> None:
+async def still_there(connection: AbstractConnection, topology: Topology) -> Declared:
     """Bind everything anew.
 
     Raises:
-        TopologyMismatch: something is missing.
+        TopologyMismatch: something is missing that is no receiver's queue.
     """
-    lost = await missing_ends(connection, topology)
-    if lost:
-        raise TopologyMismatch(f"missing: {', '.join(d.name for d in lost)}")
+    lost, receivers = [d.name for d in await missing_ends(connection, topology)], _receivers(topology)
+    if ours := [name for name in lost if name not in receivers]:
+        raise TopologyMismatch(f"missing: {', '.join(ours)}")
+    return Declared(0, tuple(sorted(lost)))
+
+
+def _receivers(topology: Topology) -> set[str]:
+    """Queues whose absence concerns their receiver alone."""
+    return {queue.name for queue in topology.queues if queue.receiver}
 
 
 async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
@@ -112,11 +154,13 @@ async def missing_ends(connection: AbstractConnection, topology: Topology) -> li
         try:
             refusal = await asker.refusal(partial(_bind_one, binding=binding))
         except _NoRight:
+            if binding.kind == "queue" and not queues[binding.destination].ours:
+                continue
             log.debug("bindings_unverified")
             return await compare(connection, topology, passive=True)
         if refusal is not None:
-            end = exchanges[binding.exchange] if "no exchange" in str(refusal) else queues[binding.queue]
-            lost[end.name] = end
+            for end in _ends(binding, str(refusal), exchanges, queues):
+                lost[end.name] = end
     await asker.close()
     return [missing(thing) for thing in lost.values()]
 
@@ -160,9 +204,27 @@ async def delete(connection: AbstractConnection, topology: Topology) -> None:
             await underlay.exchange_delete(exchange.name)
 
 
+def _ends(
+    binding: Binding, refusal: str, exchanges: Mapping[str, Exchange], queues: Mapping[str, Queue]
+) -> list[Exchange | Queue]:
+    """Which end of a binding the broker's text names as missing."""
+    if binding.kind == "queue" and "no exchange" not in refusal:
+        return [queues[binding.destination]]
+    named = [name for name in (binding.exchange, binding.destination) if f"'{name}'" in refusal]
+    return [exchanges[name] for name in named or [binding.exchange]]
+
+
 async def _bind_one(channel: AbstractChannel, *, binding: Binding) -> None:
     underlay = await channel.get_underlay_channel()
-    await underlay.queue_bind(binding.queue, binding.exchange, binding.routing_key)
+    if binding.kind == "queue":
+        await underlay.queue_bind(binding.destination, binding.exchange, binding.routing_key)
+    else:
+        await underlay.exchange_bind(binding.destination, binding.exchange, binding.routing_key)
+
+
+async def _unbind_one(channel: AbstractChannel, *, binding: Binding) -> None:
+    underlay = await channel.get_underlay_channel()
+    await underlay.queue_unbind(binding.destination, binding.exchange, binding.routing_key)
 
 
 def _refuse(differences: Sequence[Difference]) -> None:

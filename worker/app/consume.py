@@ -3,13 +3,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
 
-from schemas.state import SourceState
+from schemas.state import ReceiverState, SourceState
 from worker.adapters import broker_topology, state
 from worker.adapters.admin_http import Check
 from worker.adapters.broker import Link
@@ -22,17 +22,20 @@ from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.differences import role
 from worker.core.duplicates import Seen
 from worker.core.quota import Quota
+from worker.core.receivers import Receivers
 from worker.core.settle import Ladder
 from worker.core.topology import Names, Topology
 from worker.daemon import Daemon, Readiness
 from worker.settings import Settings, Source, enrich_window
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
+from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import Publishes, Traces
+from worker.stages.ports import Traces
 from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.traced import traced
 from worker.stages.translate import Translate
+from worker.stages.waiting import Waiting
 from worker.telemetry import log
 
 
@@ -53,11 +56,13 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     consumer = broker_link(settings, name="consume")
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
         to, turn = traced(publisher, traces), _rotated(settings)
-        lanes = {n: _lane(settings, n, s, to, session, traces=traces) for n, s in turn if "enrich" in stages}
-        translates = {n: _translate(settings, n, s, to, traces) for n, s in turn if "translate" in stages}
-        working: list[Stage] = [*lanes.values(), *translates.values()]
+        fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
+        lanes = {n: _lane(settings, n, s, fan_out, session, traces=traces) for n, s in turn if "enrich" in stages}
+        translates = {n: _translate(settings, n, s, fan_out, traces) for n, s in turn if "translate" in stages}
+        waiting = {name: Waiting(to, names=names, receiver=name) for name in settings.downstream}
+        working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
 
-        watch = topology_watch(settings, publisher, topology)
+        watch = topology_watch(settings, publisher, topology, note_absent=fan_out.note_absent)
 
         def checks() -> dict[str, Check]:
             return {
@@ -86,11 +91,13 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             ready=Readiness(stop=stop, checks=checks, spools=False),
             sources=sources,
             metrics=metrics,
+            receivers=lambda: _receiver_states(fan_out.receivers, waiting),
+            stranger_refuses=lambda: fan_out.receivers.a_stranger_refuses,
         )
         telling = state.tell(publisher, exchange=names.state, describe=daemon.describe)
         roles = queue_roles(names, topology)
         queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
-        endless = (publisher.run(), consumer.run(), watch.run(), telling, queues.run())
+        endless = (publisher.run(), consumer.run(), watch.run(), telling, queues.run(), fan_out.watch(consumer.ready))
         async with daemon.running(*endless) as group:
             working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
             tasks = [group.create_task(working_on(stage)) for stage in working]
@@ -145,22 +152,40 @@ def _seen(settings: Settings) -> Seen:
     return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
 
 
-def _translate(settings: Settings, name: str, source: Source, publisher: Publishes, traces: Traces) -> Translate:
+def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> dict[str, ReceiverState]:
+    """Those that do not take their events; one whose wait queue was seen empty may take the next."""
+    found: dict[str, ReceiverState] = {}
+    for name, stage in waiting.items():
+        refusal, gone = receivers.refusals.get(name), receivers.gone.get(name)
+        refuses = refusal is not None and refusal.has_waiting
+        if refuses or gone or stage.in_hand:
+            found[name] = ReceiverState(
+                refusing_since=refusal.since if refusal and refuses else None,
+                detail=refusal.detail if refusal and refuses else "",
+                in_hand=len(stage.in_hand),
+                gone_since=gone.since if gone else None,
+                back_at=gone.back_at if gone else None,
+            )
+    return found
+
+
+def _translate(settings: Settings, name: str, source: Source, fan_out: FanOut, traces: Traces) -> Translate:
     return Translate(
-        publisher,
+        fan_out.publisher,
+        fan_out,
         names=names_of(settings),
         source=name,
         prefetch=settings.consumer.translate_prefetch,
-        wanted=tuple(key for d in downstreams_of(settings) for key in d.binding_keys),
         enrich=source.enrich,
         seen=_seen(settings),
         traces=traces,
     )
 
 
-def _lane(settings: Settings, name: str, source: Source, publisher: Publishes, session: Any, *, traces: Traces) -> Lane:
+def _lane(settings: Settings, name: str, source: Source, fan_out: FanOut, session: Any, *, traces: Traces) -> Lane:
     return Lane(
-        publisher,
+        fan_out.publisher,
+        fan_out,
         InvoiceCalls(
             invoice_api(session, name, source),
             source=name,

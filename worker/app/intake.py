@@ -145,9 +145,9 @@ class _DoorsEye:
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         deleted = await self._witnesses.deleted(connection)
-        new = await ensure(self._settings, connection, self._topology)
+        declared = await ensure(self._settings, connection, self._topology)
         await self._witnesses.set_up(connection)
-        if deleted or new:
+        if deleted or declared.new_queues:
             await self._looked.was_missing()
 
 

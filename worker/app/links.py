@@ -1,11 +1,13 @@
 """Connections to the broker that are ready once it has what they need."""
 
+from collections.abc import Callable, Collection
 from functools import partial
 
 from aio_pika.abc import AbstractConnection
 
 from worker.adapters import broker_topology
 from worker.adapters.broker import Link, Prepare
+from worker.adapters.broker_topology import Declared
 from worker.adapters.witness import Witnesses
 from worker.app.sources import secret_of
 from worker.core.topology import Topology
@@ -41,25 +43,33 @@ def broker_link(
     )
 
 
-async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> int:
-    """Declare what is missing, and return how many queues that were; or, where the daemons may not, verify.
+async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> Declared:
+    """Declare what is missing; or, where the daemons may not, verify.
 
     Raises:
         TopologyMismatch: it cannot be as declared.
     """
     if not settings.broker.declare:
-        await broker_topology.verify(connection, topology)
-        return 0
-    new = await broker_topology.declare(connection, topology)
-    if new:
-        log.info("topology_declared", queues=new)
-    return new
+        return await broker_topology.verify(connection, topology)
+    declared = await broker_topology.declare(connection, topology)
+    if declared.new_queues:
+        log.info("topology_declared", queues=declared.new_queues)
+    return declared
 
 
 def topology_watch(
-    settings: Settings, link: Link, topology: Topology, *, witnesses: Witnesses | None = None
+    settings: Settings,
+    link: Link,
+    topology: Topology,
+    *,
+    witnesses: Witnesses | None = None,
+    note_absent: Callable[[Collection[str]], None] = lambda _: None,
 ) -> TopologyWatch:
-    """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime."""
+    """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime.
+
+    A missing queue of a receiver concerns that receiver alone: `note_absent` is given the receivers of each look.
+    """
+    receivers = {queue.name: queue.receiver for queue in topology.queues if queue.receiver}
     seen, may_declare = witnesses or Witnesses((), owner=str), settings.broker.declare
 
     async def missing() -> list[str]:
@@ -67,7 +77,9 @@ def topology_watch(
 
         async def ask(connection: AbstractConnection) -> None:
             look = partial(broker_topology.compare, passive=True) if may_declare else broker_topology.missing_ends
-            found.extend(d.name for d in await look(connection, topology))
+            lost = [d.name for d in await look(connection, topology)]
+            note_absent([receivers[name] for name in lost if name in receivers])
+            found.extend(name for name in lost if name not in receivers)
             found.extend(queue for queue in await seen.deleted(connection) if queue not in found)
 
         await link.use(ask, within=ENSURE_SECONDS)

@@ -29,6 +29,7 @@ def downstreams_of(settings: Settings) -> tuple[Downstream, ...]:
     """The receivers."""
     return tuple(
         Downstream(
+            name=name,
             queue=d.queue or f"{settings.broker.prefix}.out.{name}",
             declare=d.declare,
             events=d.events,

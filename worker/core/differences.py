@@ -147,6 +147,8 @@ def role(name: str, names: Names) -> str:
         "lane": r"enrich\.[a-z][a-z0-9_]*\.\d+",
         "retry": r"retry\.\d+s",
         "out": r"out\.[a-z][a-z0-9_]*",
+        "wait": r"wait\.[a-z][a-z0-9_]*",
+        "receiver": r"(for|to)\.[a-z][a-z0-9_]*",
     }
     fixed = {word: word for word in ("dead", "unrouted", "archive", "state", "intake", "work", "events")}
     return next((word for word, shape in (shapes | fixed).items() if re.fullmatch(shape, rest)), "")
@@ -208,8 +210,13 @@ def _fills(_: Any, argument: Any) -> bool:
 
 
 def _missing_bindings(topology: Topology, seen: Seen) -> list[Difference]:
-    there = {Binding(b.source, b.destination, b.routing_key) for b in seen.bindings if b.destination_type == "queue"}
+    there = {_seen_binding(b) for b in seen.bindings}
     return [Difference("binding", _arrow(b), "missing") for b in topology.bindings if b not in there]
+
+
+def _seen_binding(seen: SeenBinding) -> Binding:
+    kind: Literal["queue", "exchange"] = "queue" if seen.destination_type == "queue" else "exchange"
+    return Binding(seen.source, seen.destination, seen.routing_key, kind)
 
 
 def _surplus_bindings(topology: Topology, seen: Seen) -> list[Difference]:
@@ -219,9 +226,9 @@ def _surplus_bindings(topology: Topology, seen: Seen) -> list[Difference]:
     queues = {queue.name: queue for queue in topology.queues if queue.ours}
     found = []
     for b in seen.bindings:
-        binding = Binding(b.source, b.destination, b.routing_key)
-        is_ours = b.source in exchanges or b.destination in queues
-        if b.source and is_ours and (binding not in declared or b.destination_type != "queue"):
+        binding = _seen_binding(b)
+        is_ours = b.source in exchanges or (b.destination in queues and binding.kind == "queue")
+        if b.source and is_ours and binding not in declared:
             detail = f"{b.destination_type} {b.destination} gets these all the same"
             found.append(Difference("binding", _arrow(binding), "surplus", detail, is_=msgspec.structs.asdict(b)))
     return found
@@ -257,4 +264,4 @@ def _shown(value: Any) -> str:
 
 
 def _arrow(binding: Binding) -> str:
-    return f"{binding.exchange} -[{binding.routing_key}]-> {binding.queue}"
+    return f"{binding.exchange} -[{binding.routing_key}]-> {binding.destination}"

@@ -97,6 +97,10 @@ class PublishRefused(PublishUnconfirmed):
     """The broker refused a publish (nack): a queue that it goes to takes no more. Other queues may have it."""
 
 
+class ConfirmTimedOut(PublishUnconfirmed):
+    """The broker did not confirm in time although the connection is well: a queue may hang. It may still arrive."""
+
+
 class SpoolUnavailable(TransientError):
     """The spool cannot take an event: it is full, or its disk fails."""
 

@@ -48,6 +48,7 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         attempts: which attempt this is, from 1.
         replay: empty, or the mark of the replay that brought it.
         redriven: put back from the dead letters by an operator.
+        only_to: the one receiver that it is for; empty: every one that wants it.
         trace: the trace that it belongs to; None: of before there were any, or put here by a stranger.
     """
 
@@ -61,6 +62,7 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     attempts: int = 1
     replay: str = ""
     redriven: bool = False
+    only_to: str = ""
     trace: TraceContext | None = None
 
     @property
@@ -83,6 +85,8 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             headers["replay"] = self.replay
         if self.redriven:
             headers["redriven"] = "1"
+        if self.only_to:
+            headers["only_to"] = self.only_to
         if self.trace:
             headers |= self.trace.headers()
         return Outgoing(
@@ -121,6 +125,7 @@ def received(
         attempts=attempts if isinstance(attempts, int) and attempts > 0 else 1,
         replay=_text(headers.get("replay")),
         redriven=bool(headers.get("redriven")),
+        only_to=_text(headers.get("only_to")),
         trace=of_message(headers),
     )
 

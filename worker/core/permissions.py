@@ -41,6 +41,7 @@ def rights(names: Names, *, queues: Sequence[str]) -> dict[str, Rights]:
         queues: of the downstreams.
     """
     raw, lane, retry = _family(names, "raw", _SOURCE), _family(names, "enrich", rf"{_SOURCE}\.0"), _retries(names)
+    receivers = _family(names, "(for|to|wait)", _SOURCE)
     door = [raw, *_exactly(names.work, names.state)]
     ends = _exactly(names.dead, names.archive)
     outs = _exactly(*queues)
@@ -54,8 +55,8 @@ def rights(names: Names, *, queues: Sequence[str]) -> dict[str, Rights]:
         ),
         # Reads neither dead letters, archive nor what receivers have; does not publish where the door does.
         CONSUMERS: Rights(
-            write=_any([*door, lane, retry, *ends, *out, *outs]),
-            read=_any([*_exactly(names.intake), *door, lane, retry, *out]),
+            write=_any([*door, lane, retry, *ends, *out, receivers, *outs]),
+            read=_any([*_exactly(names.intake), *door, lane, retry, *out, receivers]),
         ),
         OPERATOR: Rights(
             configure=_any([everything, *outs]), write=_any([everything, *outs]), read=_any([everything, *outs])
@@ -98,7 +99,7 @@ def _exactly(*names: str) -> list[str]:
 
 
 def _family(names: Names, word: str, last: str) -> str:
-    return rf"{re.escape(f'{names.prefix}.{word}')}\.{last}"
+    return rf"{re.escape(names.prefix)}\.{word}\.{last}"
 
 
 def _retries(names: Names) -> str:

@@ -7,12 +7,15 @@ The names are the public face; the arguments are chosen so that nothing is lost
   back to at most once and says so only in its log.
 - A delay queue per step of the retry ladder: a TTL of its own each, since a message waits behind those before it.
   A message goes in through a fanout exchange with the queue to come back to as its routing key.
+- Each receiver has three exchanges and a wait queue of ours, so that one that takes no events holds up no other. The
+  events exchange leads to `for.<name>`, and that to the receiver's queue; where this is gone, its alternate exchange
+  leads to `wait.<name>`. `to.<name>` reaches the receiver's queue alone, and returns a message where that is gone.
 - Delivery limits: 1000 on our own queues, since every hand-back counts and a rolling restart is one; a million where
   looking at a message, or a receiver's nack, must never make the broker forget it (-1 means zero on 3.10).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -34,32 +37,45 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """A durable queue or stream. `ours` is False where the queue is the downstream's own and is only bound to."""
+    """A durable queue or stream.
+
+    Attributes:
+        ours: False where the queue is the receiver's own and is only bound to.
+        receiver: the name of the receiver that reads it; empty: we read it ourselves.
+    """
 
     name: str
     arguments: Mapping[str, Any] = {}
     ours: bool = True
+    receiver: str = ""
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A binding from an exchange to a queue."""
+    """A binding from an exchange to a queue, or to another exchange."""
 
     exchange: str
-    queue: str
+    destination: str
     routing_key: str
+    kind: Literal["queue", "exchange"] = "queue"
 
 
 class Topology(msgspec.Struct, frozen=True):
-    """What must be there, in the order in which it can be declared."""
+    """What must be there, in the order in which it can be declared.
+
+    Attributes:
+        superseded: bindings of earlier releases, to be removed once the others are there.
+    """
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+    superseded: tuple[Binding, ...] = ()
 
 
 class Downstream(msgspec.Struct, frozen=True, kw_only=True):
-    """One receiver: its queue, and the events and sources it wants."""
+    """One receiver: its name, its queue, and the events and sources it wants."""
 
+    name: str
     queue: str
     declare: bool = True
     events: tuple[str, ...] = ("#",)
@@ -68,7 +84,7 @@ class Downstream(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def binding_keys(self) -> tuple[str, ...]:
-        """The patterns that bind the queue to the events exchange."""
+        """The patterns by which the events exchange leads to the receiver."""
         return binding_keys(sources=self.sources, events=self.events)
 
 
@@ -118,6 +134,18 @@ class Names(msgspec.Struct, frozen=True):
     def state(self) -> str:
         """Exchange and stream of what the daemons say of themselves."""
         return f"{self.prefix}.state"
+
+    def receiver(self, name: str) -> str:
+        """Fanout exchange that the events exchange leads to; the receiver's queue is bound."""
+        return f"{self.prefix}.for.{name}"
+
+    def receiver_alone(self, name: str) -> str:
+        """Fanout exchange that reaches the receiver's queue and nothing else."""
+        return f"{self.prefix}.to.{name}"
+
+    def waiting(self, name: str) -> str:
+        """Exchange and queue of the events that wait until the receiver takes events again; one active consumer."""
+        return f"{self.prefix}.wait.{name}"
 
     def raw(self, source: str) -> str:
         """Queue of the bodies as received."""
@@ -169,23 +197,27 @@ def whole_topology(
         Exchange(names.unrouted, "fanout"),
         Exchange(names.events, "topic", {"alternate-exchange": names.unrouted}),
         *(Exchange(names.retry(n), "fanout") for n in delays),
+        *(exchange for d in downstreams for exchange in _receiver_exchanges(names, d)),
     ]
-    forgets_oldest = {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET, "x-overflow": "drop-head"}
+    never_forgets = {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET}
+    forgets_oldest = {**never_forgets, "x-overflow": "drop-head"}
     queues = [
         *door.queues,
         Queue(names.unrouted, {**forgets_oldest, "x-max-length-bytes": UNROUTED_MAX_BYTES}),
         *(Queue(names.lane(source), {**_ours(names), "x-single-active-consumer": True}) for source in sources),
         *(Queue(names.retry(n), _delay(names, n)) for n in delays),
-        *(Queue(d.queue, _downstream(d), ours=d.declare) for d in downstreams),
+        *(Queue(d.queue, _downstream(d), ours=d.declare, receiver=d.name) for d in downstreams),
+        *(Queue(names.waiting(d.name), {**never_forgets, "x-single-active-consumer": True}) for d in downstreams),
     ]
     bindings = [
         *door.bindings,
         Binding(names.unrouted, names.unrouted, ""),
         *(Binding(names.work, names.lane(source), names.lane(source)) for source in sources),
         *(Binding(names.retry(n), names.retry(n), "") for n in delays),
-        *(Binding(names.events, d.queue, key) for d in downstreams for key in d.binding_keys),
+        *(binding for d in downstreams for binding in _receiver_bindings(names, d)),
     ]
-    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+    superseded = [Binding(names.events, d.queue, key) for d in downstreams for key in d.binding_keys]
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(superseded))
 
 
 def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
@@ -202,11 +234,31 @@ def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
             if q.ours
         ],
         "bindings": [
-            {"source": b.exchange, "vhost": vhost, "destination": b.queue, "destination_type": "queue"}
+            {"source": b.exchange, "vhost": vhost, "destination": b.destination, "destination_type": b.kind}
             | {"routing_key": b.routing_key, "arguments": {}}
             for b in topology.bindings
         ],
     }
+
+
+def _receiver_exchanges(names: Names, downstream: Downstream) -> tuple[Exchange, ...]:
+    waiting = names.waiting(downstream.name)
+    return (
+        Exchange(waiting, "fanout"),
+        Exchange(names.receiver(downstream.name), "fanout", {"alternate-exchange": waiting}),
+        Exchange(names.receiver_alone(downstream.name), "fanout"),
+    )
+
+
+def _receiver_bindings(names: Names, downstream: Downstream) -> tuple[Binding, ...]:
+    """From the end of the way to its beginning: no event comes in before it can get on."""
+    waiting, receiver = names.waiting(downstream.name), names.receiver(downstream.name)
+    return (
+        Binding(waiting, waiting, ""),
+        Binding(names.receiver_alone(downstream.name), downstream.queue, ""),
+        Binding(receiver, downstream.queue, ""),
+        *(Binding(names.events, receiver, key, "exchange") for key in downstream.binding_keys),
+    )
 
 
 def _ours(names: Names) -> dict[str, Any]:

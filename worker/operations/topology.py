@@ -7,6 +7,7 @@ from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from worker.adapters import broker_topology, management
+from worker.adapters.broker_topology import Declared
 from worker.app.sources import secret_of
 from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.differences import Difference, joined, of_seen
@@ -48,18 +49,21 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
     Raises:
         TopologyMismatch: something is there with other arguments.
     """
-    made: list[int] = []
+    made: list[Declared] = []
 
     async def declare(connection: AbstractConnection) -> None:
         made.append(await broker_topology.declare(connection, full_topology(settings)))
 
     async with connected(settings, name="topology apply") as link:
         await link.use(declare, within=WITHIN_SECONDS)
+    new, absent = made[0].new_queues, made[0].absent
     if as_json:
-        document({"new_queues": made[0]})
+        document({"new_queues": new, "absent": absent})
     else:
-        say(f"Declared and bound as configured; {made[0]} queues are new.")
-    return 0
+        say(f"Declared and bound as configured; {new} queues are new.")
+    for queue in absent:
+        say(f"{queue} is missing: its owner declares it (declare = false). Its events wait until it is there.")
+    return 1 if absent else 0
 
 
 async def export(settings: Settings, *, passwords: str | None) -> int:

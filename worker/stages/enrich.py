@@ -28,10 +28,11 @@ from worker.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
 from worker.core.topology import Names
 from worker.core.translate import Event, read
 from worker.core.window import Round, Window
+from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.journal import Journal
 from worker.stages.ports import Publishes, Span, Traces
-from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 
@@ -71,6 +72,7 @@ class Lane:
 
     Args:
         publisher: the port to the broker.
+        fan_out: the way to the receivers.
         calls: the way to the invoice API.
         names: of exchanges and queues.
         source: whose lane it is.
@@ -85,6 +87,7 @@ class Lane:
     def __init__(
         self,
         publisher: Publishes,
+        fan_out: FanOut,
         calls: InvoiceCalls,
         *,
         names: Names,
@@ -95,6 +98,7 @@ class Lane:
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
+        self._fan_out = fan_out
         self._traces = traces
         self._names = names
         self._source = source
@@ -292,7 +296,7 @@ class Lane:
             outgoing = outbound.outgoing(
                 held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
             )
-            await self._publish(held, outgoing)
+            await self._pass_on(held, outgoing)
             held.span.outcome(enrichment.status, error=enrichment.reason or "")
             enriched.labels(self._source, enrichment.status).inc()
             if key is not None:
@@ -335,6 +339,11 @@ class Lane:
         retries.labels(self._source).inc()
         await held.delivery.ack()
         self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
+
+    async def _pass_on(self, held: _Held, outgoing: Outgoing) -> None:
+        carried_on = carried(outgoing, held.span.context)
+        publication = self._fan_out.publication(carried_on, only=held.event.received.only_to)
+        await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=held.subscription)
 
     async def _publish(self, held: _Held, outgoing: Outgoing) -> None:
         await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)

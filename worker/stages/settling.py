@@ -1,6 +1,8 @@
 """What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
@@ -44,7 +46,16 @@ def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
 
 
 async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subscription) -> None:
-    """Publish; what is not confirmed is published again, with growing pauses, until the subscription is to be left.
+    """Publish to a queue of ours; see `until_confirmed`."""
+    await until_confirmed(
+        partial(publisher.publish, message, within=PUBLISH_SECONDS),
+        exchange=message.exchange,
+        subscription=subscription,
+    )
+
+
+async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: str, subscription: Subscription) -> None:
+    """Attempt a publish again and again, with growing pauses, until it is confirmed or the subscription is to be left.
 
     Handing it back at once would cost a delivery count and an API call each time, for what the message cannot help.
 
@@ -55,12 +66,12 @@ async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subs
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
-            await publisher.publish(message, within=PUBLISH_SECONDS)
+            await attempt()
         except (PublishUnconfirmed, Unroutable) as error:
-            publishes_failed.labels(message.exchange).inc()
+            publishes_failed.labels(exchange).inc()
             if subscription.leaving.is_set():
                 raise
-            log.warning("publish_failed", exchange=message.exchange, detail=str(error), retry_seconds=pause)
+            log.warning("publish_failed", exchange=exchange, detail=str(error), retry_seconds=pause)
             try:
                 async with asyncio.timeout(pause):
                     await subscription.leaving.wait()

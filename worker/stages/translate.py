@@ -18,14 +18,15 @@ from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing, Received
-from worker.core.routing import any_matches, routing_key, wants_enrichment
+from worker.core.routing import routing_key, wants_enrichment
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
 from worker.core.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
 from worker.core.topology import Names
 from worker.core.translate import Event, read
+from worker.stages.fan_out import FanOut
 from worker.stages.journal import Journal
 from worker.stages.ports import Publishes, Span, Traces
-from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish
+from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, translated, unrouted
 
@@ -35,10 +36,10 @@ class Translate:
 
     Args:
         publisher: the port to the broker.
+        fan_out: the way to the receivers.
         names: of exchanges and queues.
         source: whose raw queue it reads.
         prefetch: unacknowledged events it holds.
-        wanted: the binding keys of all downstreams.
         enrich: patterns of the types worth an API call.
         seen: what this process has passed on.
         traces: the port to where spans go.
@@ -49,20 +50,20 @@ class Translate:
     def __init__(
         self,
         publisher: Publishes,
+        fan_out: FanOut,
         *,
         names: Names,
         source: str,
         prefetch: int,
-        wanted: tuple[str, ...],
         enrich: tuple[str, ...],
         seen: Seen,
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
+        self._fan_out = fan_out
         self._traces = traces
         self._names = names
         self.source = source
-        self._wanted = wanted
         self._enrich = enrich
         self._seen = seen
         self._subscription: Subscription | None = None
@@ -189,15 +190,20 @@ class Translate:
 
     async def _publish(self, event: Event, subscription: Subscription) -> str:
         outgoing, to = self.next_hop(event)
-        await publish(self._publisher, outgoing, subscription=subscription)
+        if to == "lane":
+            await publish(self._publisher, outgoing, subscription=subscription)
+        else:
+            publication = self._fan_out.publication(outgoing, only=event.received.only_to)
+            await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=subscription)
+            if not publication.is_wanted:
+                unrouted.labels(self.source).inc()
         translated.labels(self.source, to).inc()
-        if to != "lane" and not any_matches(self._wanted, outgoing.routing_key):
-            unrouted.labels(self.source).inc()
         return to
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
         """Where an event goes, and a word for it."""
-        wanted = any_matches(self._wanted, routing_key(self.source, event.type))
+        key = routing_key(self.source, event.type)
+        wanted = bool(self._fan_out.receivers.wanting(key, only=event.received.only_to))
         if event.invoice_id is None:
             enrichment = Enrichment(status="not_applicable")
         elif wanted and wants_enrichment(self._enrich, event.type):

@@ -45,6 +45,9 @@ EVENTS: Final = frozenset(
         # consumers
         "subscribed", "subscription_ended", "handed_back", "drain_cut_short", "stage_stopped", "publish_failed",
         "queue_unseen", "delivery",
+        # receivers
+        "receiver_refuses", "receiver_takes_events_again", "receiver_cannot_be_bound", "receiver_queue_gone",
+        "stranger_refuses",
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
         # simulator

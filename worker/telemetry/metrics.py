@@ -212,6 +212,13 @@ stage_stopped: Final = _made(
     "1 where a stage takes nothing more after ten defects in a row.",
     of=CONSUME,
 )
+receiver_refusing: Final = _made(
+    Gauge,
+    "zenoti_receiver_refusing",
+    "receiver",
+    "1 where a receiver's queue takes no events: they wait in its wait queue.",
+    of=CONSUME,
+)
 lane_events: Final = _made(
     Gauge, "zenoti_lane_events", "source", "Unacknowledged events in the lane's window; 0 at a standby.", of=CONSUME
 )

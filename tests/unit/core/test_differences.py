@@ -20,13 +20,13 @@ from worker.core.differences import (
 from worker.core.topology import Archive, Downstream, Exchange, Names, Queue, Topology, whole_topology
 
 NAMES = Names("zenoti")
-THEIRS = Downstream(queue="theirs", declare=False)
+THEIRS = Downstream(name="theirs", queue="theirs", declare=False)
 RAW = "zenoti.raw.main"
 
 
 def declared() -> Topology:
     """Everything for one source, a downstream of ours and one of theirs."""
-    downstreams = (Downstream(queue="zenoti.out.crm", events=("guest.#",)), THEIRS)
+    downstreams = (Downstream(name="crm", queue="zenoti.out.crm", events=("guest.#",)), THEIRS)
     archive = Archive(max_age="30D", max_bytes=1_000_000)
     return whole_topology(NAMES, sources=("main",), downstreams=downstreams, delays_seconds=(5,), archive=archive)
 
@@ -43,7 +43,7 @@ def seen_as_declared() -> Seen:
         [SeenQueue(q.name, arguments=q.arguments) for q in topology.queues],
         [
             *(SeenBinding("", q.name, "queue", q.name, q.name) for q in topology.queues),
-            *(SeenBinding(b.exchange, b.queue, "queue", b.routing_key, b.routing_key) for b in topology.bindings),
+            *(SeenBinding(b.exchange, b.destination, b.kind, b.routing_key, b.routing_key) for b in topology.bindings),
         ],
     )
 

@@ -31,7 +31,7 @@ def test_each_binds_what_it_watches() -> None:
     for role, topology in ((INTAKE, door), (CONSUMERS, TOPOLOGY), (OPERATOR, TOPOLOGY)):
         given = rights(NAMES, queues=["zen.oti.out.all", "zen.oti.out.invoices"])[role]
         for binding in topology.bindings:
-            assert may(given.write, binding.queue)
+            assert may(given.write, binding.destination)
             assert may(given.read, binding.exchange)
 
 
@@ -40,7 +40,8 @@ def test_what_each_reads() -> None:
     queues = [queue.name for queue in TOPOLOGY.queues]
     read = {role: {q.removeprefix("zen.oti.") for q in queues if may(RIGHTS[role].read, q)} for role in ROLES}
     assert read[INTAKE] == {"state"}
-    assert read[CONSUMERS] == {"state", "raw.main", "enrich.main.0", "retry.1s", "retry.2s", "unrouted"}
+    ours = {"state", "raw.main", "enrich.main.0", "retry.1s", "retry.2s", "unrouted", "wait.all", "wait.invoices"}
+    assert read[CONSUMERS] == ours
     assert read[OPERATOR] == {queue.removeprefix("zen.oti.") for queue in queues}
 
 
@@ -49,7 +50,8 @@ def test_where_each_publishes() -> None:
     exchanges = [exchange.name for exchange in TOPOLOGY.exchanges]
     write = {role: {e.removeprefix("zen.oti.") for e in exchanges if may(RIGHTS[role].write, e)} for role in ROLES}
     assert write[INTAKE] == {"intake", "work", "state"}
-    assert write[CONSUMERS] == {"work", "state", "events", "unrouted", "retry.1s", "retry.2s"}
+    receivers = {f"{word}.{name}" for word in ("for", "to", "wait") for name in ("all", "invoices")}
+    assert write[CONSUMERS] == {"work", "state", "events", "unrouted", "retry.1s", "retry.2s"} | receivers
 
 
 @pytest.mark.parametrize("name", ["amq.default", "zenxoti.raw.main", "zen.oti", "x.zen.oti.work", "zen.oti.workshop"])

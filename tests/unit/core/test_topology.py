@@ -18,8 +18,8 @@ from worker.core.topology import (
 
 NAMES = Names("zenoti")
 ARCHIVE = Archive(max_age="30D", max_bytes=10 * 1024**3)
-THEIRS = Downstream(queue="theirs", declare=False, events=("Invoice.*",), sources=("main",))
-OURS = Downstream(queue="zenoti.out.crm", max_bytes=5_000_000)
+THEIRS = Downstream(name="theirs", queue="theirs", declare=False, events=("Invoice.*",), sources=("main",))
+OURS = Downstream(name="crm", queue="zenoti.out.crm", max_bytes=5_000_000)
 
 
 def whole(
@@ -56,6 +56,8 @@ def test_names_are_the_public_face() -> None:
         "zenoti.retry.30s",
         "zenoti.out.crm",
         "theirs",
+        "zenoti.wait.crm",
+        "zenoti.wait.theirs",
     ]
     assert {(e.name, e.kind) for e in whole().exchanges} == {
         ("zenoti.intake", "topic"),
@@ -65,6 +67,7 @@ def test_names_are_the_public_face() -> None:
         ("zenoti.events", "topic"),
         ("zenoti.retry.5s", "fanout"),
         ("zenoti.retry.30s", "fanout"),
+        *((f"zenoti.{word}.{name}", "fanout") for word in ("for", "to", "wait") for name in ("crm", "theirs")),
     }
 
 
@@ -118,10 +121,10 @@ def test_delay_queue_leads_back(seconds: int, milliseconds: int) -> None:
     assert Binding(f"zenoti.retry.{seconds}s", f"zenoti.retry.{seconds}s", "") in whole().bindings
 
 
-def test_one_active_consumer_on_lanes_alone() -> None:
-    """Lanes have a single active consumer; raw queues have competing ones."""
+def test_one_active_consumer_where_order_counts() -> None:
+    """Lanes and wait queues have a single active consumer; raw queues have competing ones."""
     single = {name for name, queue in queues(whole()).items() if queue.arguments.get("x-single-active-consumer")}
-    assert single == {"zenoti.enrich.main.0", "zenoti.enrich.spa.0"}
+    assert single == {f"zenoti.{name}" for name in ("enrich.main.0", "enrich.spa.0", "wait.crm", "wait.theirs")}
 
 
 def test_oldest_dropped_only_where_promised() -> None:
@@ -152,28 +155,51 @@ def test_archive_can_be_switched_off() -> None:
     """Without an archive there is neither its stream nor a binding to it."""
     made = whole(archive=None)
     assert "zenoti.archive" not in queues(made)
-    assert not [binding for binding in made.bindings if binding.queue == "zenoti.archive"]
+    assert not [binding for binding in made.bindings if binding.destination == "zenoti.archive"]
 
 
 def test_the_door_publishes_to_raw_queue_and_archive() -> None:
     """One publish by source reaches the source's raw queue and the archive."""
-    reached = {(b.queue, b.routing_key) for b in whole().bindings if b.exchange == "zenoti.intake"}
+    reached = {(b.destination, b.routing_key) for b in whole().bindings if b.exchange == "zenoti.intake"}
     assert reached == {("zenoti.raw.main", "main"), ("zenoti.raw.spa", "spa"), ("zenoti.archive", "#")}
 
 
 def test_every_queue_of_ours_is_reached_by_its_name() -> None:
     """The work exchange leads to dead letters, raw queues and lanes by their own names."""
-    reached = {b.queue for b in whole().bindings if b.exchange == "zenoti.work" and b.queue == b.routing_key}
+    by_work = [binding for binding in whole().bindings if binding.exchange == "zenoti.work"]
+    reached = {binding.destination for binding in by_work if binding.destination == binding.routing_key}
     assert reached == {f"zenoti.{n}" for n in ("dead", "raw.main", "raw.spa", "enrich.main.0", "enrich.spa.0")}
 
 
 def test_downstreams_are_bound_to_what_they_want() -> None:
     """A downstream is bound by its patterns; what nobody matches goes to unrouted by the alternate exchange."""
-    bound = {(b.queue, b.routing_key) for b in whole().bindings if b.exchange == "zenoti.events"}
-    assert bound == {("zenoti.out.crm", "*.#"), ("theirs", "main.invoice.*")}
+    bound = {(b.destination, b.routing_key) for b in whole().bindings if b.exchange == "zenoti.events"}
+    assert bound == {("zenoti.for.crm", "*.#"), ("zenoti.for.theirs", "main.invoice.*")}
     (events,) = [exchange for exchange in whole().exchanges if exchange.name == "zenoti.events"]
     assert events.arguments == {"alternate-exchange": "zenoti.unrouted"}
     assert Binding("zenoti.unrouted", "zenoti.unrouted", "") in whole().bindings
+
+
+def test_a_receivers_events_find_another_way_where_its_queue_is_gone() -> None:
+    """Its queue hangs on two exchanges: one leads to its wait queue without it, the other returns the message."""
+    arguments = {exchange.name: exchange.arguments for exchange in whole().exchanges}
+    to_crm = {b.exchange for b in whole().bindings if b.destination == "zenoti.out.crm"}
+    assert to_crm == {"zenoti.for.crm", "zenoti.to.crm"}
+    assert arguments["zenoti.for.crm"] == {"alternate-exchange": "zenoti.wait.crm"}
+    assert arguments["zenoti.to.crm"] == {}
+    assert Binding("zenoti.wait.crm", "zenoti.wait.crm", "") in whole().bindings
+    waiting = queues(whole())["zenoti.wait.crm"].arguments
+    assert not {"x-max-length", "x-max-length-bytes", "x-message-ttl"} & waiting.keys()
+    assert waiting["x-delivery-limit"] == 1_000_000
+
+
+def test_the_direct_binding_of_earlier_releases_is_superseded() -> None:
+    """What bound a receiver's queue to the events exchange itself is named, to be removed; nothing else is."""
+    assert set(whole().superseded) == {
+        Binding("zenoti.events", "zenoti.out.crm", "*.#"),
+        Binding("zenoti.events", "theirs", "main.invoice.*"),
+    }
+    assert not set(whole().superseded) & set(whole().bindings)
 
 
 def test_the_whole_includes_the_doors_part() -> None:
@@ -185,13 +211,14 @@ def test_the_whole_includes_the_doors_part() -> None:
 
 
 def test_it_can_be_declared_in_order() -> None:
-    """Every binding joins an exchange and a queue of the topology, and no name stands twice."""
+    """Every binding joins what is in the topology, and no name stands twice."""
     made = whole()
     exchanges = [exchange.name for exchange in made.exchanges]
     assert len(set(exchanges)) == len(exchanges)
     assert len(queues(made)) == len(made.queues)
     assert {b.exchange for b in made.bindings} == set(exchanges)
-    assert {b.queue for b in made.bindings} == set(queues(made))
+    assert {b.destination for b in made.bindings if b.kind == "queue"} == set(queues(made))
+    assert {b.destination for b in made.bindings if b.kind == "exchange"} == {"zenoti.for.crm", "zenoti.for.theirs"}
 
 
 def test_definitions() -> None:

@@ -27,6 +27,8 @@ HEARTBEAT_SECONDS = 10
 MAX_BACKOFF_SECONDS = 5.0
 BLOCKED_LOOK_SECONDS = 1.0
 MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
+REFUSED_CHANNEL_SECONDS = 10.0
+SETTLE_SECONDS = 15.0
 BLOCKED = "the broker has blocked the connection: it is short of memory or disk"
 
 Prepare = Callable[[AbstractConnection], Awaitable[None]]
@@ -195,7 +197,7 @@ class Link:
         try:
             await sent.sender.confirmed(sent, within=within)
         except PublishUnconfirmed:
-            if sent.sender.unconfirmed >= MAX_UNCONFIRMED:
+            if sent.sender.unconfirmed >= MAX_UNCONFIRMED or self._was_refused_for_long(sent.sender):
                 self._retire(message.exchange, sent.sender)
             raise
 
@@ -312,11 +314,19 @@ class Link:
             del self._senders[exchange]
 
     def _retire(self, exchange: str, sender: Sender) -> None:
-        """After too many without a confirm take another channel; closing the old one clears the library's book."""
+        """Take another channel; closing the old one, once nobody waits for its confirms, clears the library's book."""
         if self._senders.get(exchange) is not sender:
             return
         self._forget(exchange, sender)
-        self._run_aside(sender.close(name=self._name))
+        self._run_aside(self._close_settled(sender))
+
+    async def _close_settled(self, sender: Sender) -> None:
+        await sender.settled(within=SETTLE_SECONDS)
+        await sender.close(name=self._name)
+
+    def _was_refused_for_long(self, sender: Sender) -> bool:
+        """RabbitMQ 3.10 goes on refusing on a channel that it has refused, also once the queue's policy is gone."""
+        return 0 < sender.refused_since < self._loop.time() - REFUSED_CHANNEL_SECONDS
 
     def _run_aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -18,7 +18,7 @@ from pamqp import commands as spec
 
 from worker.adapters.broker import frames
 from worker.adapters.broker.library import LOST, close_channel, what
-from worker.core.errors import PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
+from worker.core.errors import ConfirmTimedOut, PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 
 
@@ -41,11 +41,13 @@ class Sender:
 
     Attributes:
         unconfirmed: publishes that nobody waits for any more; the library keeps each in the channel's book.
+        refused_since: when the broker first refused a publish on it (the event loop's clock); 0: never.
     """
 
     def __init__(self, channel: Channel, *, why: Callable[[], str]) -> None:
         self.channel = channel
         self.unconfirmed = 0
+        self.refused_since = 0.0
         self._why = why
         self._parts: list[bytes] = []
         self._writing = False
@@ -67,6 +69,12 @@ class Sender:
         """Close the channel; what was sent before goes before (see `library.close_channel`)."""
         self._closes = True
         await close_channel(self.channel, name=name)
+
+    async def settled(self, *, within: float) -> None:
+        """Return once nobody waits for a confirm any more, or after so many seconds."""
+        until = self._loop.time() + within
+        while self._deadlines and (left := until - self._loop.time()) > 0:
+            await asyncio.wait(list(self._deadlines), timeout=left)
 
     def begin(self, message: Outgoing) -> Sent:
         """Number a message, enter it in the channel's book, and send it.
@@ -92,7 +100,8 @@ class Sender:
         """Return once the broker has confirmed.
 
         Raises:
-            PublishUnconfirmed: no confirm within so many seconds, or the channel is lost.
+            PublishUnconfirmed: the channel is lost, or something known stands against publishing.
+            ConfirmTimedOut: no confirm within so many seconds.
             PublishRefused: the broker answered with a nack.
             Unroutable: no queue is bound for it.
         """
@@ -105,13 +114,15 @@ class Sender:
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue is bound to {message.exchange} for {message.routing_key}") from error
         except aiormq.exceptions.DeliveryError as error:
+            self.refused_since = self.refused_since or self._loop.time()
             raise PublishRefused(
                 f"the broker refused a publish to {message.exchange}: a queue takes no more"
             ) from error
         except TimeoutError as error:
             self.unconfirmed += 1
-            detail = self._why() or "the broker did not confirm"
-            raise PublishUnconfirmed(f"{detail} (within {within:g} s)") from error
+            if why := self._why():
+                raise PublishUnconfirmed(f"{why} (within {within:g} s)") from error
+            raise ConfirmTimedOut(f"the broker did not confirm (within {within:g} s)") from error
         except LOST as error:
             raise PublishUnconfirmed(what(error)) from error
         finally:

@@ -24,6 +24,8 @@ _VARIABLE: Final = {word: f"{{{word}}}" for word in _EXAMPLE}
 _N: Final = Names(_VARIABLE["prefix"])
 _RAW, _LANE = _N.raw(_VARIABLE["source"]), _N.lane(_VARIABLE["source"])
 _OUT: Final = "{prefix}.out.{downstream}"
+_FOR, _TO = _N.receiver(_VARIABLE["downstream"]), _N.receiver_alone(_VARIABLE["downstream"])
+_WAIT: Final = _N.waiting(_VARIABLE["downstream"])
 _DELAYS: Final = Settings().retry.delays_seconds
 _ANY_EVENT: Final = routing_key(_VARIABLE["source"], "{event_type}")
 _RETRIES: Final = tuple(_N.retry(seconds) for seconds in _DELAYS)
@@ -37,12 +39,14 @@ _CARRIES: Final[Mapping[str, tuple[str, ...]]] = {
     _N.state: (STATE,),
     _N.unrouted: (EVENT,),
     _OUT: (EVENT,),
+    _WAIT: (EVENT,),
 }
 _ROUTING_KEYS: Final[Mapping[str, str | None]] = {
     _N.intake: _VARIABLE["source"],
     _N.work: "{queue}",
     _N.events: _ANY_EVENT,
     _N.unrouted: _ANY_EVENT,
+    **dict.fromkeys((_FOR, _TO, _WAIT), _ANY_EVENT),
     _N.state: None,  # a fanout that every message enters without a key
     **dict.fromkeys(_RETRIES, "{queue}"),
 }
@@ -55,12 +59,14 @@ _SENDS: Final[tuple[tuple[str, str, str], ...]] = (
     *(("enrich", retry, WEBHOOK) for retry in _RETRIES),
     ("enrich", _N.work, DEAD),
     ("enrich", _N.events, EVENT),
+    *(("consume", exchange, EVENT) for exchange in (_TO, _WAIT, _N.unrouted)),
     ("consume", _N.state, STATE),
     ("dead", _N.work, WEBHOOK),
 )
 _RECEIVES: Final[tuple[tuple[str, str, str], ...]] = (
     ("translate", _RAW, WEBHOOK),
     ("enrich", _LANE, WEBHOOK),
+    ("consume", _WAIT, EVENT),
     ("dead", _N.dead, DEAD),
     ("status", _N.state, STATE),
     ("downstream", _OUT, EVENT),
@@ -85,7 +91,7 @@ def document() -> Json:
     carried = _carried(named)
     channels = {
         **{
-            f"exchange.{real.name}": _exchange(real, name.name, _pick(kinds, carried["exchange", name.name]))
+            f"exchange.{real.name}": _exchange(real, name.name, _pick(kinds, carried["exchange", name.name]), shown)
             for real, name in zip(shown.exchanges, named.exchanges, strict=True)
         },
         **{
@@ -132,7 +138,7 @@ def _carried(topology: Topology) -> dict[tuple[str, str], set[str]]:
     """What each queue carries, by the table, and so what each exchange: all that the queues bound to it do."""
     carried = {("queue", queue.name): set(_CARRIES[queue.name]) for queue in topology.queues}
     for binding in topology.bindings:
-        carried.setdefault(("exchange", binding.exchange), set()).update(carried["queue", binding.queue])
+        carried.setdefault(("exchange", binding.exchange), set()).update(carried[binding.kind, binding.destination])
     return carried
 
 
@@ -142,7 +148,7 @@ def _info() -> Json:
         "version": __version__,
         "description": "Every exchange and queue, with an example's names: prefix `zenoti`, one source `main`, one "
         "downstream `accounting`, the default delays and archive. Each hop is publish, confirm, ack; delivery is at "
-        "least once. `x-arguments` are those of the declaration; `x-bindings` say what leads into a queue.",
+        "least once. `x-arguments` are those of the declaration; `x-bindings` say what leads into it.",
         "license": {"name": "MIT"},
         "tags": [{"name": name, "description": text} for name, text in sorted(_WHO.items())],
     }
@@ -158,7 +164,7 @@ def _server() -> Json:
     }
 
 
-def _exchange(exchange: Exchange, name: str, carried: list[str]) -> Json:
+def _exchange(exchange: Exchange, name: str, carried: list[str], topology: Topology) -> Json:
     bound = {"name": exchange.name, "type": exchange.kind, "durable": True, "autoDelete": False, "vhost": "/"}
     return {
         **_channel(_ROUTING_KEYS[name], carried),
@@ -166,20 +172,26 @@ def _exchange(exchange: Exchange, name: str, carried: list[str]) -> Json:
         "summary": f"A {exchange.kind} exchange; the address is the routing key.",
         "bindings": {"amqp": {"is": "routingKey", "exchange": bound, "bindingVersion": _BINDING_VERSION}},
         "x-arguments": dict(exchange.arguments),
+        "x-bindings": _ways(topology, exchange.name, "exchange"),
     }
 
 
 def _queue(queue: Queue, name: str, carried: list[str], topology: Topology) -> Json:
     made = {"name": queue.name, "durable": True, "exclusive": False, "autoDelete": False, "vhost": "/"}
-    ways = sorted((b.exchange, b.routing_key) for b in topology.bindings if b.queue == queue.name)
     return {
         **_channel(name, carried),
         "title": f"queue {name}",
         "summary": f"A {queue.arguments['x-queue-type']} queue." if not _is_stream(queue) else "A stream.",
         "bindings": {"amqp": {"is": "queue", "queue": made, "bindingVersion": _BINDING_VERSION}},
         "x-arguments": dict(queue.arguments),
-        "x-bindings": [{"exchange": exchange, "routingKey": key} for exchange, key in ways],
+        "x-bindings": _ways(topology, queue.name, "queue"),
     }
+
+
+def _ways(topology: Topology, name: str, kind: str) -> list[Json]:
+    """The bindings that lead into a queue or an exchange."""
+    found = sorted((b.exchange, b.routing_key) for b in topology.bindings if (b.destination, b.kind) == (name, kind))
+    return [{"exchange": exchange, "routingKey": key} for exchange, key in found]
 
 
 def _is_stream(queue: Queue) -> bool:
