@@ -159,7 +159,7 @@ async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyn
     )
     if arguments.action == "list":
         return await archive.list_(settings, wanted, as_json=arguments.json)
-    how = {"after": arguments.after, "rate": arguments.rate, "dry_run": arguments.dry_run}
+    how = {option: getattr(arguments, option) for option in ("after", "rate", "to", "dry_run")}
     return await replay.replay(settings, wanted, stop, **how, as_json=arguments.json)
 
 
@@ -260,6 +260,7 @@ def _add_archive(commands: Any) -> None:
             action.set_defaults(stops=True)
             action.add_argument("--dry-run", action="store_true", help="only count")
             action.add_argument("--rate", type=_positive, metavar="N", help="events a second at most")
+            action.add_argument("--to", metavar="RECEIVER", help="only this receiver (downstream.<name>) gets them")
             action.add_argument("--after", type=int, metavar="OFFSET", help="go on where a replay was cut short")
 
 

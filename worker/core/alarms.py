@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from schemas.state import DaemonState
 from schemas.status import Alarm, Depth, SourceStatus
 from worker.core.differences import role
+from worker.core.receiver_alarms import receiver_alarms, unheard
 from worker.core.topology import Names
 
 LONG_BACKLOG_MINUTES = 60
@@ -17,9 +18,13 @@ def alarms(
     queues: Mapping[str, Depth],
     daemons: Sequence[DaemonState],
     sources: Mapping[str, SourceStatus],
+    receivers: Mapping[str, str],
     dead_letters: int,
 ) -> list[Alarm]:
-    """What is wrong first; empty: all is well."""
+    """What is wrong first; empty: all is well. `receivers`: the queue of each, by its name."""
+    unheard_of = unheard(receivers, daemons)
+    of_receivers = list(receiver_alarms(names=names, receivers=receivers, queues=queues, daemons=daemons))
+    queues = {name: depth for name, depth in queues.items() if name not in unheard_of}
     is_open = [(name, source) for name, source in sources.items() if source.circuit == "open"]
     wrong = [
         *_missing(queues),
@@ -35,7 +40,8 @@ def alarms(
     look = [*_spools(daemons), *_waiting(queues, names), *_backlogs(sources)]
     if dead_letters:
         look.insert(0, f"{dead_letters} dead letter(s): `zenoti-ingest dead list`")
-    return [*(Alarm("wrong", text) for text in wrong), *(Alarm("look", text) for text in look)]
+    found = [*(Alarm("wrong", text) for text in wrong), *of_receivers, *(Alarm("look", text) for text in look)]
+    return sorted(found, key=lambda alarm: alarm.level != "wrong")
 
 
 def _missing(queues: Mapping[str, Depth]) -> Iterator[str]:

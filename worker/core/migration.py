@@ -30,6 +30,7 @@ _DIFFERENT = {
     f"{_AWAY}; `rabbitmqctl delete_queue{{p}} {{name}}`; `zenoti-ingest topology apply`; start the new consumers",
     "state": "stop the consumers, " + _AWAY + "; it holds only the last words of the daemons: "
     "`rabbitmqctl delete_queue{p} {name}`; `zenoti-ingest topology apply`; start the new consumers",
+    "wait": "let its receiver take events until {name} is at 0, stop the consumers; " + _ANEW,
     "downstream": "give it a new name (downstream.<name>.queue), restart the consumers one by one, let its receiver "
     "read both; then unbind {name}, and at 0 messages `rabbitmqctl delete_queue{p} {name}`",
 }
@@ -40,6 +41,8 @@ _SURPLUS = {
     "raw": "put the source back and let the consumers run until {name} is at 0; without it again, delete: {drop}",
     "lane": "put the source back and let the consumers run until {name} is at 0; without it again, delete: {drop}",
     "retry": "it empties by itself within its delay; once at 0: {drop}",
+    "wait": "put the receiver back under [downstream.<name>] and let it take events until {name} is at 0; without it "
+    "again, delete: {drop}",
     "archive": "it is still bound and still grows: unbind it (as the surplus binding says); "
     "to give up what it holds: {drop}",
 }

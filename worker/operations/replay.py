@@ -11,7 +11,7 @@ from worker.adapters.clock import utc_now
 from worker.app.telling import tracing
 from worker.app.topologies import names_of
 from worker.core.archived import Wanted, entry
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable, WrongSettings
 from worker.core.messages import Received
 from worker.core.period import instant
 from worker.core.topology import Names
@@ -35,6 +35,7 @@ async def replay(
     *,
     after: int | None,
     rate: float | None,
+    to: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -46,12 +47,15 @@ async def replay(
         stop: set when the operator has had enough.
         after: go on behind this offset of the stream, which a replay that was cut short has told.
         rate: events a second at most.
+        to: the one receiver that gets them; None: each that wants them.
         dry_run: only count.
         as_json: tell as one document.
     """
+    if to is not None and to not in settings.downstream:
+        raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(settings.downstream) or 'none'}")
     async with tracing("replay") as traces, connected(settings, name="archive replay") as link:
-        to = traced(link, traces, anew=True)
-        run = _Replay(link, to, names_of(settings), wanted, stop, rate=rate, dry_run=dry_run)
+        publisher = traced(link, traces, anew=True)
+        run = _Replay(link, publisher, names_of(settings), wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
         await run.over(after)
     run.tell(as_json=as_json)
     return 1 if run.cut or run.homeless else 0
@@ -67,12 +71,13 @@ class _Replay:
         stop: asyncio.Event,
         *,
         rate: float | None,
+        only_to: str,
         dry_run: bool,
     ) -> None:
         self._to = to
         self._link, self._names, self._wanted, self._stop = link, names, wanted, stop
         self._rate, self._dry_run = rate, dry_run
-        self._mark = utc_now()
+        self._mark, self._only_to = utc_now(), only_to
         self._in_flight = IN_FLIGHT if rate is None else max(1, min(IN_FLIGHT, int(rate / 4)))
         self._batch: dict[str, Received] = {}  # by receipt: no two of one message id on their way at a time
         self._matched = self._replayed = 0
@@ -120,7 +125,7 @@ class _Replay:
                 await self._flush(before)
             if not await pace.clear(message.source):
                 return False
-            self._batch[message.receipt_id] = msgspec.structs.replace(message, replay=self._mark)
+            self._batch[message.receipt_id] = msgspec.structs.replace(message, replay=self._mark, only_to=self._only_to)
         self._matched += 1
         return True
 

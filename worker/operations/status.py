@@ -13,7 +13,7 @@ from worker.adapters import state
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
 from worker.adapters.clock import utc_now
-from worker.app.topologies import full_topology, names_of
+from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.alarms import alarms
 from worker.core.letter_groups import by_reason
 from worker.operations import status_view
@@ -64,7 +64,14 @@ class Look:
         return Status(
             at=utc_now(),
             version=__version__,
-            alarms=alarms(names=names, queues=queues, daemons=daemons, sources=sources, dead_letters=total),
+            alarms=alarms(
+                names=names,
+                queues=queues,
+                daemons=daemons,
+                sources=sources,
+                receivers={receiver.name: receiver.queue for receiver in downstreams_of(self._settings)},
+                dead_letters=total,
+            ),
             queues=queues,
             daemons=daemons,
             sources=sources,

@@ -14,7 +14,7 @@ from worker.core.topology import Names
 
 _WIDE = 160  # off a terminal, as wide as the widest table needs
 _MINUTE, _HOUR, _DAY, _MIB = 60, 3600, 86_400, 2**20
-_ORDER = ("raw", "lane", "retry", "out", "unrouted", "dead", "archive")
+_ORDER = ("raw", "lane", "retry", "wait", "out", "unrouted", "dead", "archive")
 
 
 def show(found: Status, *, prefix: str) -> None:
@@ -82,13 +82,13 @@ def _sources(found: Status) -> Table:
 
 
 def _queues(found: Status, before: Status | None, prefix: str) -> Table:
-    """In the order of the way; the state is for us alone, and an empty step of the ladder tells nothing."""
+    """In the order of the way; the state is for us alone, and an empty retry or wait queue says nothing."""
     made = _table("queue", "ready", "change", "consumers")
     names = Names(prefix)
     roles = {name: role(name, names) or "out" for name in found.queues}
     for name in sorted((name for name in roles if roles[name] in _ORDER), key=lambda name: _ORDER.index(roles[name])):
         depth = found.queues[name]
-        if roles[name] != "retry" or depth.ready != 0:
+        if roles[name] not in {"retry", "wait"} or depth.ready != 0:
             shown = name.removeprefix(f"{prefix}.")
             made.add_row(shown, _ready(name, depth, prefix), _change(name, depth, before), _readers(depth))
     return made

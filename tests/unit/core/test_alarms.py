@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.state import DaemonState, SourceState, SpoolState
+from schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 from schemas.status import Backlog, Depth, SourceStatus
 from worker.core.alarms import alarms
 from worker.core.topology import Names
@@ -41,6 +41,7 @@ def told(**other: Any) -> list[tuple[str, str]]:
         "queues": QUEUES,
         "daemons": [daemon("intake"), daemon("consume")],
         "sources": {"main": SOURCE},
+        "receivers": {"crm": "zenoti.out.crm", "other": "theirs"},
         "dead_letters": 0,
     }
     return [(alarm.level, alarm.text) for alarm in alarms(**(well | other))]
@@ -118,3 +119,62 @@ def test_a_spool_in_use(events: int, detail: str) -> None:
     assert detail in text
     empty = SpoolState(events=0, bytes=0, max_bytes=1)
     assert told(daemons=[msgspec.structs.replace(daemon("intake"), spool=empty), daemon("consume")]) == []
+
+
+def consumer(**receiver: Any) -> DaemonState:
+    """A consumer that says something of the receiver `crm`."""
+    return msgspec.structs.replace(daemon("consume"), receivers={"crm": ReceiverState(**receiver)})
+
+
+@pytest.mark.parametrize(
+    ("ready", "receiver", "level", "words"),
+    [
+        pytest.param(
+            230,
+            {"refusing_since": "2031-05-06T17:08:10Z", "detail": "a queue takes no more", "in_hand": 1},
+            "wrong",
+            "crm takes no events since 2031-05-06T17:08:10Z; 231 event(s) wait in zenoti.wait.crm",
+            id="refuses",
+        ),
+        pytest.param(7, {}, "look", "crm: 7 event(s) wait in zenoti.wait.crm and go out in order", id="drains"),
+        pytest.param(
+            7,
+            {"gone_since": "2031-05-06T17:08:10Z"},
+            "wrong",
+            "`zenoti-ingest archive replay --since 2031-05-06T17:08:10Z --to crm`",
+            id="is gone",
+        ),
+        pytest.param(
+            0,
+            {"gone_since": "2031-05-06T17:08:10Z", "back_at": "2031-05-06T17:08:20Z"},
+            "look",
+            "--since 2031-05-06T17:08:10Z --until 2031-05-06T17:08:20Z --to crm",
+            id="was gone",
+        ),
+    ],
+)
+def test_a_receiver_that_takes_no_events(ready: int, receiver: dict[str, Any], level: str, words: str) -> None:
+    """The alarm names the receiver, how many events wait and since when, or the command that sends them again."""
+    queues = QUEUES | {"zenoti.wait.crm": Depth(ready, 1), "zenoti.out.crm": Depth(3, 0)}
+    [(found, text)] = told(queues=queues, daemons=[daemon("intake"), consumer(**receiver)])
+    assert found == level
+    assert words in text
+
+
+def test_several_processes_see_one_refusal() -> None:
+    """The earliest time counts, and what each has in hand waits too; there is one alarm."""
+    daemons = [
+        daemon("intake"),
+        consumer(refusing_since="2031-05-06T17:08:12Z", in_hand=2),
+        consumer(refusing_since="2031-05-06T17:08:10Z", in_hand=3),
+    ]
+    [(_, text)] = told(queues=QUEUES | {"zenoti.wait.crm": Depth(5, 2)}, daemons=daemons)
+    assert "since 2031-05-06T17:08:10Z; 10 event(s) wait" in text
+
+
+def test_a_queue_of_somebody_else_that_refuses() -> None:
+    """It is named as what it is, with where to look."""
+    strange = msgspec.structs.replace(daemon("consume"), stranger_refuses=True)
+    [(level, text)] = told(daemons=[daemon("intake"), strange])
+    assert level == "wrong"
+    assert "bound to zenoti.events" in text
