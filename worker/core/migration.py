@@ -32,7 +32,8 @@ _DIFFERENT = {
     "`rabbitmqctl delete_queue{p} {name}`; `zenoti-ingest topology apply`; start the new consumers",
     "wait": "let its receiver take events until {name} is at 0, stop the consumers; " + _ANEW,
     "downstream": "give it a new name (downstream.<name>.queue), restart the consumers one by one, let its receiver "
-    "read both; then unbind {name}, and at 0 messages `rabbitmqctl delete_queue{p} {name}`",
+    "read both; then unbind {name} from the exchanges for.<name> and to.<name>, and at 0 messages "
+    "`rabbitmqctl delete_queue{p} {name}`",
 }
 _EXCHANGE = "stop the consumers, " + _AWAY + '; {delete}/api/exchanges/{vhost}/{name}"; '
 _EXCHANGE += "`zenoti-ingest topology apply` declares and binds it anew; start the new consumers"
