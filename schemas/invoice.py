@@ -5,6 +5,7 @@ beside the first are those that integrators have met in the field. The webhook o
 object, spelled a little differently: https://docs.zenoti.com/reference/sample-events
 """
 
+import re
 from enum import IntEnum
 from typing import Annotated, Final
 
@@ -13,16 +14,18 @@ from msgspec import UNSET, field
 
 from schemas.fields import PERSONAL, Id, Money, Number, Personal, Reading, Time, Unread, decode
 
-_MAX_DIGITS = 9
-_NO_ERROR = (0, 200)  # codes that some answers carry beside a good invoice
 NULL: Final = msgspec.Raw(b"null")
+_NUMBER: Final = re.compile(r"(\d{1,9})(?:\.0{1,9})?")
+_NO_ERROR: Final = range(200, 300)  # codes that some answers carry beside a good invoice; so do 0 and ""
+_UNKNOWN_CODE: Final = "unknown"
+_EMPTY: Final = frozenset((b"null", b"false", b"0", b'""', b"[]", b"{}"))
 
 
 class ApiError(msgspec.Struct, frozen=True):
     """An error object: `{"code", "message"}` or `{"StatusCode", "Message"}`; a code is a number or a word."""
 
-    code: int | str | None = None
-    StatusCode: int | str | None = None
+    code: msgspec.Raw = NULL
+    StatusCode: msgspec.Raw = NULL
 
 
 class InvoiceAnswer(msgspec.Struct, frozen=True):
@@ -33,20 +36,60 @@ class InvoiceAnswer(msgspec.Struct, frozen=True):
     """
 
     invoice: msgspec.Raw = NULL
-    error: ApiError | None = None
-    Error: ApiError | None = None
-    code: int | str | None = None
-    StatusCode: int | str | None = None
+    error: msgspec.Raw = NULL
+    Error: msgspec.Raw = NULL
+    code: msgspec.Raw = NULL
+    StatusCode: msgspec.Raw = NULL
+    message: msgspec.Raw = NULL
+    Message: msgspec.Raw = NULL
 
     @property
     def error_code(self) -> int | str | None:
         """The first code found, as a number where it is one; None where the answer tells of no error."""
-        holders = (self.error, self.Error, self)
-        codes = [code for holder in holders if holder for code in (holder.code, holder.StatusCode) if code is not None]
-        found = codes[0] if codes else None
-        if isinstance(found, str) and found.isdecimal() and found.isascii() and len(found) <= _MAX_DIGITS:
-            found = int(found)
-        return None if found in _NO_ERROR else found
+        inner = (_held(self.error), _held(self.Error))
+        holders: list[ApiError | InvoiceAnswer] = [*(one for one in inner if isinstance(one, ApiError)), self]
+        found = next((code for holder in holders for code in _codes(holder)), None)
+        return _UNKNOWN_CODE if found is None and _UNKNOWN_CODE in inner else found
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the answer has one of the API's own error shapes. A gateway's JSON has other ones."""
+        inner = (_held(self.error), _held(self.Error))
+        if any(isinstance(one, ApiError) and _codes(one) for one in inner):
+            return True
+        return _is_text(self.Message) or (_is_text(self.message) and bool(_codes(self)))
+
+
+def _codes(holder: ApiError | InvoiceAnswer) -> list[int | str]:
+    return [code for code in (_code(holder.code), _code(holder.StatusCode)) if code is not None]
+
+
+def _is_text(raw: msgspec.Raw) -> bool:
+    return bytes(raw)[:1] == b'"'
+
+
+def _held(raw: msgspec.Raw) -> ApiError | str | None:
+    """What `error` holds: an error object, nothing, or something that no page describes."""
+    text = bytes(raw)
+    if _is_empty(text):
+        return None
+    return msgspec.json.decode(text, type=ApiError) if text[:1] == b"{" else _UNKNOWN_CODE
+
+
+def _code(raw: msgspec.Raw) -> int | str | None:
+    """A code as a number where it spells one; None where it says that all is well."""
+    text = bytes(raw)
+    if _is_empty(text):
+        return None
+    code = msgspec.json.decode(text, type=str).strip() if text[:1] == b'"' else text.decode()
+    number = _NUMBER.fullmatch(code) if code.isascii() else None
+    if number is None:
+        return code or None
+    return None if int(number[1]) == 0 or int(number[1]) in _NO_ERROR else int(number[1])
+
+
+def _is_empty(text: bytes) -> bool:
+    return b"".join(text.split()) in _EMPTY
 
 
 class ItemType(IntEnum):

@@ -17,6 +17,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         calls_saved: calls that could go at once.
         circuit: `closed` or `open`.
         failures: failed calls in a row.
+        last_failure: what the API answered to the last of them.
     """
 
     last_event_at: str | None = None
@@ -29,6 +30,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     calls_saved: float | None = None
     circuit: str | None = None
     failures: int = 0
+    last_failure: str = ""
 
 
 class ReceiverState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -44,6 +44,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
         seconds_since_last_event: since a door took one.
         circuit: `closed` or `open`.
         failures: failed calls in a row.
+        last_failure: what the API answered to the last of them.
         calls_saved: API calls that could go at once.
         calls_in_flight: API calls under way.
         backlog: what waits for API calls.
@@ -52,6 +53,7 @@ class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
     seconds_since_last_event: float | None
     circuit: str | None
     failures: int
+    last_failure: str
     calls_saved: float | None
     calls_in_flight: int
     backlog: Backlog

@@ -49,6 +49,7 @@ class FakePublisher:
 
 
 Answer = Response | Exception
+NOT_FOUND = Response(418, {}, b'{"Message": "no such invoice"}')
 
 
 class FakeInvoiceApi:
@@ -84,7 +85,7 @@ class FakeInvoiceApi:
             await self.gate.wait()
         finally:
             self.waiting -= 1
-        answers = self._answers.get(request.path, [Response(418, {}, b"")])
+        answers = self._answers.get(request.path, [NOT_FOUND])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer

@@ -15,7 +15,7 @@ from tests.simulated import KEY, NOW, board_with
 from tests.way import Way, body, event
 from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.core.messages import Received
-from worker.core.settle import NOT_FOUND_ATTEMPTS, Ladder
+from worker.core.settle import FEW_ATTEMPTS, Ladder
 from worker.simulator.api import Api
 from worker.simulator.board import Board
 from worker.simulator.listener import listening
@@ -29,21 +29,26 @@ LADDER = Ladder((2,), 8)
 WITH_A_CODE = [shape for shape in SHAPES if shape != "Message"]
 
 DEAD = {
-    **dict.fromkeys(("400", "403", "404", "AA102/400", "400/400/Message"), "refused"),
+    **dict.fromkeys(("403", "404", "404/404/Message"), "refused"),
     **dict.fromkeys(("438", "602/400", "602/602"), "access-denied"),
     "405": "defect",
     **{f"602/200/{shape}": "access-denied" for shape in WITH_A_CODE},
     **{f"438/200/{shape}": "access-denied" for shape in WITH_A_CODE},
-    **{f"400/200/{shape}": "refused" for shape in WITH_A_CODE},
     **{f"405/200/{shape}": "defect" for shape in WITH_A_CODE},
 }
-# Retried, and what it is called once its attempts are used up.
+# Charged, retried a few times, and what it is called then.
 RETRIED = {
+    **dict.fromkeys(("418", "418/418/Message"), "invoice-not-found"),
+    **{f"418/200/{shape}": "invoice-not-found" for shape in WITH_A_CODE},
+    **dict.fromkeys(("400", "AA102/400", "400/400/Message"), "refused"),
+    **{f"400/200/{shape}": "refused" for shape in WITH_A_CODE},
+}
+# Of one invoice alone, while the API answers for another one; and what it is called once its attempts are used up.
+FAILED = {
     **dict.fromkeys(WIRE_FAULTS, "attempts-exhausted"),
     **dict.fromkeys(("500", "502", "503", "503/503/Message", "504", "AA102", "418/200/Message"), "attempts-exhausted"),
     **{f"502/200/{shape}": "attempts-exhausted" for shape in WITH_A_CODE},
-    **dict.fromkeys(("418", "418/418/Message"), "invoice-not-found"),
-    **{f"418/200/{shape}": "invoice-not-found" for shape in WITH_A_CODE},
+    "401": "access-denied",
 }
 REFUSED_US = ("401", "401/401/Message", *(f"401/200/{shape}" for shape in WITH_A_CODE))
 THROTTLED = ("seconds", "date", "none")
@@ -138,21 +143,34 @@ async def test_a_dead_letter(table: Table, row: str) -> None:
     await table.goes_on()
 
 
-@pytest.mark.parametrize("row", RETRIED)
+@pytest.mark.parametrize("row", [*RETRIED, *FAILED])
 @pytest.mark.usefixtures("lane")
 async def test_retried(table: Table, row: str) -> None:
     """What may pass goes down the ladder, charged; with its attempts used up it is a dead letter; the lane goes on."""
+    await table.goes_on()  # the API answers for another invoice
     table.goes(row)
-    last = NOT_FOUND_ATTEMPTS if RETRIED[row] == "invoice-not-found" else LADDER.max_attempts
+    last = FEW_ATTEMPTS if row in RETRIED else LADDER.max_attempts
     await table.put()
     [again] = await table.way.came(queue=table.way.names.retry(2), within=15)
     assert again.headers["attempts"] == 2
     event_id = await table.put(attempts=last)
     [letter] = await table.way.came(queue=table.way.names.dead, within=15)
     told = {name: letter.headers[name] for name in ("reason", "attempts", "event_id")}
-    assert told == {"reason": RETRIED[row], "attempts": last, "event_id": event_id}
-    assert table.board.api.calls == 2
+    assert told == {"reason": (RETRIED | FAILED)[row], "attempts": last, "event_id": event_id}
+    assert table.board.api.calls == 3
     await table.goes_on()
+
+
+@pytest.mark.parametrize("row", FAILED)
+@pytest.mark.usefixtures("lane")
+async def test_held_while_nothing_else_is_answered(table: Table, row: str) -> None:
+    """The same, while nobody knows whether the API is well: the event is held and loses not even its last attempt."""
+    table.goes(row)
+    event_id = await table.put(attempts=LADDER.max_attempts)
+    await eventually(lambda: table.board.api.calls == 1)
+    table.goes(None)
+    assert await table.way.ids(1, within=15) == [event_id]
+    assert await table.way.hand.ready(table.way.names.dead) == 0
 
 
 @pytest.mark.usefixtures("lane")

@@ -15,7 +15,7 @@ from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
 from tests.proxy import Proxy
 from tests.way import Way, answer, body, event, invoice, knows, lane, path
 from worker.app.consume import queue_depths
-from worker.core.invoice_request import Response
+from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
 from worker.core.settle import Ladder
 from worker.core.topology import Names
@@ -24,10 +24,22 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.queue_watch import QueueWatch
 from worker.telemetry.metrics import exposed
 
-NOT_FOUND, REFUSED, AWAY = Response(418, {}, b""), Response(401, {}, b""), Response(503, {}, b"")
+OWN = b'{"Message": "m"}'
+NOT_FOUND, REFUSED, AWAY = Response(418, {}, OWN), Response(401, {}, OWN), Response(503, {}, b"")
 THROTTLED = Response(429, {"retry-after": "1"}, b"")
 DENIED = Response(200, {}, b'{"error": {"code": 602, "message": "x"}}')
 ONE_ATTEMPT = Ladder((1, 2), 1)
+
+
+class Refusing(FakeInvoiceApi):
+    """An API that answers 401 for every invoice that no test told of, until it is well."""
+
+    is_well = False
+
+    async def fetch(self, request: Request) -> Response:
+        """Answer so."""
+        response = await super().fetch(request)
+        return REFUSED if response.status == NOT_FOUND.status and not self.is_well else response
 
 
 async def test_events_of_one_invoice_share_a_call(way: Way) -> None:
@@ -145,7 +157,7 @@ async def test_an_invoice_never_found(way: Way) -> None:
 
 @pytest.mark.parametrize(
     ("answered", "reason"),
-    [(DENIED, "access-denied"), (Response(400, {}, b""), "refused"), (ValueError("a defect"), "defect")],
+    [(DENIED, "access-denied"), (Response(403, {}, OWN), "refused"), (ValueError("a defect"), "defect")],
 )
 async def test_what_no_later_attempt_can_mend(way: Way, answered: Response | Exception, reason: str) -> None:
     """A denial, a refusal and a defect are dead letters at once, each with its word."""
@@ -200,30 +212,95 @@ async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
 
 
 async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
-    """After 401 nothing is held: every event is in the queue again, uncharged; when a probe succeeds all go out."""
-    api = knows(*(f"i-{n}" for n in range(5)))
-    api.will(path("i-0"), REFUSED)
+    """After two 401 every event is in the queue again, uncharged; an answer to a probe lets all out."""
+    invoices = [f"i-{n}" for n in range(5)]
+    api = knows(*invoices)
+    for one in invoices:
+        api.will(path(one), REFUSED)
     stage = way.lane(api, max_in_flight=1, ladder=ONE_ATTEMPT)
     await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=f"i-{n}"), number=n) for n in range(5)))
     async with way.running(stage):
         await eventually(lambda: stage.circuit.is_open)
         await eventually(lambda: _ready(way, 5))
+        assert len(api.requests) == 2
         assert await way.hand.consumers(way.lane_queue) == 0
-        api.will(path("i-0"), answer("i-0"))
+        for one in invoices:
+            api.will(path(one), answer(one))
         assert sorted(await way.ids(5, within=10)) == [f"e-{n}" for n in range(5)]
+    assert await way.left() == {}
+
+
+async def test_a_refused_key_and_one_event_alone(way: Way) -> None:
+    """A 401 for one invoice, and for the random id of the probe after it: the key is refused, the event uncharged."""
+    api = Refusing()
+    stage = way.lane(api, ladder=ONE_ATTEMPT)
+    async with way.running(stage):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: stage.circuit.is_open, within=10)
+        await eventually(lambda: _ready(way, 1))
+        asked = [request.path for request in api.requests]
+        assert asked[:2] == [path("i-1")] * 2
+        assert len(set(asked)) == 2
+        api.is_well = True
+        api.will(path("i-1"), answer("i-1"))
+        assert await way.ids(1, within=10) == ["e-1"]
+    assert await way.left() == {}
+
+
+async def test_in_doubt_other_invoices_go_on(way: Way) -> None:
+    """While it is in doubt whose failure it was, the next invoice is asked for; its answer decides, without a probe."""
+    api = FakeInvoiceApi({path("i-1"): [AWAY], path("i-2"): [answer("i-2")]})
+    async with way.running(way.lane(api, max_in_flight=1, ladder=ONE_ATTEMPT)):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1"), number=1))
+        await eventually(lambda: len(api.requests) == 1)
+        assert await _nothing_ready(way)
+        await way.put(way.lane_queue, event(body("e-2", invoice="i-2"), number=2))
+        assert await way.ids(1) == ["e-2"]
+        [letter] = await way.came(queue=way.names.dead, within=0.9)
+    assert letter.headers["reason"] == "attempts-exhausted"
+    assert [request.path for request in api.requests] == [path("i-1"), path("i-2")]
+
+
+async def test_stop_while_a_failure_is_in_doubt(way: Way) -> None:
+    """A stop waits for no verdict: the event is handed back, uncharged."""
+    api = FakeInvoiceApi({path("i-1"): [AWAY]})
+    stage = way.lane(api, ladder=ONE_ATTEMPT)
+    async with way.running(stage) as stop:
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: stage.circuit.failures)
+        begun = time.monotonic()
+        stop.set()
+    assert time.monotonic() - begun < 1
+    assert await way.left() == {"enrich.main.0": 1}
+
+
+async def test_an_event_in_doubt_that_is_held_too_long(way: Way) -> None:
+    """Where an event is held for `hold_seconds` while it is in doubt, it is handed back, uncharged, and comes again."""
+    api, stop = Refusing(), asyncio.Event()
+    stage = way.lane(api, ladder=ONE_ATTEMPT)
+    running = asyncio.create_task(
+        consume(stage, link=way.consumer, publisher=way.publisher, stop=stop, hold_seconds=0.4)
+    )
+    try:
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        await eventually(lambda: len(api.requests) > 2, within=10)
+        api.will(path("i-1"), answer("i-1"))
+        assert await way.ids(1, within=15) == ["e-1"]
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 10)
     assert await way.left() == {}
 
 
 async def test_a_key_that_changes_is_tried_at_once(way: Way) -> None:
     """While the circuit is open for a refused key, a new key does not wait for the next probe, half a minute away."""
-    api = knows("i-1")
-    api.will(path("i-1"), Response(401, {}, b""))
+    api = Refusing()
     refused = way.lane(api)
     async with way.running(refused):
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
-        await eventually(lambda: refused.circuit.probe_in(time.monotonic()) > 3, within=15)
+        await eventually(lambda: refused.circuit.is_open and refused.circuit.probe_in(time.monotonic()) > 3, within=20)
         api.will(path("i-1"), answer("i-1"))
-        api.key = "a new one"
+        api.is_well, api.key = True, "a new one"
         assert await way.ids(1, within=3) == ["e-1"]
 
 
@@ -248,7 +325,7 @@ async def test_a_part_that_is_refused(way: Way) -> None:
     """A part that a call for it alone does not bring, or that is refused, is named as missing and holds nothing."""
     api = knows("i-1")
     items = Response(200, {}, b'{"invoice": {"id": "i-1", "invoice_items": []}}')
-    api.will(path("i-1"), items, Response(403, {}, b""), items)
+    api.will(path("i-1"), items, Response(403, {}, OWN), items)
     async with way.running(way.lane(api, expand=("InvoiceItems", "Transactions", "Appointments"))):
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
         [came] = await way.came()
@@ -324,7 +401,7 @@ async def test_the_first_probe_comes_after_a_second(way: Way) -> None:
 
 
 async def test_failures_in_a_row_open_the_circuit(way: Way) -> None:
-    """Five failures over at least two invoices open it; what was charged waits in the ladder, the rest in the lane."""
+    """Five failures over at least two invoices open it; nothing is charged, all of it waits in the lane."""
     api = FakeInvoiceApi({path(f"i-{n}"): [AWAY] for n in range(7)})
     stage = way.lane(api, max_in_flight=1, ladder=Ladder((2,), 8))
     await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=f"i-{n}"), number=n) for n in range(7)))
@@ -332,19 +409,34 @@ async def test_failures_in_a_row_open_the_circuit(way: Way) -> None:
         await eventually(lambda: stage.circuit.is_open)
         stop.set()
     assert len(api.requests) == 5
-    assert sum((await way.left()).values()) == 7
-    assert await way.hand.ready(way.out) == 0
+    assert await way.left() == {"enrich.main.0": 7}
+
+
+async def test_a_part_that_always_fails(way: Way) -> None:
+    """A part whose call fails is charged once; then the invoice goes out without it. The circuit hears nothing."""
+    api = knows("i-1")
+    items = Response(200, {}, b'{"invoice": {"id": "i-1", "invoice_items": []}}')
+    api.will(path("i-1"), items, AWAY, items, AWAY)
+    stage = way.lane(api, expand=("InvoiceItems", "Transactions"))
+    async with way.running(stage):
+        await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
+        [came] = await way.came()
+        assert stage.circuit.failures == 0
+    enrichment = json.loads(came.body)["data"]["enrichment"]
+    assert (enrichment["status"], enrichment["missing"]) == ("enriched", ["Transactions"])
+    assert len(api.requests) == 4
+    assert await way.left() == {}
 
 
 async def test_stop_while_the_circuit_is_open(way: Way) -> None:
     """A stop ends the wait for a probe, and a probe that hangs, at once."""
-    api = FakeInvoiceApi({path("i-1"): [REFUSED]})
+    api = Refusing()
     stage = way.lane(api)
     async with way.running(stage) as stop:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
-        await eventually(lambda: stage.circuit.is_open)
+        await eventually(lambda: stage.circuit.is_open, within=10)
         api.gate.clear()
-        await eventually(lambda: api.waiting)
+        await eventually(lambda: api.waiting, within=10)
         begun = time.monotonic()
         stop.set()
     assert time.monotonic() - begun < 1

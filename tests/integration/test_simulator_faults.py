@@ -15,9 +15,11 @@ from worker.core.errors import (
     ApiThrottled,
     ApiUnavailable,
     ApiUnreachable,
+    GatewayAnswered,
     InvoiceNotFound,
     Refused,
     RequestDefect,
+    RequestInvalid,
     WorkerError,
 )
 from worker.core.invoice_request import Invoice, decipher, request
@@ -33,7 +35,8 @@ EXPAND = ("InvoiceItems", "Transactions", "Appointments")
 # How each fault of the wire is met, and each row of the vendor's error table.
 MET: dict[str, type[WorkerError]] = {
     **dict.fromkeys(WIRE_FAULTS, ApiUnavailable),
-    "400": Refused,
+    **dict.fromkeys(("empty", "truncated-json", "redirect"), GatewayAnswered),
+    "400": RequestInvalid,
     "401": ApiRefusedUs,
     "401/200": ApiRefusedUs,
     "403": Refused,
@@ -52,7 +55,7 @@ MET: dict[str, type[WorkerError]] = {
     "602/400": AccessDenied,
     "602/602": AccessDenied,
     "AA102": ApiUnavailable,
-    "AA102/400": Refused,
+    "AA102/400": RequestInvalid,
 } | {f"418/200/{shape}": InvoiceNotFound for shape in SHAPES if shape != "Message"}
 
 

@@ -3,14 +3,21 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from worker.core.errors import ApiUnavailable, ApiUnreachable
 from worker.core.invoice_request import MAX_ANSWER_BYTES, Request, Response
 
 _CHUNK_BYTES = 64 * 1024
+_MAX_HEAD_BYTES = 64 * 1024  # of status line and headers together
+_MAX_HEADERS = 1000
+_PROTOCOL = len(b"HTTP/")
 
 
 class InvoiceApi:
@@ -85,8 +92,11 @@ def new_session(*base_urls: str) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
-        connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context() if secure else True),
+        connector=_Connector(limit=0, ssl=ssl.create_default_context() if secure else True),
         trust_env=False,
+        max_line_size=_MAX_HEAD_BYTES,
+        max_field_size=_MAX_HEAD_BYTES,
+        max_headers=_MAX_HEADERS,
     )
     # By itself it asks anew where a kept connection is cut: a second call of the vendor's quota that nobody counts.
     session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does; there is no public way
@@ -100,3 +110,36 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
         if len(body) > MAX_ANSWER_BYTES:
             raise ApiUnavailable(f"the API's answer is larger than {MAX_ANSWER_BYTES} bytes")
     return bytes(body)
+
+
+class _AnswerReader(ResponseHandler):
+    """aiohttp's reader of answers; it takes `http/1.1` in lower case too, and bounds the head in bytes."""
+
+    _head_bytes = 0
+
+    def set_response_params(self, **given: Any) -> None:
+        """The next answer begins."""
+        self._head_bytes, self._payload = 0, None
+        super().set_response_params(**given)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that does not end in time is an error, as a line that is too long is to aiohttp."""
+        if self._payload is not None:
+            super().data_received(data)
+            return
+        rest = max(0, _PROTOCOL - self._head_bytes)
+        self._head_bytes += len(data)
+        super().data_received(data[:rest].upper() + data[rest:])
+        if self._payload is None and self._head_bytes > _MAX_HEAD_BYTES:
+            self.set_exception(HttpProcessingError(code=400, message="the head is too large"))
+            if self.transport is not None:
+                self.transport.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections whose answers are read so; aiohttp has no public way to name the reader."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        reader: type[ResponseHandler] = _AnswerReader
+        self._factory = partial(reader, loop=asyncio.get_running_loop())

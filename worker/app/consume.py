@@ -69,7 +69,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
                 "publisher": check_link(publisher),
                 "consumer": check_link(consumer),
                 "topology": check_topology(watch),
-                **{f"circuit {name}": Check(ok=True, state=_circuit(lane)) for name, lane in lanes.items()},
+                **{f"circuit {name}": _check_circuit(lane) for name, lane in lanes.items()},
                 **{f"{stage.name} {stage.queue}": _check_stage(stage) for stage in working},
             }
 
@@ -131,6 +131,11 @@ def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
     """What each queue is for; streams are no queues, and what bears another name than ours is a downstream's."""
     roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
     return {name: what for name, what in roles.items() if what not in ("archive", "state")}
+
+
+def _check_circuit(lane: Lane) -> Check:
+    """An open circuit does not make unready: what waits is safe, and a restart would help nothing."""
+    return Check(ok=True, state=_circuit(lane), detail=lane.calls.last_failure)
 
 
 def _check_stage(stage: Stage) -> Check:
@@ -219,4 +224,5 @@ def _lane_state(lane: Lane) -> SourceState:
         calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
         circuit=_circuit(lane),
         failures=lane.circuit.failures,
+        last_failure=lane.calls.last_failure,
     )

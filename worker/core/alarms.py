@@ -32,8 +32,8 @@ def alarms(
         *_unread(queues, names, daemons, resting={names.lane(name) for name, _ in is_open}),
         *_switch_off(daemons),
         *(
-            f"circuit of {name} is open after {source.failures} failed call(s): its events wait; "
-            "`zenoti-ingest check` tells what the API answers"
+            f"circuit of {name} is open after {source.failures} failed call(s): its events wait; the last: "
+            f"{source.last_failure or 'unknown'}"
             for name, source in is_open
         ),
     ]

@@ -1,69 +1,139 @@
-"""Circuit breaker of a source: successes and failures -> closed | open until the next probe.
+"""Circuit breaker of a source: whose failure is it, the invoice's or the API's?
 
-Opens after five failures in a row over at least two invoices (one sick invoice must not stop the others), or at once
-when the API refuses our key. While it is open one of the invoices that failed is asked for after 1 s, doubling to 30 s.
+| The API answered for another invoice within 60 s | Failures since its last answer | The failure is |
+|---|---|---|
+| yes | fewer than 5 | the invoice's |
+| yes | 5 or more: the API may be down by now | in doubt |
+| no | any | in doubt |
+
+A failure in doubt charges nothing, and other invoices go on. It is the invoice's once the API answers for another
+invoice. It is the API's, and the circuit opens, with the fifth failure in doubt of at least two invoices, or when a 401
+for one invoice is followed by a 401 for another. While a failure is in doubt, and while the circuit is open, a probe
+goes after 1 s, doubling to 30 s. Probes take turns: an invoice that failed, one that waits, one answered before.
 """
+
+from collections.abc import Sequence
+from enum import Enum
+from math import inf
 
 FAILURES = 5
 INVOICES = 2
+RECENT_SECONDS = 60.0
 FIRST_PROBE_SECONDS = 1.0
 MAX_PROBE_SECONDS = 30.0
+REMEMBERED = 8
+_TURNS = 3
+
+
+class Blame(Enum):
+    """Whose failure it is."""
+
+    INVOICE = "the invoice's"
+    API = "the API's"
+    UNKNOWN = "not known yet"
 
 
 class Circuit:
     """The circuit of one source; times are seconds of any monotonic clock."""
 
     def __init__(self) -> None:
+        self._answered: dict[str, float] = {}  # by their latest answer; REMEMBERED at most
+        self._begin()
+
+    def _begin(self) -> None:
+        self._is_open = False
         self._failures = 0
-        self._invoices: dict[str, None] = {}  # by their latest failure; FAILURES at most, then it is open
+        self._doubts = 0
+        self._failed: dict[str, None] = {}  # invoices of events, by their latest failure in doubt
+        self._failing: set[str] = set()  # the same, and those of failed probes; none is added once it is open
+        self._refused: str | None = None
+        self._waiting: tuple[str, ...] = ()
+        self._probes = 0
         self._probe_seconds = FIRST_PROBE_SECONDS
         self._probe_at: float | None = None
-        self._probes = 0
 
     @property
     def is_open(self) -> bool:
         """Whether no event's call may go."""
-        return self._probe_at is not None
+        return self._is_open
 
     @property
     def failures(self) -> int:
-        """Failures in a row."""
+        """Failures since the last answer."""
         return self._failures
 
-    @property
-    def probe_invoice(self) -> str:
-        """Which invoice to ask for: each of those that failed in turn, since one of them may be sick by itself."""
-        invoices = list(self._invoices)
-        return invoices[-1 - self._probes % len(invoices)] if invoices else ""
-
     def probe_in(self, now: float) -> float:
-        """Seconds until the next probe; 0 where the circuit is closed."""
-        return 0.0 if self._probe_at is None else max(0.0, self._probe_at - now)
+        """Seconds until the next probe; infinite where nothing is in doubt and the circuit is closed."""
+        return inf if self._probe_at is None else max(0.0, self._probe_at - now)
 
-    def succeeded(self) -> None:
-        """The API answered as it should, be it that it knows no such invoice."""
-        self._failures = 0
-        self._invoices.clear()
-        self._probe_seconds = FIRST_PROBE_SECONDS
-        self._probe_at = None
-        self._probes = 0
+    def probe_invoice(self, *, random_id: str) -> str:
+        """Which invoice to probe for, by turns; a failure of one that failed before says nothing new of the others.
 
-    def probe_failed(self, *, now: float) -> None:
-        """A probe failed: the next comes after twice the time."""
+        Args:
+            random_id: an id that no invoice has. The API's own 418 for it proves that the API is well.
+        """
+        cycle, turn = divmod(self._probes, _TURNS)
+        well = [one for one in self._answered if one not in self._failing] or [random_id]
+        kinds: tuple[Sequence[str], ...] = (list(self._failed), self._waiting, well)
+        chosen = kinds[turn] or well
+        return chosen[-1 - cycle % len(chosen)]
+
+    def answered(self, invoice_id: str, *, now: float) -> None:
+        """The API itself answered, be it that it knows no such invoice. Each failure in doubt is the invoice's."""
+        self._begin()
+        self._answered.pop(invoice_id, None)
+        self._answered[invoice_id] = now
+        if len(self._answered) > REMEMBERED:
+            del self._answered[next(iter(self._answered))]
+
+    def failed(self, invoice_id: str, *, now: float, refused: bool = False) -> Blame:
+        """A call for an event failed.
+
+        Args:
+            invoice_id: whose call.
+            now: seconds.
+            refused: the API answered 401.
+        """
+        if self._is_open:
+            return Blame.API  # it was in flight as the circuit opened, and says nothing new
         self._failures += 1
+        if self._failures <= FAILURES and self._answered_another(invoice_id, now=now):
+            return Blame.INVOICE
+        self._failed.pop(invoice_id, None)
+        self._failed[invoice_id] = None
+        if self._probe_at is None:
+            self._probe_at = now + self._probe_seconds
+        self._doubt(invoice_id, now=now, refused=refused)
+        return Blame.API if self._is_open else Blame.UNKNOWN
+
+    def probe_failed(self, invoice_id: str, *, now: float, refused: bool = False) -> None:
+        """A probe failed; the next goes after twice the time."""
+        self._failures += 1
+        self.probe_passed_over(now=now)
+        if not self._is_open:
+            self._doubt(invoice_id, now=now, refused=refused)
+
+    def probe_passed_over(self, *, now: float) -> None:
+        """A probe said nothing, or an event's own call takes its place; the next goes after twice the time."""
         self._probes += 1
         self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
         self._probe_at = now + self._probe_seconds
 
-    def failed(self, invoice_id: str, *, now: float, at_once: bool = False) -> None:
-        """A call for an event failed; `at_once` where the API refused our key.
+    def note_waiting(self, invoice_ids: Sequence[str]) -> None:
+        """Events of these invoices waited as the circuit opened; probes ask for some of them."""
+        self._waiting = tuple(one for one in invoice_ids if one not in self._failing)[:REMEMBERED]
 
-        What was in flight as the circuit opened tells nothing new.
-        """
-        if self._probe_at is not None:
-            return
-        self._failures += 1
-        self._invoices.pop(invoice_id, None)
-        self._invoices[invoice_id] = None
-        if at_once or (self._failures >= FAILURES and len(self._invoices) >= INVOICES):
+    def _answered_another(self, invoice_id: str, *, now: float) -> bool:
+        itself = invoice_id.lower()  # the letter case of an id varies
+        return any(at > now - RECENT_SECONDS for one, at in self._answered.items() if one.lower() != itself)
+
+    def _doubt(self, invoice_id: str, *, now: float, refused: bool) -> None:
+        self._doubts += 1
+        self._failing.add(invoice_id)
+        refused_another = refused and self._refused not in (None, invoice_id)
+        if refused and self._refused is None:
+            self._refused = invoice_id
+        if refused_another or (self._doubts >= FAILURES and len(self._failing) >= INVOICES):
+            self._is_open = True
+            self._probes, self._probe_seconds = 0, FIRST_PROBE_SECONDS
             self._probe_at = now + self._probe_seconds

@@ -43,8 +43,14 @@ class AccessDenied(PermanentError):
     reason = "access-denied"
 
 
+class RequestInvalid(PermanentError):
+    """The API calls the request invalid (400): a time-out of theirs can say so too, so delayed attempts come first."""
+
+    reason = "refused"
+
+
 class Refused(PermanentError):
-    """The API calls the request invalid (400, or a 4xx without a row of its own)."""
+    """The API refuses the request by a 4xx without a row of its own, in one of its own error shapes."""
 
     reason = "refused"
 
@@ -62,15 +68,31 @@ class Unencodable(PermanentError):
 
 
 class TransientError(WorkerError):
-    """A later attempt may succeed."""
+    """A later attempt may succeed. `reason` is the stable word in the dead letter once the attempts are used up."""
+
+    reason: ClassVar[str] = "attempts-exhausted"
 
 
-class ApiUnavailable(TransientError):
-    """The API was reached and failed: 5xx, time-out, connection lost, unreadable answer. Charges an attempt."""
+class ApiFailure(TransientError):
+    """A call failed. `core/circuit.py` decides whose failure it is: only the invoice's charges an attempt."""
 
 
-class ApiUnreachable(TransientError):
-    """No answer at all: refused, DNS, TLS. Charges nothing."""
+class ApiUnavailable(ApiFailure):
+    """The API was reached and failed: 5xx, time-out, connection lost, unreadable answer."""
+
+
+class ApiUnreachable(ApiFailure):
+    """No answer at all: refused, DNS, TLS."""
+
+
+class GatewayAnswered(ApiFailure):
+    """A gateway, proxy or captive portal answered instead of the API: the body has none of the API's own shapes."""
+
+
+class ApiRefusedUs(ApiFailure):
+    """401 by the API: the key is wrong, expired or without this scope, or may not read this invoice."""
+
+    reason = "access-denied"
 
 
 class ApiThrottled(TransientError):
@@ -107,10 +129,6 @@ class SpoolUnavailable(TransientError):
 
 class FatalError(WorkerError):
     """Ours or the operator's to mend."""
-
-
-class ApiRefusedUs(FatalError):
-    """The API does not take the key (401): wrong, expired, or without this scope."""
 
 
 class TopologyMismatch(FatalError):

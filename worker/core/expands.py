@@ -3,7 +3,7 @@
 One call with all of them, as documented. Some organisations' API ignores a combined expand: then a part that the
 combined call lacked comes by a call for it alone, and from then on the source is *splitting*: every part by itself at
 once, with a combined call now and then to see whether it still is. A part that no call brings is simply not there;
-after a few such calls it is not asked for alone any more.
+after a few such calls it is not asked for alone any more. A part whose call fails twice for an invoice is missing.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from worker.core.invoice_request import PLACE
 
 FRUITLESS = 3
 COMBINED_EVERY = 50
+MAX_FAILED = 1000
 
 
 class Expands:
@@ -29,6 +30,7 @@ class Expands:
         self.is_splitting = False
         self._unplaced = tuple(part for part in parts if part.lower() not in PLACE)
         self._fruitless: dict[str, int] = {}
+        self._failed: dict[tuple[str, str], None] = {}  # MAX_FAILED at most
         self._begun = 0
 
     def first(self) -> tuple[str, ...]:
@@ -57,3 +59,13 @@ class Expands:
             self.is_splitting = True
         else:
             self._fruitless[part] = self._fruitless.get(part, 0) + 1
+
+    def failed(self, invoice_id: str, part: str) -> bool:
+        """A call for one part alone failed; returns whether it failed before, so that the invoice goes without it."""
+        if (invoice_id, part) in self._failed:
+            del self._failed[invoice_id, part]
+            return True
+        self._failed[invoice_id, part] = None
+        if len(self._failed) > MAX_FAILED:
+            del self._failed[next(iter(self._failed))]
+        return False

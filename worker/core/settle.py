@@ -1,23 +1,27 @@
 """Failure and attempt -> retry in n seconds | dead letter(reason) | hold. The policy is the table in `settle`.
 
-*Charged*: a failure of this one invoice costs its event an attempt. What says nothing of the invoice (no answer at
-all, throttled, our key refused) is held and costs nothing.
+*Charged*: a failure of this one invoice costs its event an attempt. A failure of the API, or one that is still in doubt
+(core/circuit.py), is held and costs nothing; so is a 429.
 """
 
 import msgspec
 
+from worker.core.circuit import Blame
 from worker.core.errors import (
+    ApiFailure,
     ApiThrottled,
-    ApiUnreachable,
     BrokerUnavailable,
     FatalError,
     InvoiceNotFound,
     PermanentError,
     PublishUnconfirmed,
+    RequestInvalid,
     TransientError,
 )
 
-NOT_FOUND_ATTEMPTS = 4  # an invoice can be younger in the API than its event; after 5 s, 30 s and 2 min it is believed
+# An invoice can be younger in the API than its event, and a 400 can be a time-out of theirs: after 5 s, 30 s and 2 min
+# the answer is believed.
+FEW_ATTEMPTS = 4
 MAX_DETAIL = 500
 DEFECT = "defect"
 # What has come back so often may be what ends the process that handles it: it is handled last and alone.
@@ -53,20 +57,24 @@ class Hold(msgspec.Struct, frozen=True):
     """Stays where it is, unacknowledged; nothing is charged."""
 
 
-def settle(error: Exception, *, attempt: int, ladder: Ladder) -> Retry | DeadLetter | Hold:
-    """What becomes of an event whose attempt (from 1) failed with `error`."""
+def settle(
+    error: Exception, *, attempt: int, ladder: Ladder, blame: Blame = Blame.INVOICE
+) -> Retry | DeadLetter | Hold:
+    """What becomes of an event whose attempt (from 1) failed with `error`; `blame`: whose failure an ApiFailure is."""
     detail = str(error)[:MAX_DETAIL]
+    believed_soon = isinstance(error, InvoiceNotFound | RequestInvalid)
+    last = min(FEW_ATTEMPTS, ladder.max_attempts) if believed_soon else ladder.max_attempts
     match error:
-        case ApiThrottled() | ApiUnreachable() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
+        case ApiThrottled() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
             return Hold()
-        case InvoiceNotFound() if attempt < min(NOT_FOUND_ATTEMPTS, ladder.max_attempts):
+        case ApiFailure() if blame is not Blame.INVOICE:
+            return Hold()
+        case InvoiceNotFound() | RequestInvalid() | TransientError() if attempt < last:
             return Retry(ladder.delay_after(attempt), attempt + 1)
         case PermanentError():
             return DeadLetter(error.reason, detail)
-        case TransientError() if attempt < ladder.max_attempts:
-            return Retry(ladder.delay_after(attempt), attempt + 1)
         case TransientError():
-            return DeadLetter("attempts-exhausted", f"{detail} (attempt {attempt} of {ladder.max_attempts})")
+            return DeadLetter(error.reason, f"{detail} (attempt {attempt} of {last})")
         case _:
             return DeadLetter(DEFECT, defect_detail(error))
 

@@ -15,6 +15,7 @@ since no token may lie idle.
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Generic, TypeVar
 from zlib import crc32
@@ -84,8 +85,12 @@ class Window(Generic[T]):
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Calls under way, and failed ones of which it is in doubt whose failure they are."""
         return len(self._in_flight)
+
+    def some_waiting(self, count: int) -> list[str]:
+        """So many of the invoices that wait for a call, at most."""
+        return list(islice(self._groups, count))
 
     def add(self, invoice_id: str, *, order: tuple[bool, str, str], item: T, now: float, suspect: bool = False) -> None:
         """An event has come."""

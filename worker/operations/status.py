@@ -120,6 +120,7 @@ def _source(
         seconds_since_last_event=_age(last) if last else None,
         circuit=active.circuit if active else None,
         failures=active.failures if active else 0,
+        last_failure=active.last_failure if active else "",
         calls_saved=active.calls_saved if active else None,
         calls_in_flight=sum(s.calls_in_flight for s in lanes),
         backlog=Backlog(

@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Sequence
+from math import inf
 
 import msgspec
 
@@ -16,7 +17,7 @@ from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
 from worker.adapters.traces import NO_SPAN, UNTRACED
 from worker.core import outbound
-from worker.core.circuit import Circuit
+from worker.core.circuit import REMEMBERED, Blame, Circuit
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable, WorkerError
@@ -36,7 +37,6 @@ from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of,
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 
-MAX_HOLD_SECONDS = 30.0
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
 MANY_CALLS_PER_MINUTE = 6000.0
@@ -149,7 +149,11 @@ class Lane:
         async with asyncio.TaskGroup() as rounds:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
                 self._changed.clear()
-                now = time.monotonic()  # one reading for both: a time that came between two would wake nobody
+                now = time.monotonic()  # one reading for all: a time that came between two would wake nobody
+                if self.calls.probe_in(now) == 0:
+                    if probed := self.calls.begin_probe(now):
+                        rounds.create_task(self._probe(probed))
+                    continue
                 begun = self._begin(now)
                 if begun is not None:
                     rounds.create_task(self._serve_round(begun, subscription))
@@ -157,6 +161,8 @@ class Lane:
                 await self._wait_for_change(now)
             self._subscription = None
             subscription.leaving.set()
+            self.calls.leave()
+            self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
             await subscription.handled()
         self._window = Window(shuffle=self._shuffle)
         self._lane_events.set(0)
@@ -224,6 +230,8 @@ class Lane:
 
     async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
+        if (probe_in := self.calls.probe_in(now)) != inf:
+            waits.append(probe_in)
         if self._window.invoices:
             waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
         timeout = min((wait for wait in waits if wait is not None), default=None)
@@ -242,12 +250,18 @@ class Lane:
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
-            await self._guarded(self._settle_failure(begun, error), subscription)
+            self._changed.set()  # a probe may have to go
+            blame = await self.calls.blame(begun.invoice_id, leaving=subscription.leaving)
+            await self._guarded(self._settle_failure(begun, error, blame), subscription)
         else:
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
         for span in spans:
             span.end()
         self._lane_events.set(len(self._window))
+        self._changed.set()
+
+    async def _probe(self, invoice_id: str) -> None:
+        await self.calls.probe(invoice_id)
         self._changed.set()
 
     def _trace(self, held: _Held) -> Span:
@@ -309,18 +323,15 @@ class Lane:
             self._journal.settled(held.delivery, held.event, "passed_on", came_out=True, to=to, reason=reason)
         self.defects.went_well()
 
-    async def _settle_failure(self, begun: Round[_Held], error: Exception) -> None:
+    async def _settle_failure(self, begun: Round[_Held], error: Exception, blame: Blame) -> None:
         for waiting in begun.waiting:
             held = waiting.item
-            verdict = settle(error, attempt=held.event.received.attempts, ladder=self._plan.ladder)
+            verdict = settle(error, attempt=held.event.received.attempts, ladder=self._plan.ladder, blame=blame)
             match verdict:
-                case Hold():
-                    # One error holds all events of a round or none.
-                    failures = self.circuit.failures
-                    pause = min(2.0 ** min(failures, 8), MAX_HOLD_SECONDS) if failures else 0.0
+                case Hold():  # one error holds all events of a round or none; quota and circuit say when calls may go
                     for each in begun.waiting:
                         each.item.span.outcome(HELD, error=type(error).__name__)
-                    self._window.hold(begun, until=time.monotonic() + pause)
+                    self._window.hold(begun, until=time.monotonic())
                     return
                 case Retry(seconds, attempt):
                     await self._retry(held, seconds, attempt, reason=type(error).__name__)

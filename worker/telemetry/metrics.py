@@ -243,8 +243,8 @@ api_calls: Final = _made(
     "source outcome",
     "Calls to the invoice API; outcome: ok, or what it failed with.",
     of=CONSUME,
-    outcome="ok AccessDenied ApiRefusedUs ApiThrottled ApiUnavailable ApiUnreachable InvoiceNotFound Refused "
-    "RequestDefect",
+    outcome="ok AccessDenied ApiRefusedUs ApiThrottled ApiUnavailable ApiUnreachable GatewayAnswered InvoiceNotFound "
+    "Refused RequestDefect RequestInvalid",
 )
 api_call_seconds: Final = _made(
     Histogram,

@@ -21,6 +21,7 @@ SOURCE = SourceStatus(
     seconds_since_last_event=1.0,
     circuit="closed",
     failures=0,
+    last_failure="",
     calls_saved=3.0,
     calls_in_flight=0,
     backlog=Backlog(events=59, invoices=0, calls_at_most=59, calls_per_minute=1, minutes_at_most=59),
@@ -84,9 +85,12 @@ def test_daemons() -> None:
 
 def test_sources() -> None:
     """An open circuit, by which nobody reads the lane, is told once; calls that take an hour or more are."""
-    is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5)
+    is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5, last_failure="code 503")
     ((level, text),) = told(sources={"main": is_open}, queues=QUEUES | {"zenoti.enrich.main.0": Depth(9, 0)})
-    assert (level, text.split(":")[0]) == ("wrong", "circuit of main is open after 5 failed call(s)")
+    assert (level, text) == (
+        "wrong",
+        "circuit of main is open after 5 failed call(s): its events wait; the last: code 503",
+    )
     long = Backlog(events=9000, invoices=0, calls_at_most=9000, calls_per_minute=60, minutes_at_most=150)
     assert told(sources={"main": msgspec.structs.replace(SOURCE, backlog=long)}) == [
         ("look", "main: up to 9000 calls wait, 2.5 h at 60 a minute")

@@ -1,4 +1,4 @@
-from worker.core.expands import COMBINED_EVERY, FRUITLESS, Expands
+from worker.core.expands import COMBINED_EVERY, FRUITLESS, MAX_FAILED, Expands
 
 PARTS = ("InvoiceItems", "Transactions", "gst_parameters")
 
@@ -54,3 +54,12 @@ def test_a_source_that_splits_no_more() -> None:
     assert expands.first() == PARTS[:1]
     assert expands.alone(PARTS, ()) == ()
     assert expands.first() == PARTS
+
+
+def test_a_part_that_fails_twice_for_an_invoice() -> None:
+    """The first failure of a part is the invoice's; after the second the invoice goes without it. Memory is bounded."""
+    expands = Expands(("InvoiceItems", "Transactions"))
+    assert [expands.failed("a", "Transactions") for _ in range(4)] == [False, True, False, True]
+    assert not any(expands.failed(f"i-{n}", "Transactions") for n in range(MAX_FAILED))
+    expands.failed("b", "Transactions")
+    assert not expands.failed("i-0", "Transactions")

@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from tests.builders import INVOICE_ID, answer, invoice_answer, json_objects
 from worker.core.errors import (
     AccessDenied,
+    ApiFailure,
     ApiRefusedUs,
     ApiThrottled,
     ApiUnavailable,
+    GatewayAnswered,
     InvoiceNotFound,
     Refused,
     RequestDefect,
+    RequestInvalid,
     WorkerError,
 )
 from worker.core.invoice_request import Invoice, Request, Response, decipher, merged, request
@@ -94,11 +97,13 @@ def spelled(code: Any) -> list[bytes]:
         (602, AccessDenied),
         (438, AccessDenied),
         (401, ApiRefusedUs),
-        (400, Refused),
+        (400, RequestInvalid),
         (405, RequestDefect),
         (418, InvoiceNotFound),
         (429, ApiThrottled),
         (404, Refused),
+        (408, ApiUnavailable),
+        (460, ApiUnavailable),
         (500, ApiUnavailable),
         (502, ApiUnavailable),
         (503, ApiUnavailable),
@@ -110,33 +115,63 @@ def test_error_inside_200(code: int, as_text: bool, shape: int, expected: type[W
     assert type(refusal(answer(body=spelled(str(code) if as_text else code)[shape]))) is expected
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"<html>", b"\xff", b"[1]", b'{"Message": "Authorization has been denied"}', b'{"error": "text"}'],
-    ids=repr,
-)
+ROWS = [
+    (400, RequestInvalid),
+    (401, ApiRefusedUs),
+    (403, Refused),
+    (404, Refused),
+    (405, RequestDefect),
+    (409, Refused),
+    (418, InvoiceNotFound),
+    (422, Refused),
+    (438, AccessDenied),
+    (602, AccessDenied),
+]
+OWN = [b'{"Message": "Authorization has been denied"}', b'{"code": "AA102", "message": "m"}']
+FOREIGN = [
+    b"",
+    b"<html>",
+    b"\xff",
+    b"[1]",
+    b"null",
+    b'"error"',
+    b"{}",
+    b'{"error": "text"}',
+    b'{"error": {"message": "m"}}',
+    b'{"error": {"code": "", "message": ""}}',
+    b'{"error": true, "code": null}',
+    b'{"message": "no Route matched with those values"}',
+    b'{"statusCode": 404, "message": "Resource not found"}',
+    b'{"status": 404, "error": "Not Found", "path": "/v1"}',
+    b'{"code": 403}',
+    b'{"Message": 5}',
+    b'{"invoice": {"id": "%s"}}' % INVOICE_ID.encode(),
+]
+
+
+@pytest.mark.parametrize("body", OWN, ids=repr)
+@pytest.mark.parametrize(("status", "expected"), ROWS, ids=str)
+def test_a_status_in_the_apis_own_shape(status: int, expected: type[WorkerError], body: bytes) -> None:
+    """Where the body is the API's and tells no code that is known, the status has its row of the error table."""
+    assert type(refusal(answer(status=status, body=body))) is expected
+
+
+@pytest.mark.parametrize("body", FOREIGN, ids=repr)
+@pytest.mark.parametrize("status", [301, 302, 308, *(status for status, _ in ROWS)], ids=str)
+def test_a_page_that_is_not_the_apis(status: int, body: bytes) -> None:
+    """A page beneath a 3xx or 4xx that has none of the API's shapes is a gateway's: nothing is known of the invoice."""
+    assert type(refusal(answer(status=status, body=body))) is GatewayAnswered
+
+
+@pytest.mark.parametrize("body", [*OWN, *FOREIGN, b'{"error": {"code": 418, "message": "m"}}'], ids=repr)
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [
-        (400, Refused),
-        (401, ApiRefusedUs),
-        (403, Refused),
-        (404, Refused),
-        (405, RequestDefect),
-        (418, InvoiceNotFound),
-        (429, ApiThrottled),
-        (438, AccessDenied),
-        (602, AccessDenied),
-        (500, ApiUnavailable),
-        (503, ApiUnavailable),
-        (599, ApiUnavailable),
-        (204, ApiUnavailable),
-        (302, ApiUnavailable),
-    ],
+    [(429, ApiThrottled)]
+    + [(status, ApiUnavailable) for status in (407, 408, 421, 423, 425, 460, 499, 500, 502, 503, 520, 599)],
     ids=str,
 )
-def test_status_where_the_body_tells_no_code(status: int, expected: type[WorkerError], body: bytes) -> None:
-    """A status has its row of the error table, whatever page some proxy put beneath it."""
+def test_a_status_that_speaks_for_itself(status: int, expected: type[WorkerError], body: bytes) -> None:
+    """Throttled, a failing server, a request that was lost on its way: so whatever the body says."""
     assert type(refusal(answer(status=status, body=body))) is expected
 
 
@@ -146,6 +181,11 @@ def test_status_where_the_body_tells_no_code(status: int, expected: type[WorkerE
         (400, 418, InvoiceNotFound),
         (404, 602, AccessDenied),
         (500, 418, ApiUnavailable),
+        (404, 502, ApiUnavailable),
+        (400, 429, ApiThrottled),
+        (302, 418, InvoiceNotFound),
+        (203, 418, InvoiceNotFound),
+        (400, "AA102", RequestInvalid),
     ],
     ids=str,
 )
@@ -154,6 +194,7 @@ def test_the_body_is_the_more_exact(status: int, code: int, expected: type[Worke
     assert type(refusal(answer(status=status, body=spelled(code)[0]))) is expected
 
 
+@pytest.mark.parametrize("status", [200, 203, 206], ids=str)
 @pytest.mark.parametrize(
     "body",
     [
@@ -161,20 +202,90 @@ def test_the_body_is_the_more_exact(status: int, code: int, expected: type[Worke
         pytest.param(b"{}", id="an empty object"),
         pytest.param(b"null", id="null"),
         pytest.param(b'{"invoice": null, "error": null}', id="no invoice"),
+        pytest.param(b'{"invoice": {}, "error": null}', id="an empty invoice"),
+        pytest.param(b'{"invoice": {"id": null, "invoice_number": null}}', id="an invoice of nulls"),
         pytest.param(b'{"invoice": [], "error": null}', id="an array"),
         pytest.param(b'{"invoice": "x"}', id="a text"),
         pytest.param(b'{"invoice": {"id": "another"}}', id="another invoice"),
-        pytest.param(b'{"invoice": {"id": 5}}', id="an id that is a number"),
+        pytest.param(b'{"invoice": {"id": 5}}', id="another number"),
+        pytest.param(b'{"invoice": {"id": {"id": 5}}}', id="an id that is an object"),
+        pytest.param(b'{"invoice": {"id": "00000000-0000-0000-0000-000000000000"}}', id="an all-zero id"),
         pytest.param(b'{"invoice": {"id": "' + INVOICE_ID.encode() + b'"', id="cut off"),
         pytest.param(b'{"invoice": {"a": "\xff"}}', id="invalid utf-8 in the invoice"),
         pytest.param(b'{"invoice": {"a": "\\q"}}', id="unknown escape in the invoice"),
         pytest.param(b'{"error": {"code": "AA102", "message": "m"}}', id="a code that is a word"),
         pytest.param(b'{"error": {"message": "m"}, "invoice": null}', id="an error without a code"),
+        pytest.param(b'{"error": "text", "invoice": {"id": "%s"}}' % INVOICE_ID.encode(), id="an error that is a text"),
+        pytest.param(b'{"Message": "m"}', id="a message alone"),
+        pytest.param(b'{"status": "healthy"}', id="foreign JSON"),
+        pytest.param(b"<html>", id="HTML"),
     ],
 )
-def test_unreadable_200_is_transient(body: bytes) -> None:
-    """An answer in which the invoice asked for cannot be found is tried again, never believed."""
-    assert type(refusal(answer(body=body))) is ApiUnavailable
+def test_an_unreadable_answer_says_nothing_of_the_invoice(body: bytes, status: int) -> None:
+    """An answer in which the invoice asked for cannot be found is a failed call, never believed."""
+    assert isinstance(refusal(answer(status=status, body=body)), ApiFailure)
+
+
+GOOD = b'{"id":"%s","guest":{"first_name":"A"}}' % INVOICE_ID.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            b'{"invoice":%s,"error":%s}' % (GOOD, error)
+            for error in (b"null", b'""', b"false", b"0", b"[]", b"[ ]", b"{}", b'{"code":""}', b'{"code":null}')
+        ),
+        *(
+            b'{"invoice":%s,"error":{"code":%s}}' % (GOOD, code)
+            for code in (b"0", b'"0"', b"200", b"200.0", b'"200"', b'"200.00"', b'" 200 "', b"201", b"false")
+        ),
+        b'{"invoice":%s,"Error":{"StatusCode":200,"Message":""}}' % GOOD,
+        b'{"invoice":%s,"code":200,"message":"Success"}' % GOOD,
+        b'{"invoice":%s,"StatusCode":"200","Message":"Success"}' % GOOD,
+        b'\xef\xbb\xbf\xef\xbb\xbf{"invoice":%s}' % GOOD,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("status", [200, 201, 203, 206], ids=str)
+def test_what_says_that_all_is_well(body: bytes, status: int) -> None:
+    """An empty error, a code that means success, any 2xx: the invoice is taken as it came."""
+    assert read(answer(status=status, body=body), expand=()).document == GOOD
+
+
+@pytest.mark.parametrize(
+    ("asked", "invoice"),
+    [
+        ("ab-1", rb'{"id":"ab\u002d1"}'),
+        ("ab-1", rb'{"id":"\u0061b-1"}'),
+        ("AB-1", rb'{"id":"ab-1"}'),
+        ("77", rb'{"id":77}'),
+        ("ab-1", rb'{"number":"x"}'),
+        ("ab-1", rb'{"id":null,"number":"x"}'),
+        ("ab-1", rb'{"id":"ab-1","total":1e400,"n":-0.0E-9999}'),
+    ],
+    ids=repr,
+)
+def test_spellings_of_the_id(asked: str, invoice: bytes) -> None:
+    """An id is compared as text, whatever its escapes, letter case or type; an invoice without one is believed."""
+    assert decipher(invoice_answer(invoice=invoice), invoice_id=asked, expand=()).document == invoice
+
+
+@settings(max_examples=60)
+@given(name=st.lists(st.sampled_from([rb"\ud83d", rb"\uDE00", rb"\ud83d\ude00", rb"\\", rb"\n", b"x", rb"\ufffd"])))
+def test_unpaired_surrogates_stay_in_the_bytes(name: list[bytes]) -> None:
+    """An unpaired escape in the invoice is no reason to refuse it, and it goes out as it came."""
+    invoice = b'{"id":"%s","guest":{"first_name":"%s"}}' % (INVOICE_ID.encode(), b"".join(name))
+    assert read(invoice_answer(invoice=invoice), expand=()).document == invoice
+
+
+def test_merged_with_unpaired_surrogates() -> None:
+    """Two answers with unpaired escapes are merged byte for byte."""
+    first = Invoice(rb'{"id":"i-1","name":"\ufffd","guest":"\ud83d","transactions":null}', ("Transactions",))
+    second = Invoice(rb'{"id":"i-1","name":"\ufffd","transactions":["\udc00"]}')
+    assert merged(first, second).document == (
+        rb'{"id":"i-1","name":"\ufffd","guest":"\ud83d","transactions":["\udc00"]}'
+    )
 
 
 def test_failures_never_quote_the_answer() -> None:
@@ -221,13 +332,15 @@ def test_retry_after_absent() -> None:
         pytest.param(
             b'{"invoice_items": [{}], "transactions": [{}], "appointments": [{}]}', EXPAND, (), id="all there"
         ),
-        pytest.param(b"{}", EXPAND, EXPAND, id="none there"),
+        pytest.param(b'{"a": 1}', EXPAND, EXPAND, id="none there"),
         pytest.param(
             b'{"invoice_items": null, "transactions": [], "appointments": []}', EXPAND, ("InvoiceItems",), id="null"
         ),
-        pytest.param(b"{}", ("invoiceitems", "REDEMPTIONS"), ("invoiceitems", "REDEMPTIONS"), id="any letter case"),
-        pytest.param(b"{}", ("gst_parameters", "dues_and_fees"), (), id="parts that cannot be told"),
-        pytest.param(b"{}", (), (), id="nothing asked for"),
+        pytest.param(
+            b'{"a": 1}', ("invoiceitems", "REDEMPTIONS"), ("invoiceitems", "REDEMPTIONS"), id="any letter case"
+        ),
+        pytest.param(b'{"a": 1}', ("gst_parameters", "dues_and_fees"), (), id="parts that cannot be told"),
+        pytest.param(b'{"a": 1}', (), (), id="nothing asked for"),
     ],
 )
 def test_missing_parts_are_named(invoice: bytes, expand: tuple[str, ...], missing: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from worker.core.invoice_request import decipher
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        pytest.param(401, b'{"code": 400}', ApiRefusedUs, id="401 wins over a code"),
+        pytest.param(401, b'{"code": 400, "message": "m"}', ApiRefusedUs, id="401 wins over a code"),
         pytest.param(429, b'{"code": 400}', ApiThrottled, id="429 wins over a code"),
         pytest.param(404, b'{"error": {"code": "AA102"}}', Refused, id="an unknown word leaves the status to speak"),
         pytest.param(404, b'{"error": {"code": 418}}', InvoiceNotFound, id="a known code says more than 404"),

@@ -5,27 +5,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.core import errors
+from worker.core.circuit import Blame
 from worker.core.errors import (
     AccessDenied,
+    ApiFailure,
     ApiRefusedUs,
     ApiThrottled,
     ApiUnavailable,
     ApiUnreachable,
     BrokerUnavailable,
     FatalError,
+    GatewayAnswered,
     InvoiceNotFound,
     Malformed,
     PermanentError,
     PublishUnconfirmed,
     Refused,
     RequestDefect,
+    RequestInvalid,
     TopologyMismatch,
     Unroutable,
     WorkerError,
 )
-from worker.core.settle import MAX_DETAIL, NOT_FOUND_ATTEMPTS, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
+from worker.core.settle import FEW_ATTEMPTS, MAX_DETAIL, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
 
-HELD = (ApiThrottled, ApiUnreachable, BrokerUnavailable, PublishUnconfirmed)
+HELD = (ApiThrottled, BrokerUnavailable, PublishUnconfirmed)
+API_FAILURES = (ApiUnavailable, ApiUnreachable, GatewayAnswered, ApiRefusedUs)
 LADDER = Ladder((5, 30, 120, 600), 8)
 STABLE = {"malformed", "invoice-not-found", "access-denied", "refused", "attempts-exhausted", "defect"}
 LEAVES = sorted(
@@ -51,10 +56,15 @@ ladders = st.builds(
 
 
 @settings(max_examples=120, deadline=None)
-@given(kind=st.sampled_from([*LEAVES, ValueError, KeyError]), attempt=st.integers(1, 40), ladder=ladders)
-def test_any_failure_is_settled(kind: type[Exception], attempt: int, ladder: Ladder) -> None:
+@given(
+    kind=st.sampled_from([*LEAVES, ValueError, KeyError]),
+    attempt=st.integers(1, 40),
+    ladder=ladders,
+    blame=st.sampled_from(Blame),
+)
+def test_any_failure_is_settled(kind: type[Exception], attempt: int, ladder: Ladder, blame: Blame) -> None:
     """Every failure has its verdict: no retry beyond the last attempt, delays off the ladder, reasons stable."""
-    match settle(failure(kind), attempt=attempt, ladder=ladder):
+    match settle(failure(kind), attempt=attempt, ladder=ladder, blame=blame):
         case Retry(seconds, again):
             assert again == attempt + 1 <= ladder.max_attempts
             assert seconds == ladder.delays_seconds[min(attempt, len(ladder.delays_seconds)) - 1]
@@ -62,14 +72,23 @@ def test_any_failure_is_settled(kind: type[Exception], attempt: int, ladder: Lad
             assert reason in STABLE
             assert detail
         case Hold():
-            assert issubclass(kind, (*HELD, FatalError))
+            assert issubclass(kind, (*HELD, FatalError)) or (
+                issubclass(kind, ApiFailure) and blame is not Blame.INVOICE
+            )
 
 
 @pytest.mark.parametrize("attempt", [1, 8, 9], ids="attempt {}".format)
-@pytest.mark.parametrize("kind", [*HELD, ApiRefusedUs, TopologyMismatch, Unroutable], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*HELD, TopologyMismatch, Unroutable], ids=lambda kind: kind.__name__)
 def test_what_says_nothing_of_the_invoice_is_held(kind: type[Exception], attempt: int) -> None:
-    """Throttled, unreachable, the broker away, ours to mend: the event stays, no attempt is charged."""
+    """Throttled, the broker away, ours to mend: the event stays, no attempt is charged."""
     assert settle(failure(kind), attempt=attempt, ladder=LADDER) == Hold()
+
+
+@pytest.mark.parametrize("blame", [Blame.API, Blame.UNKNOWN])
+@pytest.mark.parametrize("kind", API_FAILURES, ids=lambda kind: kind.__name__)
+def test_only_the_invoices_failure_is_charged(kind: type[Exception], blame: Blame) -> None:
+    """A failure of the API, or one in doubt, holds the event at any attempt, whatever kind of failure it is."""
+    assert {settle(failure(kind), attempt=attempt, ladder=LADDER, blame=blame) for attempt in (1, 8, 9)} == {Hold()}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +109,9 @@ def test_permanent_goes_to_the_dead_letters_at_once(kind: type[PermanentError], 
 def test_not_found_is_believed_after_a_few_attempts(attempt: int, expected: Retry | DeadLetter) -> None:
     """An invoice may be younger in the API than its event: three delayed attempts come before the dead letter."""
     assert settle(InvoiceNotFound("why"), attempt=attempt, ladder=LADDER) == expected
-    assert NOT_FOUND_ATTEMPTS == 4
+    as_invalid = DeadLetter("refused", "why") if isinstance(expected, DeadLetter) else expected
+    assert settle(RequestInvalid("why"), attempt=attempt, ladder=LADDER) == as_invalid
+    assert FEW_ATTEMPTS == 4
 
 
 def test_not_found_respects_a_shorter_ladder() -> None:
@@ -99,14 +120,15 @@ def test_not_found_respects_a_shorter_ladder() -> None:
     assert verdict == DeadLetter("invoice-not-found", "why")
 
 
-@pytest.mark.parametrize("kind", [ApiUnavailable], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", API_FAILURES, ids=lambda kind: kind.__name__)
 def test_transient_climbs_the_ladder(kind: type[Exception]) -> None:
     """Each attempt waits longer, the last delay repeats, and after the last attempt the event is a dead letter."""
     verdicts = [settle(kind("why"), attempt=attempt, ladder=LADDER) for attempt in range(1, 9)]
     assert [verdict.attempt for verdict in verdicts if isinstance(verdict, Retry)] == [2, 3, 4, 5, 6, 7, 8]
     delays = [verdict.seconds for verdict in verdicts if isinstance(verdict, Retry)]
     assert delays == [5, 30, 120, 600, 600, 600, 600]
-    assert verdicts[-1] == DeadLetter("attempts-exhausted", "why (attempt 8 of 8)")
+    reason = "access-denied" if kind is ApiRefusedUs else "attempts-exhausted"
+    assert verdicts[-1] == DeadLetter(reason, "why (attempt 8 of 8)")
 
 
 def test_a_single_attempt() -> None:

@@ -285,3 +285,11 @@ def test_where_calls_are_scarce_nothing_lingers() -> None:
     some = backlog(every=0.001)
     assert some.next_change(NOW) is None
     assert begin(some).invoice_id == "i-0"
+
+
+def test_some_of_those_that_wait() -> None:
+    """A few invoices that wait are named, whatever state they are in, but for those with a call in flight."""
+    some = window(a=[1], b=[2], c=[3], d=[4])
+    begin(some)
+    assert some.some_waiting(2) == ["b", "c"]
+    assert some.some_waiting(9) == ["b", "c", "d"]
