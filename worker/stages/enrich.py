@@ -150,7 +150,7 @@ class Lane:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
                 self._changed.clear()
                 now = time.monotonic()  # one reading for all: a time that came between two would wake nobody
-                if self.calls.probe_in(now) == 0:
+                if self._probe_in(now) == 0:
                     if probed := self.calls.begin_probe(now):
                         rounds.create_task(self._probe(probed))
                     continue
@@ -162,7 +162,8 @@ class Lane:
             self._subscription = None
             subscription.leaving.set()
             self.calls.leave()
-            self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
+            if self.circuit.is_open:
+                self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
             await subscription.handled()
         self._window = Window(shuffle=self._shuffle)
         self._lane_events.set(0)
@@ -230,7 +231,7 @@ class Lane:
 
     async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
-        if (probe_in := self.calls.probe_in(now)) != inf:
+        if (probe_in := self._probe_in(now)) != inf:
             waits.append(probe_in)
         if self._window.invoices:
             waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
@@ -259,6 +260,10 @@ class Lane:
             span.end()
         self._lane_events.set(len(self._window))
         self._changed.set()
+
+    def _probe_in(self, now: float) -> float:
+        """Seconds until a probe for what is in doubt. A standby holds no event, and sends none."""
+        return self.calls.probe_in(now) if len(self._window) else inf
 
     async def _probe(self, invoice_id: str) -> None:
         await self.calls.probe(invoice_id)
