@@ -11,6 +11,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from structlog.testing import capture_logs
 
 from tests.eventually import eventually
+from tests.fakes import NOT_FOUND
 from tests.way import Way, answer, body, event, knows, path
 from worker.adapters.traces import UNTRACED, open_traces, otel
 from worker.adapters.traces.otel import OtelTraces, Telling
@@ -79,7 +80,7 @@ async def test_without_spans_the_context_passes_through_stages_and_retries(way: 
 async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: Recorded) -> None:
     """Each attempt is a span of the same trace; the failed one and its call are errors; the last publish goes out."""
     api = knows()
-    api.will(path("i-1"), Response(500, {}, b""), answer("i-1"))
+    api.will(path("i-1"), NOT_FOUND, answer("i-1"))
     async with way.running(way.translate(traces=recorded.traces), way.lane(api, traces=recorded.traces)):
         await way.put(way.raw, event(body("e-1", invoice="i-1"), trace=TRACE))
         [came] = await way.came()
@@ -91,7 +92,7 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
     assert told == [(1, "retried"), (2, "enriched")]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
     calls = [span for span in spans if span.kind is SpanKind.CLIENT]
-    assert [(call.attributes or {})["http.response.status_code"] for call in calls] == [500, 200]
+    assert [(call.attributes or {})["http.response.status_code"] for call in calls] == [418, 200]
     assert [call.status.status_code for call in calls] == [StatusCode.ERROR, StatusCode.UNSET]
     out = next(span for span in spans if span.name == f"publish {way.names.events}:main.invoice.closed")
     found = of_message(came.headers)
