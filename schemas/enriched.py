@@ -48,11 +48,13 @@ class EnrichedData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrichedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A CloudEvent. `id` is stable: the same Zenoti event always bears the same; `source` and `id` name it world-wide.
+    """A CloudEvent. The same Zenoti event always has the same `id`; two different events never do.
 
     Attributes:
         specversion: the CloudEvents version.
-        id: the envelope's `event_id`, else `sha256:` and the digest of the body.
+        id: `eventid`, a dot, and 16 hex digits of SHA-256 over the type, a NUL and the bytes of the envelope's `data`
+            (without `data`: of the whole body); without `eventid`: `sha256:` and the digest of the body, in hex.
+        eventid: the envelope's own `event_id`, where it is text that is not blank, of at most 200 bytes.
         source: `/zenoti/<source>`.
         type: `com.zenoti.` and the event's type in lower case.
         subject: the invoice's id, else the id of what the event is about.
@@ -68,6 +70,7 @@ class EnrichedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     specversion: Literal["1.0"]
     id: str
+    eventid: str | None = None
     source: str
     type: str
     subject: str | None = None

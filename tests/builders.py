@@ -67,7 +67,7 @@ def received(
 
 def event(
     *,
-    id: str = "64f1c0de5a5e0a0001ab0001",  # noqa: A002  # the field's own name
+    id: str = "64f1c0de5a5e0a0001ab0001.0123456789abcdef",  # noqa: A002  # the field's own name
     event_id: str | None = "64f1c0de5a5e0a0001ab0001",
     type: str = "invoice.closed",  # noqa: A002  # the field's own name
     invoice_id: str | None = INVOICE_ID,

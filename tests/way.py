@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -56,6 +56,11 @@ def invoice(invoice_id: str) -> bytes:
 def answer(invoice_id: str) -> Response:
     """The API's answer with an invoice."""
     return Response(200, {}, b'{"invoice": %s}' % invoice(invoice_id))
+
+
+def event_ids(messages: Iterable[Outgoing]) -> list[str]:
+    """The envelopes' ids of what came out; of what has none, the message's."""
+    return [message.headers.get("ce-eventid", message.message_id) for message in messages]
 
 
 def path(invoice_id: str) -> str:
@@ -178,8 +183,8 @@ class Way:
         ]
 
     async def ids(self, count: int, *, within: float = 5.0) -> list[str]:
-        """The ids of what came out, in order."""
-        return [m.message_id for m in await self.came(count, within=within)]
+        """The envelopes' ids of what came out, in order."""
+        return event_ids(await self.came(count, within=within))
 
     async def left(self) -> dict[str, int]:
         """What still lies in our own queues once nobody consumes; those that are empty are left out."""

@@ -21,6 +21,8 @@ _STAGES = {
 }
 
 _LETTERS = ("reason", "fingerprint", "source", "type", "id")
+_ID = "a CloudEvent's id, an event_id, a receipt's or an invoice's id"
+_HELP = {"type": "a type or pattern", "id": _ID}
 
 Command = Callable[[Settings, argparse.Namespace, asyncio.Event], Coroutine[Any, Any, int]]
 
@@ -227,8 +229,8 @@ def _add_topology(commands: Any) -> None:
 def _add_dead(commands: Any) -> None:
     made = _add(commands, "dead", _dead, "the dead letters: look, put back, drop")
     actions = made.add_subparsers(required=True, dest="action", metavar="ACTION")
-    one = actions.add_parser("show", help="one letter whole, its body too")
-    one.add_argument("letter_id", metavar="ID", help="an event or receipt id")
+    one = actions.add_parser("show", help="every letter that has the id, whole, its body too")
+    one.add_argument("letter_id", metavar="ID", type=_id, help=_ID)
     _json(one)
     for name, text in (
         ("list", "all that match"),
@@ -237,7 +239,7 @@ def _add_dead(commands: Any) -> None:
     ):
         action = actions.add_parser(name, help=text)
         for option in _LETTERS:
-            action.add_argument(f"--{option}", help="a type or pattern" if option == "type" else None)
+            action.add_argument(f"--{option}", type=_id if option == "id" else str, help=_HELP.get(option))
         _json(action)
         if name != "list":
             action.set_defaults(stops=True)
@@ -254,7 +256,7 @@ def _add_archive(commands: Any) -> None:
         action.add_argument("--until", metavar="T", help="before this time")
         action.add_argument("--source")
         action.add_argument("--type", help="a type or pattern, such as invoice.*")
-        action.add_argument("--invoice", metavar="ID")
+        action.add_argument("--invoice", metavar="ID", type=_id)
         _json(action)
         if name == "replay":
             action.set_defaults(stops=True)
@@ -266,9 +268,15 @@ def _add_archive(commands: Any) -> None:
 
 def _add_trace(commands: Any) -> None:
     made = _add(commands, "trace", _trace, "what archive and dead letters know of an event, invoice or receipt id")
-    made.add_argument("id", metavar="ID")
+    made.add_argument("id", metavar="ID", type=_id, help=_ID)
     made.add_argument("--since", default="24h", metavar="T", help="look so far back (24h)")
     _json(made)
+
+
+def _id(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def _positive(text: str) -> float:

@@ -71,6 +71,11 @@ def invoice_body(invoice_id: str) -> bytes:
     return b'{"invoice": ' + invoice_document(invoice_id) + b', "error": null}'
 
 
+def event_id(message: AbstractIncomingMessage) -> str:
+    """The envelope's own id of what came out; of what has none, the message's."""
+    return str(message.headers.get("ce-eventid", message.message_id))
+
+
 class System:
     """One installation under a prefix of its own: settings, processes, and what the outside does with them."""
 

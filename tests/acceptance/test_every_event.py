@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from tests.acceptance.conftest import API_KEY, System, http
@@ -14,8 +15,12 @@ from worker.simulator.world import WebhookEvent, World
 
 
 def message_id(event: WebhookEvent) -> str:
-    """What the event is known by downstream: its own id, or else the digest of its body."""
-    return event.event_id or "sha256:" + hashlib.sha256(event.body).hexdigest()
+    """What the event is known by downstream: its own id and a digest of type and data, or the digest of its body."""
+    if not event.event_id:
+        return "sha256:" + hashlib.sha256(event.body).hexdigest()
+    data = bytes(msgspec.json.decode(event.body, type=dict[str, msgspec.Raw])["data"])
+    kind = routing_key(event).removeprefix("main.").encode()
+    return f"{event.event_id}.{hashlib.sha256(kind + bytes(1) + data).hexdigest()[:16]}"
 
 
 def routing_key(event: WebhookEvent) -> str:

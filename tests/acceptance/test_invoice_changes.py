@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.acceptance.conftest import System, http
+from tests.acceptance.conftest import System, event_id, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -45,7 +45,7 @@ async def test_the_invoice_changes_between_two_events(system: System) -> None:
     await post(system, "second")
     await eventually(lambda: in_hand(system, 2), within=15)
     invoice.gate.set()
-    out = {message.message_id: json.loads(message.body)["data"] for message in await system.take("out.all", 2)}
+    out = {event_id(message): json.loads(message.body)["data"] for message in await system.take("out.all", 2)}
     assert out["first"]["invoice"]["version"] == 1
     assert out["second"]["invoice"]["version"] == 2
     assert len(system.api.asked) == 2

@@ -66,7 +66,7 @@ async def test_what_was_received_can_be_found_and_fed_in_again(system: System) -
 
     code, out, _ = await system.run("trace", receipts[1], "--json")
     assert (code, [step["where"] for step in json.loads(out)["steps"]]) == (0, ["archive", "dead letters"])
-    for known in ("e-1", "i-1", receipts[0]):
+    for known in ("e-1", "i-1", receipts[0], first.message_id or ""):
         code, out, _ = await system.run("trace", known)
         assert (code, receipts[0] in out) == (0, True)
     assert (await system.run("trace", "nobody"))[0] == 1
@@ -81,6 +81,41 @@ async def test_what_was_received_can_be_found_and_fed_in_again(system: System) -
     assert "replay" not in json.loads(first.body)
     code, out, _ = await system.run("archive", "list", "--since", "1h", "--json")
     assert json.loads(out)["count"] == 2
+
+
+async def test_every_letter_with_an_id_is_shown(system: System) -> None:
+    """`dead show`, `--id` and `trace` take each of an event's ids, and show all that have it."""
+    await system.start()
+    two = [BAD[2], BAD[2].replace(b'"data":{', b'"data":{"more":1,')]
+    await received(system, *two)
+
+    async def both_dead() -> bool:
+        return await system.depth("dead") == 2
+
+    await eventually(both_dead, within=15)
+    code, out, _ = await system.run("dead", "show", "e-2", "--json")
+    shown = json.loads(out)
+    assert (code, {each["body"].encode() for each in shown["letters"]}) == (0, set(two))
+    assert (shown["letter"], shown["body"]) == (shown["letters"][0]["letter"], shown["letters"][0]["body"])
+    ids = [each["letter"]["cloudevent_id"] for each in shown["letters"]]
+    assert len(set(ids)) == 2
+    assert all(one.startswith("e-2.") for one in ids)
+    code, out, _ = await system.run("dead", "show", "e-2")
+    assert (code, all(body.decode() in out for body in two)) == (0, True)
+    code, out, _ = await system.run("dead", "list", "--id", ids[0], "--json")
+    assert [letter["cloudevent_id"] for letter in json.loads(out)["letters"]] == [ids[0]]
+    code, out, _ = await system.run("trace", "e-2", "--json")
+    steps = json.loads(out)["steps"]
+    assert (
+        [step["where"] for step in steps].count("dead letters")
+        == [step["where"] for step in steps].count("archive")
+        == 2
+    )
+    assert {(step["receipt_id"], step["cloudevent_id"]) for step in steps} == {
+        (each["letter"]["receipt_id"], each["letter"]["cloudevent_id"]) for each in shown["letters"]
+    }
+    code, out, _ = await system.run("dead", "show", "nobody", "--json")
+    assert (code, json.loads(out)) == (1, {"letters": [], "letter": None, "body": None})
 
 
 async def test_nothing_received(system: System) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.acceptance.conftest import System, free_ports, http
+from tests.acceptance.conftest import System, event_id, free_ports, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 from tests.proxy import Proxy
@@ -37,15 +37,15 @@ class Load:
 
     async def _one(self, session: aiohttp.ClientSession) -> None:
         self._sent += 1
-        event_id = f"e-{self._sent}"
-        body = json.dumps({"event_id": event_id, "event_type": "Guest.Created", "data": {"id": "g"}}).encode()
+        name = f"e-{self._sent}"
+        body = json.dumps({"event_id": name, "event_type": "Guest.Created", "data": {"id": "g"}}).encode()
         began = time.monotonic()
         headers = {**signed(body), "traceparent": TRACEPARENT}
         async with session.post(self._system.door, data=body, headers=headers) as answer:
             status, said = answer.status, await answer.read()
         self.seconds.append(time.monotonic() - began)
         if status == 202:
-            self.accepted[json.loads(said)["receipt_id"]] = event_id
+            self.accepted[json.loads(said)["receipt_id"]] = name
         else:
             self.refused.append(status)
 
@@ -215,7 +215,7 @@ async def test_a_raw_queue_deleted_under_load(system: System) -> None:
 
     async def all_of_them() -> bool:
         ready = await system.depth("out.all")
-        found.update(str(one.message_id) for one in (await system.take("out.all", ready) if ready else ()))
+        found.update(map(event_id, await system.take("out.all", ready) if ready else ()))
         return found == expected
 
     await eventually(all_of_them, within=40)

@@ -11,7 +11,7 @@ import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.acceptance.conftest import System, free_ports, http
+from tests.acceptance.conftest import System, event_id, free_ports, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -71,7 +71,7 @@ async def receiving(system: System, *queues: str) -> AsyncIterator[set[str]]:
 
     async def keep(message: AbstractIncomingMessage) -> None:
         await message.ack()
-        found.add(message.message_id or "")
+        found.add(event_id(message))
 
     async with system.connection.channel() as channel:
         for queue in queues:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.collector import Collector, told
-from tests.acceptance.conftest import ROOT, System, http
+from tests.acceptance.conftest import ROOT, System, event_id, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -123,7 +123,7 @@ async def test_without_the_extra_all_works_and_contexts_pass(
     await post(system, webhook("e-1"), traceparent=header)
     await post(system, webhook("e-2"))
     await post(system, webhook("e-3"), traceparent=header.replace("00-", "ff-", 1))
-    out = {message.message_id: str(message.headers["traceparent"]) for message in await system.take("out.all", 3)}
+    out = {event_id(message): str(message.headers["traceparent"]) for message in await system.take("out.all", 3)}
     assert out["e-1"] == header
     made = {out[name].split("-")[1] for name in ("e-2", "e-3")}
     assert len(made | {trace_id}) == 3

@@ -81,7 +81,7 @@ class Ledger:
         except ValueError:
             self.wrong.append(f"{queue} holds something that is no JSON")
             return
-        event = self.offered.get(found["id"])
+        event = self.offered.get(found.get("eventid", ""))
         if event is None or queue not in event.queues:
             self.wrong.append(f"{queue} holds {found['id']}, which was not meant for it")
             return

@@ -28,7 +28,13 @@ def out(event: Event, *, status: str = "", **more: Any) -> bytes:
     """The event as it comes out."""
     status = status or ("enriched" if event.invoice_id else "not_applicable")
     enrichment = {"status": status, "reason": None, "fetched_at": "2031-05-06T17:08:11Z"}
-    told = {"id": event.id, "receivedat": "2031-05-06T17:08:10Z", "data": {"enrichment": enrichment}, **more}
+    told = {
+        "id": f"{event.id}.0",
+        "eventid": event.id,
+        "receivedat": "2031-05-06T17:08:10Z",
+        "data": {"enrichment": enrichment},
+        **more,
+    }
     invoice = invoice_document(event.invoice_id) if event.invoice_id else b"null"
     return json.dumps(told).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
 

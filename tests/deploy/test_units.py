@@ -102,7 +102,7 @@ async def test_the_units_work_together(system: System) -> None:
         door = f"http://{host}:{listening.getsockname()[1]}/webhooks/main?token=test-token"
         assert (await http("POST", door, body=body, headers=signed(body)))[0] == 202
         (message,) = await system.take("out.crm", 1)
-        assert message.message_id == "e1"
+        assert message.headers["ce-eventid"] == "e1"
         for unit in ("zenoti-ingest-intake.service", "zenoti-ingest-consume@.service"):
             (seconds,) = lines(unit, "TimeoutStopSec", system.folder)
             assert await system.terminate(unit, within=float(seconds)) == 0

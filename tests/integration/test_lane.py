@@ -13,7 +13,7 @@ from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
 from tests.proxy import Proxy
-from tests.way import Way, answer, body, event, invoice, knows, lane, path
+from tests.way import Way, answer, body, event, event_ids, invoice, knows, lane, path
 from worker.app.consume import queue_depths
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
@@ -81,7 +81,7 @@ async def test_an_event_that_comes_during_the_call_gets_a_call_of_its_own(way: W
         api.gate.set()
         first, second = await way.came(2)
     assert len(api.requests) == 2
-    assert (first.message_id, second.message_id) == ("e-1", "e-2")
+    assert event_ids((first, second)) == ["e-1", "e-2"]
     fetched = [json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in (first, second)]
     assert fetched[0] < fetched[1]
 
@@ -522,10 +522,10 @@ async def test_a_publish_that_fails_in_mid_round(fake_names: Names) -> None:
     publisher.unroutable = {"main.invoice.voided"}
     async with _between_fakes(lane(publisher, api, fake_names), link):
         await eventually(lambda: publisher.refused > 1)
-        assert [m.message_id for m in publisher.published] == ["e-1"]
+        assert event_ids(publisher.published) == ["e-1"]
         publisher.unroutable.clear()
         await eventually(lambda: not link.unacked)
-    assert [m.message_id for m in publisher.published] == ["e-1", "e-2", "e-3"]
+    assert event_ids(publisher.published) == ["e-1", "e-2", "e-3"]
     assert (len(api.requests), len(link.subscriptions)) == (1, 1)
 
 
@@ -548,7 +548,7 @@ async def test_an_ack_that_comes_too_late(fake_names: Names) -> None:
         link.subscriptions[0].fail("the channel was closed")
         api.gate.set()
         await eventually(lambda: not link.unacked)
-    assert [m.message_id for m in publisher.published] == ["e-1", "e-2", "e-3"]
+    assert event_ids(publisher.published) == ["e-1", "e-2", "e-3"]
     assert len(api.requests) == 2
 
 

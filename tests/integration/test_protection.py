@@ -14,7 +14,7 @@ from pamqp.header import ContentHeader
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
-from tests.way import Way, answer, body, event, fan_out, knows, lane, path
+from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
 from worker.adapters.broker import Delivery
 from worker.core.defects import DEFECTS_IN_A_ROW
 from worker.core.duplicates import Seen
@@ -57,7 +57,7 @@ async def test_a_message_that_breaks_what_nobody_thought_of(way: Way, monkeypatc
         ids: set[str] = set()
 
         async def all_of_them() -> bool:
-            ids.update(m.message_id for m in await way.came(0))
+            ids.update(event_ids(await way.came(0)))
             return len(ids) == 20 and await way.hand.ready(way.names.dead) == 1
 
         async with way.running(stage_of_it):
@@ -91,7 +91,7 @@ async def test_duplicates_in_flight_together() -> None:
         await eventually(lambda: publisher.waiting == ["e-1"])
         await publisher.confirm("e-1")
         await eventually(lambda: not link.unacked)
-    assert [m.message_id for m in publisher.published] == ["e-1"]
+    assert event_ids(publisher.published) == ["e-1"]
 
 
 async def test_a_duplicate_takes_over_where_the_first_came_to_nothing() -> None:
@@ -106,7 +106,7 @@ async def test_a_duplicate_takes_over_where_the_first_came_to_nothing() -> None:
         await eventually(lambda: publisher.waiting == ["e-1"])
         await publisher.confirm("e-1")
         await eventually(lambda: not link.unacked)
-    assert [m.message_id for m in publisher.published] == ["e-1"]
+    assert event_ids(publisher.published) == ["e-1"]
 
 
 async def test_defects_in_a_row_stop_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,9 +213,10 @@ class GatedPublisher(FakePublisher):
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """Wait for the test's word, then keep it."""
         if not self.away:
-            self.waiting.append(message.message_id)
-            await self._gates.setdefault(message.message_id, asyncio.Event()).wait()
-            self.waiting.remove(message.message_id)
+            [event_id] = event_ids([message])
+            self.waiting.append(event_id)
+            await self._gates.setdefault(event_id, asyncio.Event()).wait()
+            self.waiting.remove(event_id)
         await super().publish(message, within=within)
 
     async def confirm(self, *ids: str) -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.eventually import eventually
 from tests.fakes import NOT_FOUND
-from tests.way import Way, answer, body, event, knows, path
+from tests.way import Way, answer, body, event, event_ids, knows, path
 from worker.adapters.traces import UNTRACED, open_traces, otel
 from worker.adapters.traces.otel import OtelTraces, Telling
 from worker.core.invoice_request import Response
@@ -123,7 +123,7 @@ async def test_what_nobody_records_is_not_recorded_here_either(way: Way, recorde
     quiet, told = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
     await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(told, number=1, trace=TRACE))
     async with way.running(way.lane(knows("i-1"), traces=recorded.traces)):
-        came = {message.message_id: of_message(message.headers) for message in await way.came(2)}
+        came = {event_ids([m])[0]: of_message(m.headers) for m in await way.came(2)}
         spans = await recorded.spans(3)
     found = came["e-1"]
     assert found is not None

@@ -16,7 +16,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         received_at: RFC 3339, UTC.
         source: the source's name.
         type: as in the routing key; empty where the body cannot be read.
-        event_id: the outgoing event's id; empty where it could not be read.
+        event_id: the envelope's own; empty where it has none, or it could not be read.
+        cloudevent_id: the outgoing event's `id`; empty where it could not be read.
         invoice_id: the invoice that it concerns; empty where there is none.
         bytes: of the body, on the wire.
         offset: where it stands in the stream.
@@ -28,14 +29,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     type: str
     event_id: str
+    cloudevent_id: str
     invoice_id: str
     bytes: int
     offset: int
     malformed: str = ""
 
     def bears(self, wanted: str) -> bool:
-        """Whether it has this event, invoice or receipt id."""
-        return wanted in (self.event_id, self.invoice_id, self.receipt_id)
+        """Whether this is the event's id, by the CloudEvent or the envelope, its receipt's or its invoice's."""
+        return wanted in (self.cloudevent_id, self.event_id, self.receipt_id, self.invoice_id)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,17 +71,16 @@ def entry(message: Received, *, offset: int) -> Entry:
     """Read one; what is malformed is an entry too."""
     try:
         event = translate.read(message)
-        kind, event_id, invoice_id, malformed = event.type, event.id, event.invoice_id or "", ""
+        known = {"type": event.type, "event_id": event.event_id or "", "cloudevent_id": event.id}
+        known |= {"invoice_id": event.invoice_id or ""}
     except Malformed as error:
-        kind, event_id, invoice_id, malformed = error.event_type, error.event_id, "", str(error)
+        known = {"type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}
+        known |= {"invoice_id": "", "malformed": str(error)}
     return Entry(
         receipt_id=message.receipt_id,
         received_at=message.received_at,
         source=message.source,
-        type=kind,
-        event_id=event_id,
-        invoice_id=invoice_id,
         bytes=len(message.body),
         offset=offset,
-        malformed=malformed,
+        **known,
     )

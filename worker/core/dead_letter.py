@@ -32,6 +32,7 @@ def write(
     dead_at: str,
     event_type: str = "",
     event_id: str = "",
+    cloudevent_id: str = "",
     invoice_id: str = "",
 ) -> Outgoing:
     """The letter to publish: the body as it stood, and why; every header a string, `attempts` an int."""
@@ -43,6 +44,7 @@ def write(
         source=message.source,
         event_type=event_type,
         event_id=event_id,
+        cloudevent_id=cloudevent_id,
         invoice_id=invoice_id,
         attempts=message.attempts,
         received_at=message.received_at,

@@ -24,11 +24,13 @@ class Malformed(PermanentError):
     Attributes:
         event_type: what it would have been, as far as it could be read.
         event_id: the envelope's, likewise.
+        cloudevent_id: the id that the event would have had, likewise.
     """
 
     reason = "malformed"
     event_type = ""
     event_id = ""
+    cloudevent_id = ""
 
 
 class InvoiceNotFound(PermanentError):

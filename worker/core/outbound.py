@@ -28,6 +28,7 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: by
     cloud_event = EnrichedEvent(
         specversion="1.0",
         id=event.id,
+        eventid=event.event_id,
         source=f"/zenoti/{received.source}",
         type=f"com.zenoti.{event.type}",
         subject=event.subject,

@@ -21,9 +21,19 @@ def normal_type(event_type: str) -> str:
     )  # cut before it is remembered: a stranger chose its length
 
 
+def whole_type(event_type: str) -> str:
+    """As `normal_type`, but of any length: two long types that begin alike stay two."""
+    text = event_type.strip()
+    return _normal(text) if len(text) <= MAX_ROUTING_KEY_BYTES else _spelled(text)
+
+
 @lru_cache(maxsize=1024)
 def _normal(event_type: str) -> str:
-    return re.sub(r"[^a-z0-9._-]", "-", event_type.lower())[:MAX_ROUTING_KEY_BYTES] or UNKNOWN_TYPE
+    return _spelled(event_type)[:MAX_ROUTING_KEY_BYTES] or UNKNOWN_TYPE
+
+
+def _spelled(event_type: str) -> str:
+    return re.sub(r"[^a-z0-9._-]", "-", event_type.lower())
 
 
 def routing_key(source: str, event_type: str) -> str:

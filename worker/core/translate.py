@@ -1,50 +1,49 @@
 """Message translator (EIP): bytes -> what kind of event, whose invoice, which id. Or Malformed, with the place.
 
-The body is decoded only where a decision needs it and is never written anew. Texts of errors name the place, never
-the value: msgspec's own messages can quote what a customer sent.
+The body is decoded only where a decision needs it and is never written anew. The type of a field makes no event
+Malformed: what decides nothing is not even decoded. Texts of errors name the place, never the value: msgspec's own
+messages can quote what a customer sent.
 """
 
 import hashlib
 import re
-import zlib
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
-from schemas import webhook
-from schemas.fields import Unreadable
-from schemas.readable import check
-from schemas.webhook import Envelope
+from schemas import json_text
+from worker.core import encodings
 from worker.core.errors import Malformed
 from worker.core.messages import Received
-from worker.core.routing import UNKNOWN_TYPE, normal_type
+from worker.core.routing import UNKNOWN_TYPE, normal_type, whole_type
 
 MAX_INFLATED_BYTES = 16 * 1024 * 1024 - 1024 * 1024  # RabbitMQ 4.x takes 16 MiB; an invoice must fit in beside it
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input, all of it
-_BOM = b"\xef\xbb\xbf"
+_BOMS = re.compile(rb"(?:\xef\xbb\xbf)*")
 _USABLE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ZERO_ID = re.compile(r"[0-]*")
+_DIGITS = re.compile(rb"-?[0-9]+")
+_PROGRESS_NUMBER = re.compile(rb"-?[0-9]{1,9}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_MAX_ATTRIBUTE_BYTES = (
-    255  # what AMQP can carry as a message id; longer attributes are left out, a longer id is refused
-)
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_MAX_ATTRIBUTE_BYTES = 255  # what a short text of AMQP can carry; longer attributes are left out
+_MAX_EVENT_ID_BYTES = 200  # an id, made of it, must fit into a short text
+_DIGEST_DIGITS = 16
 _PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
+_NULL = msgspec.Raw(b"null")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One event, understood as far as routing needs.
 
     Attributes:
-        id: stable over every delivery of the same event.
-        event_id: the envelope's; None for a bare body.
+        id: the CloudEvent's: stable over every delivery of the same event, and never another event's.
+        event_id: the envelope's own, where it is one; None for a bare body.
         type: as in the routing key, e.g. `invoice.closed`; `unknown` where nothing tells.
         invoice_id: the invoice that it concerns, usable in a URL.
         subject: the invoice's id, else `data.id`.
         time: the envelope's time where that is RFC 3339.
         center_id: Zenoti's centre.
-        body: UTF-8 JSON, inflated, without a byte order mark.
+        body: UTF-8 JSON, inflated, without a byte order mark; unpaired surrogate escapes stand as they came.
         received: the message that it was read from, inflated.
     """
 
@@ -61,180 +60,214 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def duplicate_key(self) -> str | None:
         """What two deliveries of one event have in common; None where they are never to be dropped as duplicates."""
-        if self.event_id is None or self.received.replay or self.received.redriven:
-            return None
-        return f"{self.type} {self.event_id}"
+        return None if self.event_id is None or self.received.replay or self.received.redriven else self.id
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    event_id: msgspec.Raw = _NULL
+    event_type: msgspec.Raw = _NULL
+    event_timestamp: msgspec.Raw = _NULL
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Invoice(msgspec.Struct, gc=False):
-    id: Any = None
-    center_id: Any = None
+    id: msgspec.Raw = _NULL
+    center_id: msgspec.Raw = _NULL
 
 
-class _Payload(msgspec.Struct, gc=False):
-    id: Any = None
-    invoice_id: Any = None
-    center_id: Any = None
-    invoice: _Invoice | list[Any] | str | int | float | bool | None = None  # what is no object names none
+class _Around(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _NULL
+    invoice_id: msgspec.Raw = _NULL
+    center_id: msgspec.Raw = _NULL
+
+
+class _Payload(_Around, gc=False):
+    invoice: _Invoice | None = None
+
+
+class _OddPayload(_Around, gc=False):
+    invoice: msgspec.Raw = _NULL
 
 
 class _Progress(msgspec.Struct):
-    appointment_progress: Any = None
+    appointment_progress: msgspec.Raw = _NULL
 
 
-_envelope = msgspec.json.Decoder(Envelope)
+class _Json(msgspec.Struct, gc=False):
+    """A body that is JSON.
+
+    Attributes:
+        body: as it leaves.
+        text: as decisions read it, byte for byte as long: U+FFFD stands for unpaired surrogate escapes.
+        envelope: empty where the body is no object.
+    """
+
+    body: bytes
+    text: bytes
+    envelope: _Envelope
+
+    @property
+    def is_mended(self) -> bool:
+        return self.text is not self.body
+
+    def content(self) -> bytes:
+        """What tells two events of one `event_id` apart: `data`, or the whole body where there is none, as it came."""
+        if self.envelope.data is msgspec.UNSET:
+            return self.body
+        if self.is_mended:
+            return json_text.member("data", text=self.text, body=self.body)
+        return bytes(self.envelope.data)
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
 _payload = msgspec.json.Decoder(_Payload)
+_odd_payload = msgspec.json.Decoder(_OddPayload)
+_invoice = msgspec.json.Decoder(_Invoice)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _appointments = msgspec.json.Decoder(list[_Progress])
 _anything = msgspec.json.Decoder(msgspec.Raw)
+_string = msgspec.json.Decoder(str)
 
 
-def read(message: Received, *, check_types: bool = True) -> Event:
+def read(message: Received) -> Event:
     """Read one webhook.
 
     Args:
         message: as it was received.
-        check_types: whether fields that `schemas` knows must be readable by it; where translate has seen to it, no.
 
     Raises:
-        Malformed: not wholly valid UTF-8 JSON, cannot be inflated, or a known field of an impossible type.
+        Malformed: no JSON in UTF-8, as it came or inflated; or no usable invoice id where one stands.
     """
-    inflated = inflate(message.body, message.content_encoding)
-    if inflated is not message.body:
-        message = msgspec.structs.replace(message, body=inflated, content_encoding=None)
-    body = inflated.removeprefix(_BOM)
-    envelope, inner = _open(body)
-    named = (envelope.event_type or "").strip() or message.path_type.strip()
+    found, message = _plain(message)
+    envelope = found.envelope
+    inner, at = (found.text, "$") if envelope.data is msgspec.UNSET else (bytes(envelope.data), "$.data")
+    inner = inner if inner.lstrip()[:1] == b"{" else b"{}"
+    named = (_text(envelope.event_type) or "").strip() or message.path_type.strip()
     kind = normal_type(named) if named else _type_by_shape(inner)
-    at = "$" if envelope.data is msgspec.UNSET else "$.data"
+    event_id = _event_id(found)
+    cloud_id = _id(event_id, whole_type(named) if named else kind, found)
+    payload, invoice = _payload_of(inner)
     try:
-        if check_types:
-            _require_types(kind, inner, at=at)
-        payload = _decode(_payload, inner)
-        return _event(envelope, payload, kind, invoice=_named_invoice(payload, at=at), body=body, message=message)
+        invoice_id = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
     except Malformed as error:
-        error.event_type, error.event_id = kind, (envelope.event_id or "")[:_MAX_ATTRIBUTE_BYTES]
+        error.event_type, error.event_id, error.cloudevent_id = kind, event_id or "", cloud_id
         raise
+    return Event(
+        id=cloud_id,
+        event_id=event_id,
+        type=kind,
+        invoice_id=invoice_id,
+        subject=invoice_id or _attribute(payload.id),
+        time=_time(_text(envelope.event_timestamp)),
+        center_id=_attribute(invoice.center_id) or _attribute(payload.center_id),
+        body=found.body,
+        received=message,
+    )
 
 
-def _open(body: bytes) -> tuple[Envelope, bytes]:
-    """The envelope, and the object that it is about: `data`, or the whole body where there is no `data`.
+def _plain(message: Received) -> tuple[_Json, Received]:
+    """The body as JSON, and the message with it: as it came, else with one compression less, as often as declared.
 
-    Decoding an envelope reads all of the JSON, so it is read once more only to tell what is wrong with it.
+    Raises:
+        Malformed: it is none.
     """
+    encoding = message.content_encoding
+    body = message.body
+    left = encodings.layers(encoding)
+    while True:
+        try:
+            found = _json(body)
+        except Malformed as error:
+            if not left and not encodings.is_known(encoding):
+                raise Malformed("neither JSON nor gzip or deflate, whatever content-encoding means") from error
+            if not left:
+                raise
+        else:
+            return found, msgspec.structs.replace(message, body=body, content_encoding=None) if encoding else message
+        body = encodings.inflate(body, at_most=MAX_INFLATED_BYTES)
+        left -= 1
+
+
+def _json(body: bytes) -> _Json:
+    """Decoding the envelope reads all of the body, so it is read once more only where something is odd.
+
+    Raises:
+        Malformed: no JSON in UTF-8.
+    """
+    if marks := _BOMS.match(body):
+        body = body[marks.end() :]
     try:
         body.decode()  # msgspec leaves the UTF-8 of what it skips unchecked
-        envelope = _envelope.decode(body)
+        return _Json(body, body, _envelope.decode(body))
     except _UNREADABLE:
-        _require_json(body)
-        if body.lstrip()[:1] != b"{":
-            return Envelope(), b"{}"
-        envelope = _decode(_envelope, body)
-    if envelope.data is msgspec.UNSET:
-        return envelope, body
-    inner = bytes(envelope.data)
-    return envelope, inner if inner[:1] == b"{" else b"{}"
+        text = _readable(body)
+        return _Json(body, text, _envelope.decode(text) if text.lstrip()[:1] == b"{" else _Envelope())
 
 
-def inflate(body: bytes, content_encoding: str | None) -> bytes:
-    """The body as it was before gzip or deflate, in bounded memory; as it is where it was not compressed.
-
-    Raises:
-        Malformed: an encoding that is not known here, a broken stream, or more than MAX_INFLATED_BYTES.
-    """
-    encoding = (content_encoding or "").strip().lower()
-    if encoding in {"", "identity"}:
-        return body
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise Malformed("content-encoding is none of gzip, deflate")
-    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        out = inflater.decompress(body, MAX_INFLATED_BYTES + 1)
-    except zlib.error as error:
-        raise Malformed("the compressed body is broken") from error
-    if len(out) > MAX_INFLATED_BYTES:
-        raise Malformed(f"the compressed body is larger than {MAX_INFLATED_BYTES} bytes")
-    if not inflater.eof or inflater.unused_data:
-        raise Malformed("the compressed body is cut off or followed by more")
-    return out
-
-
-def _require_json(body: bytes) -> None:
+def _readable(body: bytes) -> bytes:
+    text = json_text.mended(body)
     try:
         body.decode()
-        _anything.decode(body)
+        _anything.decode(text)
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
         raise Malformed("not JSON that can be read: nested too deep") from error
     except msgspec.MsgspecError as error:
         place = re.search(r"\(byte \d+\)", str(error))
-        raise Malformed(f"not JSON {place.group() if place else '(cut off, or an unpaired surrogate)'}") from error
+        raise Malformed(f"not JSON {place.group() if place else '(cut off)'}") from error
+    return text
 
 
-def _require_types(kind: str, inner: bytes, *, at: str) -> None:
-    """Types that `schemas` knows must be readable by it; of an unknown type nothing is asked."""
-    shape = webhook.EVENTS.get(kind)
-    if shape is None:
-        return
+def _payload_of(inner: bytes) -> tuple[_Around, _Invoice]:
+    """What is asked of an object, and of the invoice in it; what is no object names no invoice."""
     try:
-        check(shape, inner)
-    except Unreadable as error:
-        raise Malformed(f"{error.what} at {at}{error.place.removeprefix('$')}") from error
+        payload = _payload.decode(inner)
+    except msgspec.ValidationError:
+        odd = _odd_payload.decode(inner)
+        named = bytes(odd.invoice)
+        return odd, _invoice.decode(named) if named[:1] == b"{" else _Invoice()
+    return payload, payload.invoice or _Invoice()
 
 
-def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except _UNREADABLE as error:
-        # Only the path of a type error is told; its words may hold a value.
-        place = re.search(r"`(\$[.\[\]\w…]*)`$", str(error))
-        raise Malformed(f"impossible type at {place.group(1) if place else '$'}") from error
-
-
-def _named_invoice(payload: _Payload, *, at: str) -> tuple[str | None, str | None]:
-    """The id of the invoice that an event is about, and its centre."""
-    invoice = payload.invoice if isinstance(payload.invoice, _Invoice) else _Invoice()
-    found = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
-    return found, _text(invoice.center_id)
-
-
-def _event(
-    envelope: Envelope,
-    payload: _Payload,
-    kind: str,
-    *,
-    invoice: tuple[str | None, str | None],
-    body: bytes,
-    message: Received,
-) -> Event:
-    invoice_id, center_id = invoice
-    event_id = (envelope.event_id or "").strip() or None
-    if event_id and len(event_id.encode()) > _MAX_ATTRIBUTE_BYTES:
-        raise Malformed(f"longer than {_MAX_ATTRIBUTE_BYTES} bytes at $.event_id")
-    return Event(
-        id=event_id or "sha256:" + hashlib.sha256(message.body).hexdigest(),
-        event_id=event_id,
-        type=kind,
-        invoice_id=invoice_id,
-        subject=invoice_id or _text(payload.id),
-        time=_time(envelope.event_timestamp),
-        center_id=center_id or _text(payload.center_id),
-        body=body,
-        received=message,
-    )
-
-
-def _invoice_id(value: Any, place: str) -> str | None:
-    if value is None:
+def _event_id(found: _Json) -> str | None:
+    """The envelope's, where it can name an event: text that is not blank, of at most 200 bytes."""
+    event_id = _text(found.envelope.event_id)
+    if not event_id or not event_id.strip() or len(event_id.encode()) > _MAX_EVENT_ID_BYTES:
         return None
-    if not isinstance(value, str):
-        raise Malformed(f"impossible type at {place}")
-    if _ZERO_ID.fullmatch(value.strip()):
+    return None if found.is_mended and "\ufffd" in event_id else event_id  # two may differ in what was mended
+
+
+def _id(event_id: str | None, kind: str, found: _Json) -> str:
+    """The CloudEvent's id; see docs/delivery.md, "Ids"."""
+    if event_id is None:
+        return "sha256:" + hashlib.sha256(found.body).hexdigest()
+    digest = hashlib.sha256(kind.encode() + b"\0" + found.content()).hexdigest()
+    return f"{event_id}.{digest[:_DIGEST_DIGITS]}"
+
+
+def _invoice_id(value: msgspec.Raw, place: str) -> str | None:
+    """The id where it names an invoice; None where it stands for none. A number counts as its digits."""
+    raw = bytes(value)
+    if raw == b"null":
         return None
-    if not _USABLE_ID.fullmatch(value):
+    text = raw.decode() if _DIGITS.fullmatch(raw) else _text(value)
+    if text is not None and _ZERO_ID.fullmatch(text.strip()):
+        return None
+    if text is None or not _USABLE_ID.fullmatch(text):
         raise Malformed(f"no usable invoice id at {place}")
-    return value
+    return text
+
+
+def _text(value: msgspec.Raw) -> str | None:
+    """The text that a value is; None for a value of another type."""
+    raw = bytes(value)
+    return _string.decode(raw) if raw[:1] == b'"' else None
+
+
+def _attribute(value: msgspec.Raw) -> str | None:
+    text = _text(value)
+    return text if text and len(text.encode()) <= _MAX_ATTRIBUTE_BYTES else None
 
 
 def _time(text: str | None) -> str | None:
@@ -248,10 +281,6 @@ def _time(text: str | None) -> str | None:
     return text
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value and len(value.encode()) <= _MAX_ATTRIBUTE_BYTES else None
-
-
 def _type_by_shape(body: bytes) -> str:
     """The two bare bodies that Zenoti's pages show without an envelope; everything else is unknown."""
     members = _members.decode(body)
@@ -262,10 +291,10 @@ def _type_by_shape(body: bytes) -> str:
     appointments = bytes(members.get("appointments", b""))
     if appointments[:1] == b"[":
         try:
-            progress = [one.appointment_progress for one in _appointments.decode(appointments)]
+            progress = [bytes(one.appointment_progress) for one in _appointments.decode(appointments)]
         except msgspec.ValidationError:
             return UNKNOWN_TYPE  # a list, but not of objects
-        numbers = [one for one in progress if type(one) is int]
+        numbers = [int(one) for one in progress if _PROGRESS_NUMBER.fullmatch(one)]
         if numbers:
             return _PROGRESS.get(max(numbers), UNKNOWN_TYPE)
     return UNKNOWN_TYPE

@@ -20,7 +20,7 @@ from worker.core.letter_groups import Group, Groups, by_reason
 from worker.core.routing import names_type
 from worker.core.topology import Names
 from worker.operations.link import connected
-from worker.operations.terminal import DocumentWithList, document, say, show, table
+from worker.operations.terminal import DocumentWithList, say, show, table
 from worker.settings import Settings
 
 COUNT_SECONDS = 10.0
@@ -29,7 +29,7 @@ SHOWN = 20  # letters that a person is shown, the newest
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters are meant; None: any. `id` is an event's or a receipt's; `type` may be a pattern."""
+    """Which letters are meant; None: any. `id` is an event's, a receipt's or an invoice's; `type` may be a pattern."""
 
     reason: str | None = None
     source: str | None = None
@@ -43,9 +43,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             self.reason in (None, letter.reason)
             and self.source in (None, letter.source)
             and (self.type is None or names_type(self.type, letter.event_type))
-            and (self.id is None or self.id in (letter.event_id, letter.receipt_id))
+            and (self.id is None or letter.bears(self.id))
             and (self.fingerprint is None or self.fingerprint == dead_letter.fingerprint(letter))
         )
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A letter and its body as text."""
+
+    letter: DeadLetterHeaders | None = None
+    body: str | None = None
 
 
 async def list_(settings: Settings, chosen: Filter, *, as_json: bool) -> int:
@@ -73,23 +80,22 @@ async def list_(settings: Settings, chosen: Filter, *, as_json: bool) -> int:
 
 
 async def show_(settings: Settings, letter_id: str, *, as_json: bool) -> int:
-    """One letter whole, its body too; 1 where there is none."""
-    names = names_of(settings)
-    async with (
-        connected(settings, name="dead show") as link,
-        looking(link, names) as (in_hand, count),
-        aclosing(in_hand.first(count)) as found,
-    ):
-        async for letter in found:
-            headers = headers_of(letter, names)
-            if Filter(id=letter_id).takes(headers):
-                _show_one(headers, letter.body, as_json=as_json)
-                return 0
-    if as_json:
-        document({"letter": None, "body": None})
-    else:
-        say(f"There is no dead letter with the event or receipt id {letter_id}.")
-    return 1
+    """Every letter that has this id, whole, its body too; 1 where there is none. As JSON the first stands apart too."""
+    names, first = names_of(settings), Shown()
+    async with connected(settings, name="dead show") as link:
+        with DocumentWithList("letters") as written:
+            async with looking(link, names) as (in_hand, count), aclosing(in_hand.first(count)) as found:
+                async for letter in found:
+                    headers = headers_of(letter, names)
+                    if headers.bears(letter_id):
+                        shown = Shown(headers, letter.body.decode("utf-8", "backslashreplace"))
+                        first = first if first.letter else shown
+                        written.add(shown) if as_json else _show_one(headers, shown.body)
+            if as_json:
+                written.end(msgspec.structs.asdict(first))
+    if not (first.letter or as_json):
+        say(f"There is no dead letter with the event, receipt or invoice id {letter_id}.")
+    return 0 if first.letter else 1
 
 
 def headers_of(letter: Letter, names: Names) -> DeadLetterHeaders:
@@ -160,11 +166,7 @@ def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:
         say("All of them: --json; fewer: --reason, --fingerprint, --source, --type, --id.")
 
 
-def _show_one(headers: DeadLetterHeaders, body: bytes, *, as_json: bool) -> None:
-    text = body.decode("utf-8", "backslashreplace")
-    if as_json:
-        document({"letter": headers, "body": text})
-        return
+def _show_one(headers: DeadLetterHeaders, body: str | None) -> None:
     rows = [*msgspec.structs.asdict(headers).items(), ("fingerprint", dead_letter.fingerprint(headers))]
     show(table(["header", "value"], rows))
-    say(text)
+    say(body or "")

@@ -26,6 +26,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     type: str
     event_id: str
+    cloudevent_id: str
     invoice_id: str
     receipt_id: str
 
@@ -48,7 +49,7 @@ async def trace(settings: Settings, wanted: str, since: str, *, as_json: bool) -
                         steps.append(_step(entry, entry.received_at, "archive", what, entry.type))
         async with aclosing(each(link, names, Filter())) as letters:
             async for letter in letters:
-                if wanted in (letter.event_id, letter.invoice_id, letter.receipt_id) and len(steps) < 2 * MAX_STEPS:
+                if letter.bears(wanted) and len(steps) < 2 * MAX_STEPS:
                     what = f"{letter.reason} in {letter.stage} at attempt {letter.attempts}: {letter.detail}"
                     steps.append(_step(letter, letter.dead_at, "dead letters", what, letter.event_type))
     steps.sort(key=lambda step: step.at)
@@ -72,6 +73,7 @@ def _step(known: Entry | DeadLetterHeaders, at: str, where: str, what: str, kind
         source=known.source,
         type=kind,
         event_id=known.event_id,
+        cloudevent_id=known.cloudevent_id,
         invoice_id=known.invoice_id,
         receipt_id=known.receipt_id,
     )

@@ -213,7 +213,7 @@ class Lane:
         return self.quota.calls_per_minute >= MANY_CALLS_PER_MINUTE
 
     def _understood(self, message: Received) -> Event:
-        event = read(message, check_types=False)
+        event = read(message)
         if event.invoice_id is None:
             raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
         return event
@@ -380,7 +380,8 @@ class Lane:
             verdict,
             subscription=held.subscription,
             event_type=event.type,
-            event_id=event.id,
+            event_id=event.event_id or "",
+            cloudevent_id=event.id,
             invoice_id=event.invoice_id or "",
         )
         held.span.outcome(DEAD_LETTER, error=verdict.reason)

@@ -38,7 +38,8 @@ class Journal:
             came_out: it has gone to the downstreams, with the status in `more["to"]`.
             more: fields of the line; what is empty is left out.
         """
-        known = {"event_id": event.id, "event_type": event.type, "invoice_id": event.invoice_id or "", **more}
+        ids = {"event_id": event.event_id or "", "cloudevent_id": event.id, "invoice_id": event.invoice_id or ""}
+        known = {**ids, "event_type": event.type, **more}
         message = event.received
         age = self._tell(tell, delivery, message, outcome, known)
         if came_out and age is not None and not message.replay and not message.redriven:

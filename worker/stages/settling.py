@@ -94,6 +94,7 @@ async def bury(
     journal: Journal,
     event_type: str = "",
     event_id: str = "",
+    cloudevent_id: str = "",
     invoice_id: str = "",
 ) -> None:
     """Publish the letter, then ack.
@@ -110,6 +111,7 @@ async def bury(
         dead_at=utc_now(),
         event_type=event_type,
         event_id=event_id,
+        cloudevent_id=cloudevent_id,
         invoice_id=invoice_id,
     )
     await publish(publisher, letter, subscription=subscription)
@@ -119,6 +121,7 @@ async def bury(
         delivery,
         message,
         event_id=event_id,
+        cloudevent_id=cloudevent_id,
         event_type=event_type,
         invoice_id=invoice_id,
         reason=verdict.reason,

@@ -150,8 +150,7 @@ class Translate:
             span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
         except PermanentError as error:
             span.outcome(DEAD_LETTER, error=error.reason)
-            known = {"event_type": error.event_type, "event_id": error.event_id} if isinstance(error, Malformed) else {}
-            await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **known)
+            await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **_known(error))
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
@@ -226,3 +225,9 @@ class Translate:
             journal=self._journal,
             **known,
         )
+
+
+def _known(error: PermanentError) -> dict[str, str]:
+    if not isinstance(error, Malformed):
+        return {}
+    return {"event_type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}

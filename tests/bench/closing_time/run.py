@@ -75,7 +75,7 @@ class _Out:
         now, event = time.time(), json.loads(message.body)
         await message.ack()
         if event["data"]["enrichment"]["status"] == "not_applicable":
-            self.guests.setdefault(event["id"], now)
+            self.guests.setdefault(event["eventid"], now)
             return
         self.copies += 1
         fetched_at = _seconds(event["data"]["enrichment"]["fetched_at"])

@@ -38,6 +38,12 @@ def test_a_malformed_body_is_an_entry_too(body: bytes) -> None:
     assert found.receipt_id == RECEIPT_ID
 
 
+def test_an_entry_without_an_event_id() -> None:
+    """It has the CloudEvent's id alone."""
+    found = entry(received(body=b"[]"), offset=0)
+    assert (found.event_id, found.cloudevent_id[:7]) == ("", "sha256:")
+
+
 @pytest.mark.parametrize(
     ("wanted", "covered"),
     [
@@ -76,8 +82,9 @@ def test_bodies_tell_type_and_invoice(wanted: dict[str, str], *, taken: bool) ->
     assert asked.takes(closed()) is taken
 
 
-def test_an_entry_bears_its_three_ids() -> None:
-    """An entry is found by event, invoice and receipt id, and by nothing else."""
+def test_an_entry_bears_its_ids() -> None:
+    """An entry is found by the CloudEvent's id, the envelope's, the invoice's, the receipt's, and by nothing else."""
     found = closed()
-    assert all(found.bears(one) for one in (found.event_id, found.invoice_id, found.receipt_id))
+    assert found.cloudevent_id.startswith(f"{found.event_id}.")
+    assert all(map(found.bears, (found.cloudevent_id, found.event_id, found.invoice_id, found.receipt_id)))
     assert not found.bears("main")

@@ -26,6 +26,7 @@ def letter(message: Received, *, stage: str = "enrich") -> Outgoing:
         dead_at=DEAD_AT,
         event_type="invoice.closed",
         event_id="e1",
+        cloudevent_id="e1.0123456789abcdef",
         invoice_id=INVOICE_ID,
     )
 
@@ -57,6 +58,7 @@ def test_letter() -> None:
         "source": "main",
         "event_type": "invoice.closed",
         "event_id": "e1",
+        "cloudevent_id": "e1.0123456789abcdef",
         "invoice_id": INVOICE_ID,
         "attempts": 3,
         "received_at": RECEIVED_AT,
@@ -83,6 +85,7 @@ def test_reads_what_it_wrote() -> None:
         source="main",
         event_type="invoice.closed",
         event_id="e1",
+        cloudevent_id="e1.0123456789abcdef",
         invoice_id=INVOICE_ID,
         attempts=2,
         received_at=RECEIVED_AT,
@@ -118,6 +121,20 @@ def test_reads_what_the_broker_wrote(headers: dict[str, Any], expected: tuple[st
     found = dead_letter.read({**headers, "receipt_id": "r", "attempts": 2}, names=NAMES, message_id="m")
     assert (found.reason, found.stage, found.source) == expected
     assert (found.receipt_id, found.attempts) == ("r", 2)
+
+
+def test_reads_what_an_older_release_wrote() -> None:
+    """A letter without `cloudevent_id`, whose `event_id` is the id that the event had, is read and found by it."""
+    old = {name: value for name, value in letter(received()).headers.items() if name != "cloudevent_id"}
+    found = dead_letter.read(old | {"event_id": "sha256:ab"}, names=NAMES)
+    assert (found.event_id, found.cloudevent_id, found.bears("sha256:ab")) == ("sha256:ab", "", True)
+
+
+def test_a_letter_is_found_by_each_of_its_ids() -> None:
+    """The CloudEvent's id, the envelope's, the receipt's and the invoice's; by nothing else."""
+    found = dead_letter.read(letter(received()).headers, names=NAMES)
+    assert all(map(found.bears, (found.cloudevent_id, "e1", RECEIPT_ID, INVOICE_ID)))
+    assert not any(map(found.bears, ("main", "e", "refused")))
 
 
 @pytest.mark.parametrize("reason", [7, True, "", None, ["malformed"]])

@@ -25,7 +25,8 @@ def test_the_whole_document() -> None:
     found = written(event(), invoice=b'{"id": 1}', missing=("Transactions",))
     assert json.loads(found.body) == {
         "specversion": "1.0",
-        "id": "64f1c0de5a5e0a0001ab0001",
+        "id": "64f1c0de5a5e0a0001ab0001.0123456789abcdef",
+        "eventid": "64f1c0de5a5e0a0001ab0001",
         "source": "/zenoti/main",
         "type": "com.zenoti.invoice.closed",
         "subject": INVOICE_ID,
@@ -53,7 +54,7 @@ def test_the_message_around_it() -> None:
     """The message goes to the events exchange by source and type, named by the event, in the structured mode."""
     found = written(event())
     assert (found.exchange, found.routing_key) == ("zenoti.events", "main.invoice.closed")
-    assert found.message_id == "64f1c0de5a5e0a0001ab0001"
+    assert found.message_id == "64f1c0de5a5e0a0001ab0001.0123456789abcdef"
     assert (found.content_type, found.content_encoding) == ("application/cloudevents+json", None)
 
 
@@ -69,9 +70,11 @@ def test_attributes_stand_again_as_headers() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     """An attribute without a value is absent from body and headers, never null: CloudEvents knows no null."""
-    bare = event(subject=None, time=None, center_id=None, message=received(receipt_id="", received_at=""))
+    bare = event(
+        event_id=None, subject=None, time=None, center_id=None, message=received(receipt_id="", received_at="")
+    )
     found = written(bare)
-    absent = {"subject", "time", "centerid", "receivedat", "receiptid", "replay"}
+    absent = {"eventid", "subject", "time", "centerid", "receivedat", "receiptid", "replay"}
     assert not absent & set(json.loads(found.body))
     assert not {f"ce-{name}" for name in absent} & set(found.headers)
 

@@ -2,7 +2,6 @@ import msgspec
 import pytest
 
 from tests.builders import envelope_body, received
-from worker.core.errors import Malformed
 from worker.core.translate import read
 
 
@@ -15,26 +14,11 @@ def test_a_time_that_cannot_be_is_left_out(time: str) -> None:
     assert read(received(body=envelope_body(event_timestamp=time))).time is None
 
 
-def test_an_event_id_that_amqp_cannot_carry_is_malformed() -> None:
-    """An event_id of more than 255 bytes is refused with its place, and the letter knows the type."""
-    assert read(received(body=envelope_body(event_id="x" * 255))).id == "x" * 255
-    with pytest.raises(Malformed, match=r"\$\.event_id") as caught:
-        read(received(body=envelope_body(event_id="\u00e9" * 128, event_type="Invoice.Closed")))
-    assert caught.value.event_type == "invoice.closed"
-
-
 def test_a_long_subject_or_centre_is_left_out() -> None:
     """What the headers could not carry is left out of them; the body still has it."""
     data = {"id": "s" * 256, "center_id": "c" * 256}
     found = read(received(body=msgspec.json.encode({"event_type": "X", "data": data})))
     assert (found.subject, found.center_id) == (None, None)
-
-
-def test_a_bad_invoice_id_leaves_type_and_id_known() -> None:
-    """A letter for an unusable invoice id can tell which event it was."""
-    with pytest.raises(Malformed) as caught:
-        read(received(body=b'{"event_id": "e1", "event_type": "Invoice.Closed", "data": {"invoice": {"id": "a/b"}}}'))
-    assert (caught.value.event_type, caught.value.event_id) == ("invoice.closed", "e1")
 
 
 def test_what_decides_nothing_may_be_of_any_type() -> None:

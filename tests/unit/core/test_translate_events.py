@@ -70,60 +70,40 @@ def test_bare(event_type: str, data: dict[str, Any], named: bool) -> None:  # no
 
 
 @pytest.mark.parametrize(
-    ("event_type", "data", "place"),
+    ("event_type", "data"),
     [
-        ("Invoice.Closed", {"invoice": {"total_price": {"tax": ["hush"]}}}, "invoice.total_price.tax"),
-        (
-            "Invoice.Closed",
-            {"invoice": {"invoice_items": [{}, {"quantity": "hush"}]}},
-            "invoice.invoice_items[1].quantity",
-        ),
-        ("Invoice.Closed", {"invoice": {"guest": {"guest_email": {"hush": 1}}}}, "invoice.guest.guest_email"),
-        ("Invoice.Closed", {"invoice": []}, "invoice"),
-        ("Invoice.Closed", {"invoice": {"id": 5}}, "invoice.id"),
-        ("APPOINTMENT.STARTED", {"appointments": [{"TherapistId": 5}]}, "appointments[0].TherapistId"),
-        ("AppointmentGroup.Status", {"appointment_group_status": "hush"}, "appointment_group_status"),
-        ("AppointmentGroup.Delete", {"appointments": "hush"}, "appointments"),
-        ("Guestpass.redeemed", {"session_id": True}, "session_id"),
-        ("Guest.Membership.Created", {"membership": {"OTP_required": "hush"}}, "membership.OTP_required"),
-        ("Guest.Package.Creation", {"date": "hush"}, "date"),
-        ("Appointment.Feedback", {"rating_value": ["hush"]}, "rating_value"),
-        ("Guest.Merged", {"personal_info": {"mobile_phone": 5}}, "personal_info.mobile_phone"),
-        ("Employee.Updated", {"job_info": {"salary": "hush"}}, "job_info.salary"),
-        ("Class.Schedule.Updated", {"center_id": 5}, "center_id"),
-        ("Class.Booking.Approved", {"training_virtual_guests": {}}, "training_virtual_guests"),
+        ("Invoice.Closed", {"invoice": {"total_price": {"tax": ["x"]}}}),
+        ("Invoice.Closed", {"invoice": {"invoice_items": [{}, {"quantity": "x"}]}}),
+        ("Invoice.Closed", {"invoice": {"guest": {"guest_email": {"x": 1}}}}),
+        ("Invoice.Closed", {"invoice": []}),
+        ("APPOINTMENT.STARTED", {"appointments": [{"TherapistId": 5}]}),
+        ("AppointmentGroup.Status", {"appointment_group_status": "x"}),
+        ("AppointmentGroup.Delete", {"appointments": "x"}),
+        ("Guestpass.redeemed", {"session_id": True}),
+        ("Guest.Membership.Created", {"membership": {"OTP_required": "x"}}),
+        ("Guest.Package.Creation", {"date": "x"}),
+        ("Appointment.Feedback", {"rating_value": ["x"]}),
+        ("Guest.Merged", {"personal_info": {"mobile_phone": 5}}),
+        ("Employee.Updated", {"job_info": {"salary": "x"}}),
+        ("Class.Schedule.Updated", {"center_id": 5}),
+        ("Class.Booking.Approved", {"training_virtual_guests": {}}),
+        ("Invoice.Voided", {"invoice": [], "appointments": "x", "total_price": {"tax": []}}),
+        (None, {"invoice": [], "appointments": "x", "total_price": {"tax": []}}),
     ],
 )
 @pytest.mark.parametrize("enveloped", [True, False], ids=["envelope", "bare"])
-def test_impossible_types(event_type: str, data: dict[str, Any], place: str, enveloped: bool) -> None:  # noqa: FBT001  # a table's column
-    """A known field of an impossible type makes a dead letter with its path, never its value, and with type and id."""
-    body = envelope_body(event_type=event_type, event_id="e1", data=data) if enveloped else msgspec.json.encode(data)
-    with pytest.raises(Malformed) as caught:
-        read(received(body=body, path_type=event_type))
-    assert str(caught.value) == f"impossible type at ${'.data' if enveloped else ''}.{place}"
-    assert (caught.value.event_type, caught.value.event_id) == (event_type.lower(), "e1" if enveloped else "")
+def test_no_type_of_a_field_stops_an_event(event_type: str | None, data: dict[str, Any], enveloped: bool) -> None:  # noqa: FBT001  # a table's column
+    """A field of another type than Zenoti tells changes nothing: the event has its type and leaves as it came."""
+    body = envelope_body(event_type=event_type, data=data) if enveloped else msgspec.json.encode(data)
+    found = read(received(body=body, path_type=event_type or ""))
+    assert (found.type, found.body) == (event_type.lower() if event_type else "unknown", body)
 
 
 @pytest.mark.parametrize("number", ["1e999999", '"NaN"', "9" * 40])
 def test_numbers_out_of_bounds(number: str) -> None:
-    """A number that no amount of money can be is a dead letter with its path."""
+    """A number that no amount of money can be stops no event either."""
     body = b'{"event_type": "Invoice.Closed", "data": {"invoice": {"total_price": {"tax": %s}}}}' % number.encode()
-    with pytest.raises(Malformed, match=r"^number out of bounds at \$\.data\.invoice\.total_price\.tax$"):
-        read(received(body=body))
-
-
-def test_the_shape_is_held_to_its_type() -> None:
-    """A bare body that is told by its shape is read as that type: its fields must be possible, too."""
-    with pytest.raises(Malformed, match=r"^impossible type at \$\.invoice\.lock$") as caught:
-        read(received(body=b'{"invoice": {"invoice_number": "1", "lock": "hush"}}'))
-    assert caught.value.event_type == "invoice.closed"
-
-
-@pytest.mark.parametrize("event_type", ["Invoice.Voided", None], ids=["unheard-of", "none"])
-def test_of_unknown_types_nothing_is_asked(event_type: str | None) -> None:
-    """Fields that would be impossible in a known event pass in one that nobody knows."""
-    data = {"invoice": [], "appointments": "x", "total_price": {"tax": []}}
-    assert read(received(body=envelope_body(event_type=event_type, data=data))).invoice_id is None
+    assert read(received(body=body)).body == body
 
 
 def test_drift_passes() -> None:
@@ -158,7 +138,7 @@ def test_known_types_are_events_or_malformed(event_type: str, data: Any, key: st
     assert kind == event_type.lower()
 
 
-@pytest.mark.parametrize("value", [5, "a/b"], ids=repr)
+@pytest.mark.parametrize("value", [5.5, "a/b"], ids=repr)
 @pytest.mark.parametrize("place", ["invoice.id", "invoice_id"])
 def test_an_unusable_invoice_id_is_told_by_its_path(place: str, value: object) -> None:
     """In events that nobody knows, too, an invoice id that cannot be one is told by its whole path."""
