@@ -5,7 +5,7 @@ Usable alone by a downstream service: `pip install zenoti-ingest`; nothing but m
 text as they came, and of every spelling of a key one is left:
 
 >>> from schemas import downstream
->>> from schemas.fields import Unreadable, personal
+>>> from schemas.fields import personal
 >>> from schemas.webhook import InvoiceClosed
 >>> body = b'''{
 ...   "specversion": "1.0", "id": "64f1c0de5a5e0a0001ab0001", "source": "/zenoti/main",
@@ -19,16 +19,19 @@ text as they came, and of every spelling of a key one is left:
 ...     "enrichment": {"status": "enriched"}}}'''
 >>> delivered = downstream.read(body)
 >>> match delivered.event:
-...     case InvoiceClosed(invoice=closed) if closed is not None:
+...     case InvoiceClosed(invoice=closed) if closed and closed.total_price and closed.guest and closed.appointments:
 ...         closed.total_price.sum_total, closed.guest.email, closed.appointments[0].service_duration_in_minutes
 (Decimal('488.10'), 'ada@example.com', 45)
->>> delivered.invoice.is_closed, delivered.invoice.invoice_items
-(True, None)
->>> try:
-...     downstream.read(body.replace(b"488.10", b'"NaN"'))
-... except Unreadable as error:
-...     print(error)
-number out of bounds at $.data.event.data.invoice.total_price.sum_total
+>>> delivered.invoice.is_closed, delivered.invoice.invoice_items, delivered.unread
+(True, None, ())
+
+A field of another type is UNSET, which is false as None is, and `unread` names it; nothing else is lost:
+
+>>> odd = downstream.read(body.replace(b"488.10", b'"NaN"'))
+>>> odd.event.invoice.total_price.sum_total, odd.unread
+(UNSET, ('data.event.data.invoice.total_price.sum_total',))
+>>> odd.event.invoice.guest.email
+'ada@example.com'
 >>> "invoice.guest.email" in personal(InvoiceClosed)
 True
 """

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from msgspec import field
 
-from schemas.fields import Id, Number, Personal, Reading, Time
+from schemas.fields import Id, Maybe, Number, Personal, Reading, Time
 from schemas.invoice import InvoiceAppointment, InvoiceGuest
 
 
@@ -41,12 +41,12 @@ class Appointment(InvoiceAppointment, frozen=True):
     in `…_in_center` are the centre's wall clock; none bears a zone.
     """
 
-    start_time_in_center: Time | None = None
-    end_time_in_center: Time | None = None
-    creation_date: Time | None = None
-    last_updated_on: Time | None = None
-    show_in_calendar: bool | None = None
-    appointment_progress: Number | None = None
+    start_time_in_center: Maybe[Time] = None
+    end_time_in_center: Maybe[Time] = None
+    creation_date: Maybe[Time] = None
+    last_updated_on: Maybe[Time] = None
+    show_in_calendar: Maybe[bool] = None
+    appointment_progress: Maybe[Number] = None
 
 
 class AppointmentsProgressed(Reading, frozen=True):
@@ -55,11 +55,11 @@ class AppointmentsProgressed(Reading, frozen=True):
     Published without an envelope, and with `serviceduration_in_miutes` and `TherapistId`.
     """
 
-    invoice_id: Id | None = None
-    invoice_number: str | None = None
-    appointment_group_id: Id | None = None
-    center_id: Id | None = None
-    appointments: tuple[Appointment, ...] | None = None
+    invoice_id: Maybe[Id] = None
+    invoice_number: Maybe[str] = None
+    appointment_group_id: Maybe[Id] = None
+    center_id: Maybe[Id] = None
+    appointments: Maybe[tuple[Appointment, ...]] = None
 
 
 class AppointmentGroup(Reading, frozen=True):
@@ -69,18 +69,18 @@ class AppointmentGroup(Reading, frozen=True):
     group was deleted, and `invoice_id` may be absent.
     """
 
-    invoice_id: Id | None = None
-    invoice_number: str | None = None
-    invoice_number_prefix: str | None = None
-    utm_source: str | None = None
-    utm_medium: str | None = None
-    appointment_group_id: Id | None = None
-    organization_id: Id | None = None
-    center_id: Id | None = None
-    center_name: str | None = None
-    _center_name: str | None = field(default=None, name="center_Name")
-    guest: InvoiceGuest | None = None
-    appointments: tuple[Appointment, ...] | None = None
+    invoice_id: Maybe[Id] = None
+    invoice_number: Maybe[str] = None
+    invoice_number_prefix: Maybe[str] = None
+    utm_source: Maybe[str] = None
+    utm_medium: Maybe[str] = None
+    appointment_group_id: Maybe[Id] = None
+    organization_id: Maybe[Id] = None
+    center_id: Maybe[Id] = None
+    center_name: Maybe[str] = None
+    _center_name: Maybe[str] = field(default=None, name="center_Name")
+    guest: Maybe[InvoiceGuest] = None
+    appointments: Maybe[tuple[Appointment, ...]] = None
 
     @property
     def is_emptied(self) -> bool:
@@ -95,29 +95,29 @@ class AppointmentGroupChanged(Reading, frozen=True):
     `receipt_number` is `"0"` before there is one.
     """
 
-    invoice_id: Id | None = None
-    invoice_number: str | None = None
-    receipt_number: str | None = None
-    appointment_group_id: Id | None = None
-    appointment_group_status: Number | None = None
-    is_noshowfeerequired: str | bool | None = None
-    is_cancellationfeerequired: str | bool | None = None
+    invoice_id: Maybe[Id] = None
+    invoice_number: Maybe[str] = None
+    receipt_number: Maybe[str] = None
+    appointment_group_id: Maybe[Id] = None
+    appointment_group_status: Maybe[Number] = None
+    is_noshowfeerequired: Maybe[str | bool] = None
+    is_cancellationfeerequired: Maybe[str | bool] = None
 
 
 class Ratings(Reading, frozen=True):
     """What V1 asks for, each in stars."""
 
-    service: Number | None = None
-    therapist: Number | None = None
-    ambience: Number | None = None
-    cleanliness: Number | None = None
+    service: Maybe[Number] = None
+    therapist: Maybe[Number] = None
+    ambience: Maybe[Number] = None
+    cleanliness: Maybe[Number] = None
 
 
 class FeedbackTag(Reading, frozen=True):
     """What a guest ticked in V2."""
 
-    id: Number | None = None
-    name: str | None = None
+    id: Maybe[Number] = None
+    name: Maybe[str] = None
 
 
 class Feedback(Reading, frozen=True):
@@ -127,14 +127,14 @@ class Feedback(Reading, frozen=True):
     appointment group. `comments` is what a guest wrote, so it is personal. Ids come in upper case.
     """
 
-    organization_id: Id | None = None
-    center_id: Id | None = None
-    user_id: Id | None = None
-    version: Number | None = None
-    appointment_group_id: Id | None = None
-    rating_value: Ratings | Number | None = None
-    guest_feedback_tags: tuple[FeedbackTag, ...] | None = None
-    comments: Personal | None = None
-    source: Number | None = None
-    recommendation: bool | None = None
-    share_feedback: bool | None = None
+    organization_id: Maybe[Id] = None
+    center_id: Maybe[Id] = None
+    user_id: Maybe[Id] = None
+    version: Maybe[Number] = None
+    appointment_group_id: Maybe[Id] = None
+    rating_value: Maybe[Ratings | Number] = None
+    guest_feedback_tags: Maybe[tuple[FeedbackTag, ...]] = None
+    comments: Maybe[Personal] = None
+    source: Maybe[Number] = None
+    recommendation: Maybe[bool] = None
+    share_feedback: Maybe[bool] = None

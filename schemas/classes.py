@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, field
 
-from schemas.fields import PERSONAL, Id, Number, Personal, Reading, Switch, Time, Unread
+from schemas.fields import PERSONAL, Id, Maybe, Number, Personal, Reading, Switch, Time, Unread
 from schemas.invoice import Phone
 
 
@@ -18,33 +18,33 @@ class ClassSchedule(Reading, frozen=True):
     `duration_in_mins`; `event_id` is -1 or null and has nothing to do with the envelope's.
     """
 
-    session_id: Number | None = None
-    _session_id: Number | None = field(default=None, name="sesion_id")
-    center_id: Id | None = None
-    class_name: str | None = None
-    start_time: Time | None = None
-    end_time: Time | None = None
-    duration_in_minutes: Number | None = None
-    _duration_in_minutes: Number | None = field(default=None, name="duration_in_mins")
-    room_id: Id | int | None = None
-    capacity: Number | None = None
-    web_capacity: Number | None = None
-    show_in_catalog: Switch | None = None
-    is_free_session: Switch | None = None
-    description: str | None = None
-    html_description: str | None = None
-    is_recurring: Switch | None = None
-    recurrence_start_time: Time | None = None
-    recurrence_end_time: Time | None = None
-    recurrence_id: Number | None = None
-    recurrence_session_ids: tuple[Number, ...] | None = None
-    num_occurrences: Number | None = None
-    _num_occurrences: Number | None = field(default=None, name="num_occurences")
-    class_type: Number | None = None
-    code: str | int | None = None
-    event_id: Number | None = None
-    student_virtual_link: str | None = None
-    instructor_virtual_link: str | None = None
+    session_id: Maybe[Number] = None
+    _session_id: Maybe[Number] = field(default=None, name="sesion_id")
+    center_id: Maybe[Id] = None
+    class_name: Maybe[str] = None
+    start_time: Maybe[Time] = None
+    end_time: Maybe[Time] = None
+    duration_in_minutes: Maybe[Number] = None
+    _duration_in_minutes: Maybe[Number] = field(default=None, name="duration_in_mins")
+    room_id: Maybe[Id | int] = None
+    capacity: Maybe[Number] = None
+    web_capacity: Maybe[Number] = None
+    show_in_catalog: Maybe[Switch] = None
+    is_free_session: Maybe[Switch] = None
+    description: Maybe[str] = None
+    html_description: Maybe[str] = None
+    is_recurring: Maybe[Switch] = None
+    recurrence_start_time: Maybe[Time] = None
+    recurrence_end_time: Maybe[Time] = None
+    recurrence_id: Maybe[Number] = None
+    recurrence_session_ids: Maybe[tuple[Number, ...]] = None
+    num_occurrences: Maybe[Number] = None
+    _num_occurrences: Maybe[Number] = field(default=None, name="num_occurences")
+    class_type: Maybe[Number] = None
+    code: Maybe[str | int] = None
+    event_id: Maybe[Number] = None
+    student_virtual_link: Maybe[str] = None
+    instructor_virtual_link: Maybe[str] = None
     instructor_details_list: Unread = UNSET
     recurrence_type: Unread = UNSET
     frequency: Unread = UNSET
@@ -54,13 +54,13 @@ class ClassSchedule(Reading, frozen=True):
 class VirtualGuest(Reading, frozen=True):
     """Somebody whom a guest brings along; the telephone's number is a number here."""
 
-    guest_id: Id | None = None
-    registration_id: Number | None = None
-    first_name: Personal | None = None
-    last_name: Personal | None = None
-    email: Personal | None = None
-    mobile_phone: Personal | Phone | None = None
-    gender: Annotated[Number, PERSONAL] | None = None
+    guest_id: Maybe[Id] = None
+    registration_id: Maybe[Number] = None
+    first_name: Maybe[Personal] = None
+    last_name: Maybe[Personal] = None
+    email: Maybe[Personal] = None
+    mobile_phone: Maybe[Personal | Phone] = None
+    gender: Maybe[Annotated[Number, PERSONAL]] = None
 
 
 class ClassBooking(Reading, frozen=True):
@@ -70,20 +70,20 @@ class ClassBooking(Reading, frozen=True):
     those of guests and centres are text, in any letter case, and not always valid GUIDs.
     """
 
-    workshop_id: Number | None = None
-    track_id: Number | None = None
-    class_id: Number | None = None
-    session_id: Number | None = None
-    _session_id: Number | None = field(default=None, name="sesion_id")
-    registration_id: Number | None = None
-    guest_id: Id | None = None
-    center_id: Id | None = None
-    group_invoice_id: Id | None = None
-    add_to_all: Switch | None = None
-    waitlist: Switch | None = None
-    booking_source: Number | None = None
-    is_recurring: Switch | None = None
-    recurrence_id: Number | None = None
-    recurrence_registration_ids: tuple[Number, ...] | None = None
-    training_virtual_guests: tuple[VirtualGuest, ...] | None = None
+    workshop_id: Maybe[Number] = None
+    track_id: Maybe[Number] = None
+    class_id: Maybe[Number] = None
+    session_id: Maybe[Number] = None
+    _session_id: Maybe[Number] = field(default=None, name="sesion_id")
+    registration_id: Maybe[Number] = None
+    guest_id: Maybe[Id] = None
+    center_id: Maybe[Id] = None
+    group_invoice_id: Maybe[Id] = None
+    add_to_all: Maybe[Switch] = None
+    waitlist: Maybe[Switch] = None
+    booking_source: Maybe[Number] = None
+    is_recurring: Maybe[Switch] = None
+    recurrence_id: Maybe[Number] = None
+    recurrence_registration_ids: Maybe[tuple[Number, ...]] = None
+    training_virtual_guests: Maybe[tuple[VirtualGuest, ...]] = None
     guest_registration_ids: Unread = UNSET

@@ -1,17 +1,20 @@
 """What all readings share: field types, the base that merges spellings and bounds numbers, and the one error.
 
-Nothing here reads a whole document. Every field of a reading is optional: absent and null are None.
+Nothing here reads a whole document. Every field of a reading is optional: absent and null are None. What holds a value
+of another type is UNSET; only the tolerant reading (`schemas.downstream`) goes on there, the strict ones raise.
 """
 
 from collections.abc import Iterator
 from decimal import Clamped, Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Rounded, Subnormal
 from functools import cache
-from typing import Annotated, Any, Final, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
 from msgspec.structs import astuple, force_setattr
 
+_T = TypeVar("_T")
+Maybe: TypeAlias = _T | msgspec.UnsetType | None  # None: absent or null; UNSET: of another type
 PERSONAL: Final = Meta(extra={"personal": True})
 Personal = Annotated[str, PERSONAL]  # a guest's or an employee's own; `personal()` lists where these stand
 Id = Annotated[str, Meta(description="Text: not always a GUID, in any letter case; '' and all zeros stand for none.")]
@@ -37,8 +40,7 @@ _BOUNDS: Final = Context(
 )
 _MAX_INT: Final = 10**_DIGITS
 _plus: Final = _BOUNDS.plus
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input
-_T = TypeVar("_T")
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input
 
 
 class Unreadable(ValueError):
@@ -84,17 +86,17 @@ class Reading(msgspec.Struct, frozen=True):
             if values[at] is not None:
                 value = getattr(self, other)  # by now with its number read
                 force_setattr(self, other, None)
-                if getattr(self, name) in (None, ""):
+                if getattr(self, name) in (None, "", msgspec.UNSET):
                     force_setattr(self, name, value)
 
 
 @cache
 def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], tuple[tuple[int, str, str], ...]]:
     """Of a class: its numbers (place, field, JSON name, whether whole), and other spellings with what they spell."""
-    leaves = {name: _leaves(hint) for name, hint in get_type_hints(cls).items()}
+    kinds = {name: leaves(hint) for name, hint in get_type_hints(cls).items()}
     keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
     numbers = tuple(
-        (at, name, key, int in leaves[name]) for at, (name, key) in enumerate(keys) if Decimal in leaves[name]
+        (at, name, key, int in kinds[name]) for at, (name, key) in enumerate(keys) if Decimal in kinds[name]
     )
     spellings = tuple(
         (at, name, name.strip("_")) for at, name in enumerate(cls.__struct_fields__) if name.startswith("_")
@@ -102,9 +104,10 @@ def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], t
     return numbers, spellings
 
 
-def _leaves(hint: Any) -> set[Any]:
+def leaves(hint: Any) -> set[Any]:
+    """The plain types in an annotation, those in its tuples and unions too."""
     inner = get_args(hint)
-    return set().union(*map(_leaves, inner)) if inner else {hint}
+    return set().union(*map(leaves, inner)) if inner else {hint}
 
 
 def number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
@@ -131,7 +134,7 @@ def decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:
     """
     try:
         return decoder.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Unreadable(*_fault(error)) from None  # msgspec's own words can hold a value
 
 

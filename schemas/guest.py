@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, field
 
-from schemas.fields import PERSONAL, Id, Money, Number, Personal, Reading, Switch, Time, Unread
+from schemas.fields import PERSONAL, Id, Maybe, Money, Number, Personal, Reading, Switch, Time, Unread
 from schemas.invoice import Phone
 
 AnyPhone = Personal | Phone
@@ -19,56 +19,56 @@ class PersonalInfo(Reading, frozen=True):
     Telephones are objects in employee events, an object or null in guest events, text elsewhere.
     """
 
-    user_name: Personal | None = None
-    first_name: Personal | None = None
-    middle_name: Personal | None = None
-    last_name: Personal | None = None
-    nick_name: Personal | None = None
-    notification_name: Personal | None = None
-    email: Personal | None = None
-    _email: Personal | None = field(default=None, name="guest_email")
-    mobile_phone: AnyPhone | None = None
-    work_phone: AnyPhone | None = None
-    home_phone: AnyPhone | None = None
-    gender: Annotated[Number, PERSONAL] | None = None
-    date_of_birth: Annotated[Time, PERSONAL] | None = None
-    _date_of_birth: Annotated[Time, PERSONAL] | None = field(default=None, name="birth_date")
-    dob_incomplete_year: Personal | Annotated[int, PERSONAL] | None = None
-    is_minor: bool | None = None
-    nationality_id: Number | None = None
-    anniversary_date: Annotated[Time, PERSONAL] | None = None
-    lock_guest_custom_data: bool | None = None
-    pan: Personal | None = None
+    user_name: Maybe[Personal] = None
+    first_name: Maybe[Personal] = None
+    middle_name: Maybe[Personal] = None
+    last_name: Maybe[Personal] = None
+    nick_name: Maybe[Personal] = None
+    notification_name: Maybe[Personal] = None
+    email: Maybe[Personal] = None
+    _email: Maybe[Personal] = field(default=None, name="guest_email")
+    mobile_phone: Maybe[AnyPhone] = None
+    work_phone: Maybe[AnyPhone] = None
+    home_phone: Maybe[AnyPhone] = None
+    gender: Maybe[Annotated[Number, PERSONAL]] = None
+    date_of_birth: Maybe[Annotated[Time, PERSONAL]] = None
+    _date_of_birth: Maybe[Annotated[Time, PERSONAL]] = field(default=None, name="birth_date")
+    dob_incomplete_year: Maybe[Personal | Annotated[int, PERSONAL]] = None
+    is_minor: Maybe[bool] = None
+    nationality_id: Maybe[Number] = None
+    anniversary_date: Maybe[Annotated[Time, PERSONAL]] = None
+    lock_guest_custom_data: Maybe[bool] = None
+    pan: Maybe[Personal] = None
 
 
 class Address(Reading, frozen=True):
     """Where somebody lives. Country and state are Zenoti's own numbers, -1 stands for none."""
 
-    address_1: Personal | None = None
-    address_2: Personal | None = None
-    city: Personal | None = None
-    country_id: Number | None = None
-    state_id: Number | None = None
-    state_other: Personal | None = None
-    zip_code: Personal | None = None
+    address_1: Maybe[Personal] = None
+    address_2: Maybe[Personal] = None
+    city: Maybe[Personal] = None
+    country_id: Maybe[Number] = None
+    state_id: Maybe[Number] = None
+    state_other: Maybe[Personal] = None
+    zip_code: Maybe[Personal] = None
 
 
 class Preferences(Reading, frozen=True):
     """What a guest agreed to receive. `…_optin` are Zenoti's own numbers; `recieve_lp_stmt` is how they spell it."""
 
-    receive_transactional_email: bool | None = None
-    receive_transactional_sms: bool | None = None
-    receive_transactional_whatsapp: bool | None = None
-    receive_marketing_email: bool | None = None
-    receive_marketing_sms: bool | None = None
-    receive_lp_stmt: bool | None = None
-    _receive_lp_stmt: bool | None = field(default=None, name="recieve_lp_stmt")
-    opt_in_for_loyalty_program: bool | None = None
-    transactional_sms_optin: Number | None = None
-    transactional_email_optin: Number | None = None
-    transactional_whatsapp_optin: Number | None = None
-    marketing_sms_optin: Number | None = None
-    marketing_email_optin: Number | None = None
+    receive_transactional_email: Maybe[bool] = None
+    receive_transactional_sms: Maybe[bool] = None
+    receive_transactional_whatsapp: Maybe[bool] = None
+    receive_marketing_email: Maybe[bool] = None
+    receive_marketing_sms: Maybe[bool] = None
+    receive_lp_stmt: Maybe[bool] = None
+    _receive_lp_stmt: Maybe[bool] = field(default=None, name="recieve_lp_stmt")
+    opt_in_for_loyalty_program: Maybe[bool] = None
+    transactional_sms_optin: Maybe[Number] = None
+    transactional_email_optin: Maybe[Number] = None
+    transactional_whatsapp_optin: Maybe[Number] = None
+    marketing_sms_optin: Maybe[Number] = None
+    marketing_email_optin: Maybe[Number] = None
 
 
 class Guest(Reading, frozen=True):
@@ -78,60 +78,60 @@ class Guest(Reading, frozen=True):
     `number` here. `created_date` bears no zone.
     """
 
-    id: Id | None = None
-    number: Number | None = field(default=None, name="_id")
-    code: str | None = None
-    center_id: Id | None = None
-    center_name: str | None = None
-    _center_name: str | None = field(default=None, name="center_Name")
-    created_date: Time | None = None
-    last_updated: Time | None = None
-    personal_info: PersonalInfo | None = None
-    address_info: Address | None = None
-    preferences: Preferences | None = None
+    id: Maybe[Id] = None
+    number: Maybe[Number] = field(default=None, name="_id")
+    code: Maybe[str] = None
+    center_id: Maybe[Id] = None
+    center_name: Maybe[str] = None
+    _center_name: Maybe[str] = field(default=None, name="center_Name")
+    created_date: Maybe[Time] = None
+    last_updated: Maybe[Time] = None
+    personal_info: Maybe[PersonalInfo] = None
+    address_info: Maybe[Address] = None
+    preferences: Maybe[Preferences] = None
 
 
 class Login(Reading, frozen=True):
     """How an employee signs in."""
 
-    username: Personal | None = None
+    username: Maybe[Personal] = None
 
 
 class Job(Reading, frozen=True):
     """An employee's post: pay in major units, hours and days as numbers; 0001-01-01T00:00:00 stands for no date."""
 
-    job_id: Id | None = None
-    job_name: str | None = None
-    designation_id: Id | None = None
-    company_name: str | None = None
-    salary: Annotated[Money, PERSONAL] | None = None
-    hourly_rate: Annotated[Money, PERSONAL] | None = None
-    overtime_baseline_hours: Number | None = None
-    overtime_type: Number | None = None
-    overtime_multiplier: Number | None = None
+    job_id: Maybe[Id] = None
+    job_name: Maybe[str] = None
+    designation_id: Maybe[Id] = None
+    company_name: Maybe[str] = None
+    salary: Maybe[Annotated[Money, PERSONAL]] = None
+    hourly_rate: Maybe[Annotated[Money, PERSONAL]] = None
+    overtime_baseline_hours: Maybe[Number] = None
+    overtime_type: Maybe[Number] = None
+    overtime_multiplier: Maybe[Number] = None
     work_task_ids: Unread = UNSET
-    request_therapist_bonus: Annotated[Money, PERSONAL] | None = None
-    mandatory_break_period: Number | None = None
-    is_eligible_for_additional_commission_bonus: bool | None = None
-    _is_eligible_for_additional_commission_bonus: bool | None = field(
+    request_therapist_bonus: Maybe[Annotated[Money, PERSONAL]] = None
+    mandatory_break_period: Maybe[Number] = None
+    is_eligible_for_additional_commission_bonus: Maybe[bool] = None
+    _is_eligible_for_additional_commission_bonus: Maybe[bool] = field(
         default=None, name="is_elgible_for_additional_commision_bonus"
     )
-    max_work_hours: Number | None = None
-    target_revenue: Money | None = None
-    vacation_days: Number | None = None
-    special_leave_days: Number | None = None
-    start_date: Time | None = None
-    end_date: Time | None = None
-    tenure_start_date: Time | None = None
-    pay_type: Number | None = None
+    max_work_hours: Maybe[Number] = None
+    target_revenue: Maybe[Money] = None
+    vacation_days: Maybe[Number] = None
+    special_leave_days: Maybe[Number] = None
+    start_date: Maybe[Time] = None
+    end_date: Maybe[Time] = None
+    tenure_start_date: Maybe[Time] = None
+    pay_type: Maybe[Number] = None
 
 
 class Catalog(Reading, frozen=True):
     """How an employee is shown to guests."""
 
-    show_in_catalog: Switch | None = None
-    display_name: Personal | None = None
-    description: str | None = None
+    show_in_catalog: Maybe[Switch] = None
+    display_name: Maybe[Personal] = None
+    description: Maybe[str] = None
 
 
 class Employee(Reading, frozen=True):
@@ -140,18 +140,18 @@ class Employee(Reading, frozen=True):
     `created_by` is all zeros where nobody is named. Preferences, payroll and roles are kept as bytes.
     """
 
-    id: Id | None = None
-    code: str | None = None
-    center_id: Id | None = None
-    is_consultant: bool | None = None
-    created_by: Id | None = None
-    personal_info: PersonalInfo | None = None
-    address: Address | None = None
-    _address: Address | None = field(default=None, name="address_info")
-    login_info: Login | None = None
-    job_info: Job | None = None
-    catalog_info: Catalog | None = None
-    vanity_image_url: str | None = None
+    id: Maybe[Id] = None
+    code: Maybe[str] = None
+    center_id: Maybe[Id] = None
+    is_consultant: Maybe[bool] = None
+    created_by: Maybe[Id] = None
+    personal_info: Maybe[PersonalInfo] = None
+    address: Maybe[Address] = None
+    _address: Maybe[Address] = field(default=None, name="address_info")
+    login_info: Maybe[Login] = None
+    job_info: Maybe[Job] = None
+    catalog_info: Maybe[Catalog] = None
+    vanity_image_url: Maybe[str] = None
     preference_info: Unread = UNSET
     payroll_info: Unread = UNSET
     roles: Unread = UNSET

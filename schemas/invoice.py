@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, field
 
-from schemas.fields import PERSONAL, Id, Money, Number, Personal, Reading, Time, Unread, decode
+from schemas.fields import PERSONAL, Id, Maybe, Money, Number, Personal, Reading, Time, Unread, decode
 
 NULL: Final = msgspec.Raw(b"null")
 _NUMBER: Final = re.compile(r"(\d{1,9})(?:\.0{1,9})?")
@@ -115,36 +115,36 @@ class Gender(IntEnum):
 class AmountStatus(Reading, frozen=True):
     """Table AmountStatusModel: what is due, paid and left, in major units. Comes with the expand `dues_and_fees`."""
 
-    total: Money | None = None
-    paid: Money | None = None
-    balance: Money | None = None
+    total: Maybe[Money] = None
+    paid: Maybe[Money] = None
+    balance: Maybe[Money] = None
 
 
 class InvoiceTotalPrice(Reading, frozen=True):
     """Table InvoiceTotalPrice, in major units; negative on a refund. `currency_id` is Zenoti's own, not ISO 4217."""
 
-    currency_id: Number | None = None
-    net_price: Money | None = None
-    tax: Money | None = None
-    rounding_adjustment: Money | None = None
-    sum_total: Money | None = None
+    currency_id: Maybe[Number] = None
+    net_price: Maybe[Money] = None
+    tax: Maybe[Money] = None
+    rounding_adjustment: Maybe[Money] = None
+    sum_total: Maybe[Money] = None
 
 
 class ItemPrice(Reading, frozen=True):
     """Table ItemPriceViewModel, in major units; its fields are published in samples only. `discount` may be absent."""
 
-    currency_id: Number | None = None
-    sales: Money | None = None
-    tax: Money | None = None
-    final: Money | None = None
-    discount: Money | None = None
+    currency_id: Maybe[Number] = None
+    sales: Maybe[Money] = None
+    tax: Maybe[Money] = None
+    final: Maybe[Money] = None
+    discount: Maybe[Money] = None
 
 
 class Phone(Reading, frozen=True):
     """A telephone number as an object. `country_code` is Zenoti's own number; `number` is text or, rarely, a number."""
 
-    country_code: Number | None = None
-    number: Personal | Annotated[int, PERSONAL] | None = None
+    country_code: Maybe[Number] = None
+    number: Maybe[Personal | Annotated[int, PERSONAL]] = None
 
 
 class InvoiceGuest(Reading, frozen=True):
@@ -153,31 +153,31 @@ class InvoiceGuest(Reading, frozen=True):
     `mobile_phone` is text in invoices and an object or null in other documents; `gender` is one of `Gender` or newer.
     """
 
-    id: Id | None = None
-    first_name: Personal | None = None
-    last_name: Personal | None = None
-    gender: Annotated[Number, PERSONAL] | None = None
-    code: str | None = None
-    mobile_phone: Personal | Phone | None = None
-    email: Personal | None = None
-    _email: Personal | None = field(default=None, name="guest_email")
+    id: Maybe[Id] = None
+    first_name: Maybe[Personal] = None
+    last_name: Maybe[Personal] = None
+    gender: Maybe[Annotated[Number, PERSONAL]] = None
+    code: Maybe[str] = None
+    mobile_phone: Maybe[Personal | Phone] = None
+    email: Maybe[Personal] = None
+    _email: Maybe[Personal] = field(default=None, name="guest_email")
 
 
 class InvoiceItem(Reading, frozen=True):
     """Table InvoiceItemModel: one line. `quantity` comes as 1 or 1.0; `type` is one of `ItemType` or newer."""
 
-    invoice_item_id: Id | None = None
-    id: Id | None = None
-    name: str | None = None
-    type: Number | None = None
-    is_giftcard: bool | None = None
-    code: str | None = None
-    price: ItemPrice | None = None
-    quantity: Number | None = None
-    sale_by_id: Id | None = None
-    therapist_name: Personal | None = None
-    hsn: str | None = None
-    sac: str | None = None
+    invoice_item_id: Maybe[Id] = None
+    id: Maybe[Id] = None
+    name: Maybe[str] = None
+    type: Maybe[Number] = None
+    is_giftcard: Maybe[bool] = None
+    code: Maybe[str] = None
+    price: Maybe[ItemPrice] = None
+    quantity: Maybe[Number] = None
+    sale_by_id: Maybe[Id] = None
+    therapist_name: Maybe[Personal] = None
+    hsn: Maybe[str] = None
+    sac: Maybe[str] = None
 
 
 class InvoiceAppointment(Reading, frozen=True):
@@ -188,36 +188,36 @@ class InvoiceAppointment(Reading, frozen=True):
     Absent rooms and equipment have `""` for their id.
     """
 
-    id: Id | None = None
-    invoice_item_id: Id | None = None
-    service_name: str | None = None
-    service_id: Id | None = None
-    start_time: Time | None = None
-    end_time: Time | None = None
-    service_duration_in_minutes: Number | None = None
-    _service_duration_in_minutes: Number | None = field(default=None, name="serviceduration_in_miutes")
-    has_add_ons: bool | None = None
-    is_add_on: bool | None = None
-    therapist_name: Personal | None = None
-    therapist_id: Id | None = None
-    _therapist_id: Id | None = field(default=None, name="TherapistId")
-    package_id: Id | None = None
-    is_recurring: bool | None = None
-    cart_item_id: Id | None = None
-    appointment_type: Number | None = None
-    therapist_request_type: Number | None = None
-    room_id: Id | None = None
-    room_name: str | None = None
-    equipment_id: Id | None = None
-    equipment_name: str | None = None
+    id: Maybe[Id] = None
+    invoice_item_id: Maybe[Id] = None
+    service_name: Maybe[str] = None
+    service_id: Maybe[Id] = None
+    start_time: Maybe[Time] = None
+    end_time: Maybe[Time] = None
+    service_duration_in_minutes: Maybe[Number] = None
+    _service_duration_in_minutes: Maybe[Number] = field(default=None, name="serviceduration_in_miutes")
+    has_add_ons: Maybe[bool] = None
+    is_add_on: Maybe[bool] = None
+    therapist_name: Maybe[Personal] = None
+    therapist_id: Maybe[Id] = None
+    _therapist_id: Maybe[Id] = field(default=None, name="TherapistId")
+    package_id: Maybe[Id] = None
+    is_recurring: Maybe[bool] = None
+    cart_item_id: Maybe[Id] = None
+    appointment_type: Maybe[Number] = None
+    therapist_request_type: Maybe[Number] = None
+    room_id: Maybe[Id] = None
+    room_name: Maybe[str] = None
+    equipment_id: Maybe[Id] = None
+    equipment_name: Maybe[str] = None
 
 
 class PaymentOption(Reading, frozen=True):
     """Table PaymentOptionViewModel: how it was paid. Its fields are published nowhere; these are what is likely."""
 
-    id: Id | int | None = None
-    type: Number | None = None
-    name: str | None = None
+    id: Maybe[Id | int] = None
+    type: Maybe[Number] = None
+    name: Maybe[str] = None
 
 
 class InvoiceTransaction(Reading, frozen=True):
@@ -227,25 +227,25 @@ class InvoiceTransaction(Reading, frozen=True):
     is a bare name or number is taken too.
     """
 
-    payment_option: PaymentOption | str | int | None = None
-    total_amount_paid: Money | None = None
-    amount_paid: Money | None = None
-    tip_amount: Money | None = None
-    ssg_amount: Money | None = None
-    donation_amount: Money | None = None
-    fee_amount: Money | None = None
-    cash_back_amount: Money | None = None
-    transaction_id: Id | None = None
-    payment_date: Time | None = None
-    cash_register_id: Id | None = None
-    _cash_register_id: Id | None = field(default=None, name="cash_regester_id")
+    payment_option: Maybe[PaymentOption | str | int] = None
+    total_amount_paid: Maybe[Money] = None
+    amount_paid: Maybe[Money] = None
+    tip_amount: Maybe[Money] = None
+    ssg_amount: Maybe[Money] = None
+    donation_amount: Maybe[Money] = None
+    fee_amount: Maybe[Money] = None
+    cash_back_amount: Maybe[Money] = None
+    transaction_id: Maybe[Id] = None
+    payment_date: Maybe[Time] = None
+    cash_register_id: Maybe[Id] = None
+    _cash_register_id: Maybe[Id] = field(default=None, name="cash_regester_id")
 
 
 class AdditionalField(Reading, frozen=True):
     """Table AdditionalField<string, object>: a pair; the value is any JSON, byte for byte, so that no float arises."""
 
-    key: str | None = None
-    _key: str | None = field(default=None, name="Key")
+    key: Maybe[str] = None
+    _key: Maybe[str] = field(default=None, name="Key")
     value: Unread = UNSET
 
 
@@ -257,26 +257,26 @@ class InvoiceDocument(Reading, frozen=True):
     that can be asked for, its fields published nowhere.
     """
 
-    group_invoice_id: Id | None = None
-    id: Id | None = None
-    invoice_number: str | None = None
-    invoice_number_prefix: str | None = None
-    receipt_number: str | None = None
-    appointment_group_id: Id | None = None
-    lock: bool | None = None
-    is_closed: bool | None = None
-    is_refund: bool | None = None
-    invoice_date: Time | None = None
-    center_id: Id | None = None
-    gstin: str | None = None
-    invoice_dues: AmountStatus | None = None
-    environmental_fee: AmountStatus | None = None
-    total_price: InvoiceTotalPrice | None = None
-    guest: InvoiceGuest | None = None
-    invoice_items: tuple[InvoiceItem, ...] | None = None
-    appointments: tuple[InvoiceAppointment, ...] | None = None
-    transactions: tuple[InvoiceTransaction, ...] | None = None
-    additional_fields: tuple[AdditionalField, ...] | None = None
+    group_invoice_id: Maybe[Id] = None
+    id: Maybe[Id] = None
+    invoice_number: Maybe[str] = None
+    invoice_number_prefix: Maybe[str] = None
+    receipt_number: Maybe[str] = None
+    appointment_group_id: Maybe[Id] = None
+    lock: Maybe[bool] = None
+    is_closed: Maybe[bool] = None
+    is_refund: Maybe[bool] = None
+    invoice_date: Maybe[Time] = None
+    center_id: Maybe[Id] = None
+    gstin: Maybe[str] = None
+    invoice_dues: Maybe[AmountStatus] = None
+    environmental_fee: Maybe[AmountStatus] = None
+    total_price: Maybe[InvoiceTotalPrice] = None
+    guest: Maybe[InvoiceGuest] = None
+    invoice_items: Maybe[tuple[InvoiceItem, ...]] = None
+    appointments: Maybe[tuple[InvoiceAppointment, ...]] = None
+    transactions: Maybe[tuple[InvoiceTransaction, ...]] = None
+    additional_fields: Maybe[tuple[AdditionalField, ...]] = None
     redemptions: Unread = UNSET
 
 

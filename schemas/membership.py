@@ -5,112 +5,112 @@ Source: https://docs.zenoti.com/reference/guest-membership-events, …/guestpass
 
 from msgspec import UNSET, field
 
-from schemas.fields import Id, Money, Number, Personal, Reading, Time, Unread
+from schemas.fields import Id, Maybe, Money, Number, Personal, Reading, Time, Unread
 from schemas.invoice import ItemPrice
 
 
 class Named(Reading, frozen=True):
     """A thing: its id and its name, either of which may be null."""
 
-    id: Id | None = None
-    name: str | None = None
+    id: Maybe[Id] = None
+    name: Maybe[str] = None
 
 
 class Person(Reading, frozen=True):
     """Somebody: a member, a seller, a therapist. A member's name can bear ` (Primary)` at its end."""
 
-    id: Id | None = None
-    name: Personal | None = None
+    id: Maybe[Id] = None
+    name: Maybe[Personal] = None
 
 
 class InvoiceReference(Reading, frozen=True):
     """The invoice that a thing was sold with: `no` and `receipt_no` here are `invoice_number` and `receipt_number`."""
 
-    id: Id | None = None
-    item_id: Id | None = None
-    invoice_number: str | None = None
-    _invoice_number: str | None = field(default=None, name="no")
-    receipt_number: str | None = None
-    _receipt_number: str | None = field(default=None, name="receipt_no")
-    status: Number | None = None
-    allow_other_centers_for_action_on_invoices: bool | None = None
+    id: Maybe[Id] = None
+    item_id: Maybe[Id] = None
+    invoice_number: Maybe[str] = None
+    _invoice_number: Maybe[str] = field(default=None, name="no")
+    receipt_number: Maybe[str] = None
+    _receipt_number: Maybe[str] = field(default=None, name="receipt_no")
+    status: Maybe[Number] = None
+    allow_other_centers_for_action_on_invoices: Maybe[bool] = None
 
 
 class Purchase(Reading, frozen=True):
     """When a thing was bought (naive), and for what."""
 
-    price: ItemPrice | None = None
-    date: Time | None = None
+    price: Maybe[ItemPrice] = None
+    date: Maybe[Time] = None
 
 
 class Balance(Reading, frozen=True):
     """What is left of a benefit, in units of it. `frequncy` and `transfered` are the vendor's spellings."""
 
-    service: Named | None = None
-    product: Named | None = None
-    total: Number | None = None
-    balance: Number | None = None
-    redeemable_balance: Number | None = None
-    used: Number | None = None
-    transferred: Number | None = None
-    _transferred: Number | None = field(default=None, name="transfered")
-    expired: Number | None = None
-    frequency: str | None = None
-    _frequency: str | None = field(default=None, name="frequncy")
-    last_usage_date: Time | None = None
-    accrued_on: Time | None = None
-    is_category: bool | None = None
-    exists_in_current_center: bool | None = None
+    service: Maybe[Named] = None
+    product: Maybe[Named] = None
+    total: Maybe[Number] = None
+    balance: Maybe[Number] = None
+    redeemable_balance: Maybe[Number] = None
+    used: Maybe[Number] = None
+    transferred: Maybe[Number] = None
+    _transferred: Maybe[Number] = field(default=None, name="transfered")
+    expired: Maybe[Number] = None
+    frequency: Maybe[str] = None
+    _frequency: Maybe[str] = field(default=None, name="frequncy")
+    last_usage_date: Maybe[Time] = None
+    accrued_on: Maybe[Time] = None
+    is_category: Maybe[bool] = None
+    exists_in_current_center: Maybe[bool] = None
 
 
 class Credit(Reading, frozen=True):
     """A member's credit in major units."""
 
-    total: Money | None = None
-    service: Money | None = None
-    product: Money | None = None
-    other: Money | None = None
-    comments: Personal | None = None
+    total: Maybe[Money] = None
+    service: Maybe[Money] = None
+    product: Maybe[Money] = None
+    other: Maybe[Money] = None
+    comments: Maybe[Personal] = None
 
 
 class MembershipPlan(Reading, frozen=True):
     """What was bought. Spelled `OTP_required` and, in one place, `is_dicount_only_membership` by the vendor."""
 
-    id: Id | None = None
-    name: str | None = None
-    code: str | None = None
-    type: Number | None = None
-    otp_required: bool | None = None
-    _otp_required: bool | None = field(default=None, name="OTP_required")
-    is_discount_only_membership: bool | None = None
-    _is_discount_only_membership: bool | None = field(default=None, name="is_dicount_only_membership")
-    add_on_members_count: Number | None = None
-    guestpass_total: Number | None = None
-    guestpass_balance: Number | None = None
-    lock_cycles: Number | None = None
-    freeze_fee: Money | None = None
+    id: Maybe[Id] = None
+    name: Maybe[str] = None
+    code: Maybe[str] = None
+    type: Maybe[Number] = None
+    otp_required: Maybe[bool] = None
+    _otp_required: Maybe[bool] = field(default=None, name="OTP_required")
+    is_discount_only_membership: Maybe[bool] = None
+    _is_discount_only_membership: Maybe[bool] = field(default=None, name="is_dicount_only_membership")
+    add_on_members_count: Maybe[Number] = None
+    guestpass_total: Maybe[Number] = None
+    guestpass_balance: Maybe[Number] = None
+    lock_cycles: Maybe[Number] = None
+    freeze_fee: Maybe[Money] = None
 
 
 class Freeze(Reading, frozen=True):
     """From when to when (naive), and for what fee in major units."""
 
-    start_date: Time | None = None
-    end_date: Time | None = None
-    type: Number | None = None
-    fee: Money | None = None
-    fee_type: Number | None = None
-    comments: Personal | None = None
-    froze_by: Personal | None = None
+    start_date: Maybe[Time] = None
+    end_date: Maybe[Time] = None
+    type: Maybe[Number] = None
+    fee: Maybe[Money] = None
+    fee_type: Maybe[Number] = None
+    comments: Maybe[Personal] = None
+    froze_by: Maybe[Personal] = None
 
 
 class Cancellation(Reading, frozen=True):
     """When it was asked for and when it takes effect (naive), and by whom."""
 
-    cancel_initiated_date: Time | None = None
-    cancel_date: Time | None = None
-    termination_date: Time | None = None
-    reason: str | None = None
-    cancelled_by: Personal | None = None
+    cancel_initiated_date: Maybe[Time] = None
+    cancel_date: Maybe[Time] = None
+    termination_date: Maybe[Time] = None
+    reason: Maybe[str] = None
+    cancelled_by: Maybe[Personal] = None
 
 
 class Membership(Reading, frozen=True):
@@ -120,31 +120,31 @@ class Membership(Reading, frozen=True):
     unfreeze and cancelled without their invoice. Dates are naive; -1 stands for no recurrence.
     """
 
-    guest_id: Id | None = None
-    user_membership_id: Id | None = None
-    group_user_membership_id: Id | None = None
-    status: Number | None = None
-    recurrence_status: Number | None = None
-    is_refunded: bool | None = None
-    has_digital_form: bool | None = None
-    invoice: InvoiceReference | None = None
-    membership: MembershipPlan | None = None
-    purchase: Purchase | None = None
-    sold_by: Person | None = None
-    members: tuple[Person, ...] | None = None
-    member_code: str | None = None
-    credit_balance: Credit | None = None
-    service_balance: tuple[Balance, ...] | None = None
-    product_balance: tuple[Balance, ...] | None = None
-    center: Named | None = None
-    expiry_date: Time | None = None
-    next_collection_date: Time | None = None
-    pending_waive_collections: Number | None = None
-    grace_period_date: Time | None = None
-    grace_period_days: Number | None = None
-    tc_acceptedon: Time | None = None
-    freeze: Freeze | None = None
-    cancel: Cancellation | None = None
+    guest_id: Maybe[Id] = None
+    user_membership_id: Maybe[Id] = None
+    group_user_membership_id: Maybe[Id] = None
+    status: Maybe[Number] = None
+    recurrence_status: Maybe[Number] = None
+    is_refunded: Maybe[bool] = None
+    has_digital_form: Maybe[bool] = None
+    invoice: Maybe[InvoiceReference] = None
+    membership: Maybe[MembershipPlan] = None
+    purchase: Maybe[Purchase] = None
+    sold_by: Maybe[Person] = None
+    members: Maybe[tuple[Person, ...]] = None
+    member_code: Maybe[str] = None
+    credit_balance: Maybe[Credit] = None
+    service_balance: Maybe[tuple[Balance, ...]] = None
+    product_balance: Maybe[tuple[Balance, ...]] = None
+    center: Maybe[Named] = None
+    expiry_date: Maybe[Time] = None
+    next_collection_date: Maybe[Time] = None
+    pending_waive_collections: Maybe[Number] = None
+    grace_period_date: Maybe[Time] = None
+    grace_period_days: Maybe[Number] = None
+    tc_acceptedon: Maybe[Time] = None
+    freeze: Maybe[Freeze] = None
+    cancel: Maybe[Cancellation] = None
     payments: Unread = UNSET
     payment_history: Unread = UNSET
     recurring_details: Unread = UNSET
@@ -157,20 +157,20 @@ class GuestpassRedeemed(Reading, frozen=True):
     `session_id` is a number; counts are units of the benefit; `date` is naive.
     """
 
-    id: Id | None = None
-    date: Time | None = None
-    guestpass_id: Id | None = None
-    guest_id: Id | None = None
-    session_id: Number | None = None
-    invoice_id: Id | None = None
-    user_membership_id: Id | None = None
-    membership: Named | None = None
-    is_category: bool | None = None
-    total: Number | None = None
-    balance: Number | None = None
-    used: Number | None = None
-    transferred: Number | None = None
-    _transferred: Number | None = field(default=None, name="transfered")
-    expired: Number | None = None
-    frequency: str | None = None
-    _frequency: str | None = field(default=None, name="frequncy")
+    id: Maybe[Id] = None
+    date: Maybe[Time] = None
+    guestpass_id: Maybe[Id] = None
+    guest_id: Maybe[Id] = None
+    session_id: Maybe[Number] = None
+    invoice_id: Maybe[Id] = None
+    user_membership_id: Maybe[Id] = None
+    membership: Maybe[Named] = None
+    is_category: Maybe[bool] = None
+    total: Maybe[Number] = None
+    balance: Maybe[Number] = None
+    used: Maybe[Number] = None
+    transferred: Maybe[Number] = None
+    _transferred: Maybe[Number] = field(default=None, name="transfered")
+    expired: Maybe[Number] = None
+    frequency: Maybe[str] = None
+    _frequency: Maybe[str] = field(default=None, name="frequncy")

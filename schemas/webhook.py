@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.appointment import AppointmentGroup, AppointmentGroupChanged, AppointmentsProgressed, Feedback
 from schemas.classes import ClassBooking, ClassSchedule
-from schemas.fields import Reading, decode
+from schemas.fields import Maybe, Reading, decode
 from schemas.guest import Employee, Guest
 from schemas.invoice import InvoiceDocument
 from schemas.membership import GuestpassRedeemed, Membership
@@ -24,15 +24,15 @@ class Envelope(msgspec.Struct, frozen=True):
 
     `event_id` is one per occurrence, `id` one per delivery. `event_type` comes in any letter case. `event_timestamp`
     is UTC with up to seven fractional digits, so it stays text. `event_resource` is null in newer events: never route
-    by it. `data` is left undecoded, byte for byte. What decides nothing is read whatever its type.
+    by it. `data` is left undecoded, byte for byte.
     """
 
     id: Any = None
-    event_id: str | None = None
+    event_id: Maybe[str] = None
     event_schema: Any = None
     event_resource: Any = None
-    event_type: str | None = None
-    event_timestamp: str | None = None
+    event_type: Maybe[str] = None
+    event_timestamp: Maybe[str] = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -42,7 +42,7 @@ class InvoiceClosed(Reading, frozen=True):
     It can arrive with `is_closed` false, for a refund with negative totals, and again for the same invoice.
     """
 
-    invoice: InvoiceDocument | None = None
+    invoice: Maybe[InvoiceDocument] = None
 
 
 class UnknownEvent(msgspec.Struct, frozen=True):

@@ -21,15 +21,22 @@ RECEIVER = '''\
 from decimal import Decimal
 
 from schemas import downstream
+from schemas.invoice import InvoiceDocument, InvoiceTotalPrice
 from schemas.webhook import InvoiceClosed
 
 
 def total(body: bytes) -> Decimal | None:
-    """Read the total of a closed invoice."""
+    """Read the total of a closed invoice; None where there is none that can be read."""
     match downstream.read(body).event:
-        case InvoiceClosed(invoice=closed) if closed is not None and closed.total_price is not None:
-            return closed.total_price.sum_total
+        case InvoiceClosed(invoice=InvoiceDocument(total_price=InvoiceTotalPrice(sum_total=Decimal() as found))):
+            return found
     return None
+
+
+def email(body: bytes) -> str:
+    """Read the guest's address from the API's invoice."""
+    invoice = downstream.read(body).invoice
+    return (invoice and invoice.guest and invoice.guest.email) or ""
 
 
 reveal_type(total)
@@ -118,8 +125,8 @@ def test_types(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "receiver.py").write_text(RECEIVER)
     words = f"-m mypy --strict --no-incremental --python-executable {installed}/bin/python receiver.py"
     assert "def (body: bytes) -> decimal.Decimal | None" in run([sys.executable, *words.split()], cwd=tmp_path)
-    (tmp_path / "receiver.py").write_text(RECEIVER.replace("sum_total", "sum_totals"))
-    with pytest.raises(AssertionError, match='has no attribute "sum_totals"'):
+    (tmp_path / "receiver.py").write_text(RECEIVER.replace("guest.email", "guest.emails"))
+    with pytest.raises(AssertionError, match='has no attribute "emails"'):
         run([sys.executable, *words.split()], cwd=tmp_path)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from schemas.enriched import Enrichment
 from tests.builders import INVOICE_ID, RECEIVED_AT, data, received, signature_text
 from tests.fuzz.targets import ENVIRONMENT
+from tests.strange import strange
 from worker.core import outbound, translate
 from worker.core.door import signature
 from worker.simulator.world import World
@@ -30,6 +31,8 @@ def webhooks() -> Iterator[bytes]:
         yield b";gzip\n" + gzip.compress(data(name), mtime=0)
     for name in ("invoice_closed.broken.txt", "appointment_completed.broken.txt"):
         yield b";\n" + data(name)
+    for case in strange():
+        yield b";%s\n%s" % (case.encoding.encode(), case.body)
 
 
 def messages() -> Iterator[bytes]:
@@ -41,6 +44,9 @@ def messages() -> Iterator[bytes]:
         document = bytes(msgspec.json.decode(invoice, type=dict[str, msgspec.Raw])["invoice"]) if invoice else None
         enrichment = Enrichment(status="enriched", expand=_PARTS, missing=(), fetched_at=RECEIVED_AT, reason=None)
         yield outbound.outgoing(event, exchange="e", enrichment=enrichment, invoice=document).body
+    for case in strange():
+        event = translate.read(received(body=case.body, content_encoding=case.encoding or None))
+        yield outbound.outgoing(event, exchange="e", enrichment=Enrichment(status="skipped")).body
 
 
 def signatures() -> Iterator[bytes]:

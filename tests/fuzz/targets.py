@@ -34,6 +34,7 @@ SECRET: Final = b"test-secret"
 EXPAND: Final = ("InvoiceItems", "Transactions", "Appointments")
 OTHER: Final = invoice_request.Invoice(b'{"id":"%s","transactions":[{"a":0.10}]}' % INVOICE_ID.encode())
 DAY_SECONDS: Final = 86_400
+FLAT: Final = 300
 MAX_SHORT_BYTES: Final = 255
 ENVIRONMENT: Final = b"\n--- environment\n"
 # Words of ours, a path of known fields, a place in bytes: no text of an error holds what a customer sent.
@@ -42,7 +43,10 @@ _SETTINGS_FILE: Final = Path(tempfile.gettempdir()) / "zenoti-ingest-fuzz.toml"
 
 
 def webhook(given: bytes) -> None:
-    """`<type in the path>;<content encoding>`, then a body: an event that can be published and read, or Malformed."""
+    """`<type in the path>;<content encoding>`, then a body: an event that can be published and read, or Malformed.
+
+    Malformed is no JSON object but for an invoice id that is none.
+    """
     beside, _, body = given.partition(b"\n")
     path_type, _, encoding = _text(beside).partition(";")
     message = received(body=body, path_type=path_type, content_encoding=encoding or None)
@@ -50,6 +54,7 @@ def webhook(given: bytes) -> None:
         event = translate.read(message)
     except Malformed as error:
         assert _SAFE_TEXT.fullmatch(str(error)), str(error)
+        assert not _is_object(body) or "no usable invoice id" in str(error), str(error)
         return
     assert len(event.body) <= translate.MAX_INFLATED_BYTES
     assert event.invoice_id is None or re.fullmatch(r"[0-9A-Za-z-]{1,64}", event.invoice_id)
@@ -61,15 +66,22 @@ def webhook(given: bytes) -> None:
     read = _json(out.body)
     if read is not None:
         assert read["id"] == event.id
-        assert downstream.read(out.body).type == event.type
+        delivered_event = downstream.read(out.body)
+        assert delivered_event.type == event.type
+        assert delivered_event.message.data
+        assert delivered_event.message.data.event
+        assert bytes(delivered_event.message.data.event) == event.body.strip()
 
 
 def delivered(given: bytes) -> None:
-    """A message of a downstream queue: understood, or Unreadable with the place."""
+    """A message of a downstream queue: read, the paths of what is not known by name alone; or no JSON object."""
     try:
-        downstream.read(given)
+        found = downstream.read(given)
     except Unreadable as error:
         assert _SAFE_TEXT.fullmatch(str(error)), str(error)
+        assert not _is_object(given)
+        return
+    assert all(re.fullmatch(r"[A-Za-z_&.\[\]\d]+", path) for path in found.unread), found.unread
 
 
 def signature(given: bytes) -> None:
@@ -159,6 +171,17 @@ def _json(text: bytes) -> Any:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=_not_json)
     except RecursionError:
         return None
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether Python's own reader finds an object, not nested too deep for anybody."""
+    if body.count(b"[") + body.count(b"{") > FLAT:
+        return False
+    try:
+        text = body.decode().lstrip("\ufeff")
+        return isinstance(json.loads(text, parse_int=str, parse_float=str, parse_constant=_not_json), dict)
+    except (ValueError, AssertionError):
+        return False
 
 
 def _not_json(word: str) -> None:

@@ -188,8 +188,8 @@ def test_money_is_exact(number: str) -> None:
     """Money keeps its digits, trailing zeros too, as number and as text."""
     for spelled in (number, f'"{number}"'):
         document = read(f'{{"total_price": {{"tax": {spelled}}}}}'.encode())
-        assert document.total_price is not None
-        assert document.total_price.tax is not None
+        assert document.total_price
+        assert isinstance(document.total_price.tax, Decimal)
         assert document.total_price.tax.as_tuple() == Decimal(number).as_tuple()
 
 

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 import schemas
 from schemas import webhook
-from schemas.downstream import Delivered
+from schemas.downstream import Delivered, DeliveredData, DeliveredEnrichment, DeliveredMessage
 from schemas.enriched import DATASCHEMA, EnrichedData
 from schemas.fields import Reading
 from schemas.webhook import UnknownEvent
@@ -32,7 +32,7 @@ _ATTRIBUTE = re.compile(r"\s*(\w+): (.*)")
 
 
 # What a reader makes of shapes of the wire, and never crosses it.
-READERS_OWN = (Delivered, Reading, UnknownEvent)
+READERS_OWN = (Delivered, DeliveredData, DeliveredEnrichment, DeliveredMessage, Reading, UnknownEvent)
 
 
 def public_shapes() -> list[type[msgspec.Struct]]:
