@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from schemas.invoice import InvoiceAnswer
+from schemas.json_text import mended
 from worker.core.errors import (
     AccessDenied,
     ApiRefusedUs,
@@ -23,7 +24,6 @@ from worker.core.errors import (
     WorkerError,
 )
 from worker.core.quota import told
-from worker.core.surrogates import readable
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 DEFAULT_RETRY_AFTER_SECONDS = 60.0
@@ -111,7 +111,7 @@ def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) ->
     if status == _THROTTLED or status in _SERVER_ERRORS or status in _TRANSIENT:  # whatever the body says
         raise _failure(status, response)
     body = response.body.lstrip(_BOM)
-    copy = readable(body)
+    copy = mended(body)
     answer = _read(copy)
     if answer is not None and answer.is_error and (status not in _OK or answer.error_code is not None):
         raise _failure(_code(answer.error_code, status), response)
@@ -160,7 +160,7 @@ def _failure(code: int | str, response: Response) -> WorkerError:
 
 def _read_members(document: bytes) -> dict[str, bytes]:
     """The members of an object, each as its bytes stand in the document."""
-    copy, found, at = readable(document), {}, 0
+    copy, found, at = mended(document), {}, 0
     for key, value in _members.decode(copy).items():
         text = bytes(value)
         if copy is not document:  # what was replaced has the same length, so each place is the same
@@ -188,4 +188,4 @@ def _spelled(value: bytes | None) -> str | None:
     """An id as text, whether it is a string with escapes or a number; None where the invoice has none."""
     if value is None:
         return None
-    return _text.decode(readable(value)) if value[:1] == b'"' else value.decode()
+    return _text.decode(mended(value)) if value[:1] == b'"' else value.decode()

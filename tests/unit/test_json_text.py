@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.surrogates import readable
+from schemas.json_text import mended
 
 PIECES = [rb"\ud83d", rb"\uDBFF", rb"\udc00", rb"\uDE00", rb"\u0041", rb"\\", rb"\"", rb"\n", b"u", b"d83d", b"x"]
 
@@ -26,22 +26,22 @@ PIECES = [rb"\ud83d", rb"\uDBFF", rb"\udc00", rb"\uDE00", rb"\u0041", rb"\\", rb
     ],
     ids=repr,
 )
-def test_readable(text: bytes, expected: bytes) -> None:
+def test_mended(text: bytes, expected: bytes) -> None:
     """An escape without its pair becomes U+FFFD in the same length; pairs, other escapes and backslashes stay."""
-    assert readable(text) == expected
+    assert mended(text) == expected
 
 
 def test_the_body_itself_where_nothing_is_replaced() -> None:
     """No copy is made of a body that can be read as it is."""
     for body in (b'{"a": "x"}', rb'{"a": "\ud83d\ude00"}', rb'{"a": "\\ud83d"}'):
-        assert readable(body) is body
+        assert mended(body) is body
 
 
 @given(pieces=st.lists(st.sampled_from(PIECES), max_size=12))
 def test_any_text_can_be_read(pieces: list[bytes]) -> None:
     """The copy is as long as the body and reads as Python reads the body, each lone surrogate a U+FFFD."""
     body = b'"%s"' % b"".join(pieces)
-    copy = readable(body)
+    copy = mended(body)
     assert len(copy) == len(body)
     assert msgspec.json.decode(copy) == "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in json.loads(body))
 
@@ -49,5 +49,5 @@ def test_any_text_can_be_read(pieces: list[bytes]) -> None:
 @given(body=st.binary(max_size=60))
 def test_any_bytes(body: bytes) -> None:
     """Whatever the bytes are, the length stays and a second time changes nothing."""
-    assert len(readable(body)) == len(body)
-    assert readable(readable(body)) == readable(body)
+    assert len(mended(body)) == len(body)
+    assert mended(mended(body)) == mended(body)
