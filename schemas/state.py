@@ -18,6 +18,8 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         circuit: `closed` or `open`.
         failures: failed calls in a row.
         last_failure: what the API answered to the last of them.
+        fetched_at_most: no invoice of this source bears a later `fetched_at` until a later one is said (RFC 3339, UTC).
+        fetched_ahead_seconds: how far `fetched_at` runs ahead of this process's clock, where that is above 5 s.
     """
 
     last_event_at: str | None = None
@@ -31,6 +33,8 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     circuit: str | None = None
     failures: int = 0
     last_failure: str = ""
+    fetched_at_most: str | None = None
+    fetched_ahead_seconds: float | None = None
 
 
 class ReceiverState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,6 +89,8 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
         spool: of an intake.
         receivers: by name, those that a consumer sees refuse their events or without a queue.
         stranger_refuses: a queue that is no receiver's is bound to the events exchange and refuses events.
+        clocks_ahead_seconds: by instance, how far another process's clock is ahead of this one's (negative: behind),
+            where that is above 5 s; a consume process measures it.
     """
 
     daemon: str
@@ -99,3 +105,4 @@ class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
     spool: SpoolState | None = None
     receivers: dict[str, ReceiverState] = {}
     stranger_refuses: bool = False
+    clocks_ahead_seconds: dict[str, float] = {}

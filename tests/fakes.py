@@ -92,6 +92,40 @@ class FakeInvoiceApi:
         return answer
 
 
+class FakeStates:
+    """The port `States`: this process alone, whose states are confirmed at once, or as told.
+
+    Attributes:
+        are_confirmed: whether the broker confirms what is said.
+        describe: what is said; called for each state.
+        number: how many states have been said.
+    """
+
+    def __init__(self) -> None:
+        self.are_confirmed = True
+        self.describe: Callable[[], None] = lambda: None
+        self.number = 0
+        self._is_wanted = False
+
+    def say_soon(self) -> None:
+        """Say it as soon as somebody waits for it."""
+        self._is_wanted = True
+
+    async def said(self) -> bool:
+        """Say it, if it is to be confirmed."""
+        if self.are_confirmed and self._is_wanted:
+            self._is_wanted = False
+            self.number += 1
+            self.describe()
+            return True
+        return False
+
+    async def catch_up(self) -> bool:
+        """There is nobody else."""
+        self.say_soon()
+        return await self.said()
+
+
 class FakeChannel:
     """Where deliveries are settled: keeps the tags that were acked."""
 

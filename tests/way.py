@@ -22,7 +22,7 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import Fetches, Publishes, Traces
+from worker.stages.ports import Fetches, Publishes, States, Traces
 from worker.stages.traced import traced
 from worker.stages.translate import Translate
 
@@ -88,6 +88,7 @@ def lane(
     max_in_flight: int = 4,
     calls_per_minute: float = 60_000,
     expand: tuple[str, ...] = ("InvoiceItems",),
+    states: States | None = None,
     traces: Traces = UNTRACED,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
@@ -102,6 +103,7 @@ def lane(
         prefetch=100,
         plan=plan,
         seen=Seen(window_seconds=60, max_keys=1000),
+        states=states,
         traces=traces,
     )
 

@@ -75,6 +75,7 @@ class Daemon:
         spool: of an intake.
         receivers: of a consumer, those that do not take their events.
         stranger_refuses: of a consumer.
+        clocks: seconds that other processes' clocks are ahead of ours, where they differ.
 
     Attributes:
         port: of the admin listener, as it is once it runs.
@@ -92,10 +93,11 @@ class Daemon:
         spool: Callable[[], SpoolState | None] = lambda: None,
         receivers: Callable[[], dict[str, ReceiverState]] = dict,
         stranger_refuses: Callable[[], bool] = bool,
+        clocks: Callable[[], dict[str, float]] = dict,
     ) -> None:
         self._name, self._host, self.port = name, host, port
         self._ready, self._sources, self._metrics, self._spool = ready, sources, metrics, spool
-        self._receivers, self._stranger_refuses = receivers, stranger_refuses
+        self._receivers, self._stranger_refuses, self._clocks = receivers, stranger_refuses, clocks
         self._started_at = utc_now()
         self._loop = LoopWatch()
         self._systemd = Notify(os.environ)
@@ -117,6 +119,7 @@ class Daemon:
             spool=self._spool(),
             receivers=self._receivers(),
             stranger_refuses=self._stranger_refuses(),
+            clocks_ahead_seconds=self._clocks(),
         )
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,13 @@ class System:
         inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # as it is installed: compiled, which is a quarter of a start
         return inherited | {f"ZENOTI_INGEST_{key}": value for key, value in self.settings.items()}
 
-    async def spawn(self, name: str, *arguments: str) -> asyncio.subprocess.Process:
+    async def spawn(
+        self, name: str, *arguments: str, program: Sequence[str] = ("-m", "worker")
+    ) -> asyncio.subprocess.Process:
         """Start a command that stays; its output goes to a file."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "worker", *arguments, cwd=ROOT, env=self.environ, stdout=log, stderr=log
+                sys.executable, *program, *arguments, cwd=ROOT, env=self.environ, stdout=log, stderr=log
             )
         self.processes[name] = process
         return process

@@ -11,9 +11,10 @@ import pytest
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, as_link
 from tests.proxy import Proxy
 from tests.way import Way, answer, body, event, event_ids, invoice, knows, lane, path
+from worker.adapters import clock
 from worker.app.consume import queue_depths
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
@@ -550,6 +551,64 @@ async def test_an_ack_that_comes_too_late(fake_names: Names) -> None:
         await eventually(lambda: not link.unacked)
     assert event_ids(publisher.published) == ["e-1", "e-2", "e-3"]
     assert len(api.requests) == 2
+
+
+async def test_fetched_at_is_later_than_every_receipt(fake_names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the doors' clocks say, each time is later than that of receipt; two calls have never the same."""
+    monkeypatch.setattr(clock, "unix_microseconds", iter(range(10**15, 0, -(10**9))).__next__)  # ours runs backwards
+    receipts = [
+        "2031-05-06T17:08:10.1234567+00:00",
+        "",
+        "no time",
+        "2001-09-09T01:46:40.000000Z",
+        "2099-01-01T00:00:00Z",
+    ]
+    events = [
+        msgspec.structs.replace(event(body(f"e-{n}", invoice=f"i-{n}"), number=n), received_at=at)
+        for n, at in enumerate(receipts)
+    ]
+    queue = {"exchange": fake_names.work, "routing_key": fake_names.lane("main")}
+    publisher, api = FakePublisher(), knows(*(f"i-{n}" for n in range(len(receipts))))
+    link = FakeLink(*(one.to(**queue) for one in events))
+    async with _between_fakes(lane(publisher, api, fake_names, states=FakeStates()), link):
+        await eventually(lambda: not link.unacked)
+    times = {m.message_id: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
+    assert len(set(times.values())) == len(receipts)
+    assert times["e-0"] > "2031-05-06T17:08:10.1234567"
+    assert times["e-4"] > "2099-01-01T00:00:00.000000Z"
+    assert all(len(one) == len("2031-05-06T17:08:10.000000Z") for one in times.values())
+
+
+async def test_nothing_goes_out_before_a_successor_would_know(fake_names: Names) -> None:
+    """An invoice is published only once a state that covers its `fetched_at` is confirmed: a kill leaves no doubt."""
+    publisher, states = FakePublisher(), FakeStates()
+    link = FakeLink(event(body("e-1", invoice="i-1")).to(exchange=fake_names.work, routing_key=fake_names.lane("main")))
+    stage = lane(publisher, knows("i-1"), fake_names, states=states)
+    claims: list[tuple[int, str | None]] = []
+
+    def describe() -> None:
+        claims.append((len(publisher.published), stage.clock.claim()))
+        stage.clock.confirmed(claims[-1][1])
+
+    states.describe = describe
+    async with _between_fakes(stage, link):
+        await eventually(lambda: not link.unacked)
+    [before, *_, (published, claim)] = claims
+    assert before == (0, None), "caught up before the first call, with nothing to claim"
+    assert (published, len(publisher.published)) == (0, 1)
+    fetched_at = json.loads(publisher.published[0].body)["data"]["enrichment"]["fetched_at"]
+    assert claim is not None
+    assert claim > fetched_at
+
+
+async def test_states_that_nobody_confirms_hold_nothing(fake_names: Names) -> None:
+    """A broker that takes events and confirms no state delays them, and keeps none."""
+    publisher, states = FakePublisher(), FakeStates()
+    states.are_confirmed = False
+    link = FakeLink(*_round_of_three(fake_names))
+    async with _between_fakes(lane(publisher, knows("i-1"), fake_names, states=states), link):
+        await eventually(lambda: not link.unacked)
+    assert len(publisher.published) == 3
 
 
 @pytest.fixture

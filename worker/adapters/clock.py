@@ -7,8 +7,13 @@ from functools import lru_cache
 import uuid_utils
 
 
+def unix_microseconds() -> int:
+    """Now, by this host's clock, in microseconds since 1970 (UTC)."""
+    return time.time_ns() // 1000
+
+
 def utc_now() -> str:
-    """Now, RFC 3339 in UTC with microseconds; sorts as text."""
+    """Now, RFC 3339 in UTC with six digits; sorts as text."""
     second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)  # a quarter of the time of datetime's isoformat
     return f"{_to_the_second(second)}.{nanoseconds // 1000:06d}Z"
 

@@ -10,7 +10,7 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 
 from schemas.state import ReceiverState, SourceState
-from worker.adapters import broker_topology, state
+from worker.adapters import broker_topology, clock, state
 from worker.adapters.admin_http import Check
 from worker.adapters.broker import Link
 from worker.adapters.invoice_api import new_session
@@ -19,6 +19,7 @@ from worker.app.links import ENSURE_SECONDS, broker_link, topology_watch
 from worker.app.sources import require_sources
 from worker.app.telling import check_link, check_topology, exposed_metrics, tracing
 from worker.app.topologies import downstreams_of, full_topology, names_of
+from worker.core.clock_differences import DIFFER_SECONDS
 from worker.core.differences import role
 from worker.core.duplicates import Seen
 from worker.core.quota import Quota
@@ -27,11 +28,12 @@ from worker.core.settle import Ladder
 from worker.core.topology import Names, Topology
 from worker.daemon import Daemon, Readiness
 from worker.settings import Settings, Source, enrich_window
+from worker.stages.clock_watch import ClockWatch
 from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import Traces
+from worker.stages.ports import States, Traces
 from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.traced import traced
 from worker.stages.translate import Translate
@@ -57,12 +59,18 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
         to, turn = traced(publisher, traces), _rotated(settings)
         fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
-        lanes = {n: _lane(settings, n, s, fan_out, session, traces=traces) for n, s in turn if "enrich" in stages}
+        states = state.StateStream(publisher, exchange=names.state)
+        lanes = {
+            n: _lane(settings, n, s, fan_out, session, states=states, traces=traces)
+            for n, s in turn
+            if "enrich" in stages
+        }
         translates = {n: _translate(settings, n, s, fan_out, traces) for n, s in turn if "translate" in stages}
         waiting = {name: Waiting(to, names=names, receiver=name) for name in settings.downstream}
         working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
 
         watch = topology_watch(settings, publisher, topology, note_absent=fan_out.note_absent)
+        clocks = ClockWatch({name: lane.clock for name, lane in lanes.items()})
 
         def checks() -> dict[str, Check]:
             return {
@@ -93,11 +101,14 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             metrics=metrics,
             receivers=lambda: _receiver_states(fan_out.receivers, waiting),
             stranger_refuses=lambda: fan_out.receivers.a_stranger_refuses,
+            clocks=lambda: clocks.differing,
         )
-        telling = state.tell(publisher, exchange=names.state, describe=daemon.describe)
+        telling = states.run(daemon.describe, confirmed=clocks.confirmed)
+        listening = states.listen(consumer, stream=names.state, heard=clocks.heard)
         roles = queue_roles(names, topology)
         queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
-        endless = (publisher.run(), consumer.run(), watch.run(), telling, queues.run(), fan_out.watch(consumer.ready))
+        watching = (watch.run(), queues.run(), clocks.run(), fan_out.watch(consumer.ready))
+        endless = (publisher.run(), consumer.run(), telling, listening, *watching)
         async with daemon.running(*endless) as group:
             working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
             tasks = [group.create_task(working_on(stage)) for stage in working]
@@ -187,7 +198,9 @@ def _translate(settings: Settings, name: str, source: Source, fan_out: FanOut, t
     )
 
 
-def _lane(settings: Settings, name: str, source: Source, fan_out: FanOut, session: Any, *, traces: Traces) -> Lane:
+def _lane(
+    settings: Settings, name: str, source: Source, fan_out: FanOut, session: Any, *, states: States, traces: Traces
+) -> Lane:
     return Lane(
         fan_out.publisher,
         fan_out,
@@ -208,6 +221,7 @@ def _lane(settings: Settings, name: str, source: Source, fan_out: FanOut, sessio
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
         seen=_seen(settings),
+        states=states,
         traces=traces,
     )
 
@@ -217,6 +231,7 @@ def _circuit(lane: Lane) -> str:
 
 
 def _lane_state(lane: Lane) -> SourceState:
+    ahead = round(lane.clock.seconds_ahead(clock.unix_microseconds()), 1)
     return SourceState(
         events_held=len(lane.window),
         invoices_waiting=lane.window.invoices,
@@ -225,4 +240,6 @@ def _lane_state(lane: Lane) -> SourceState:
         circuit=_circuit(lane),
         failures=lane.circuit.failures,
         last_failure=lane.calls.last_failure,
+        fetched_at_most=lane.clock.claim(),
+        fetched_ahead_seconds=ahead if ahead > DIFFER_SECONDS else None,
     )

@@ -92,7 +92,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         metrics=metrics,
         spool=lambda: _spool_state(spool),
     )
-    telling = state.tell(link, exchange=names.state, describe=daemon.describe)
+    telling = state.StateStream(link, exchange=names.state).run(daemon.describe)
     async with daemon.running(link.run(), watch.run(), telling, spool.run(), drain.run()):
         port = await door.listen(
             host=at.host,

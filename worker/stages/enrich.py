@@ -13,8 +13,8 @@ from math import inf
 import msgspec
 
 from schemas.enriched import Enrichment
+from worker.adapters import clock
 from worker.adapters.broker import Delivery, Subscription
-from worker.adapters.clock import utc_now
 from worker.adapters.traces import NO_SPAN, UNTRACED
 from worker.core import outbound
 from worker.core.circuit import REMEMBERED, Blame, Circuit
@@ -22,6 +22,7 @@ from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable, WorkerError
 from worker.core.invoice_request import Invoice
+from worker.core.lane_clock import LaneClock, as_text
 from worker.core.messages import Outgoing, Received, carried
 from worker.core.quota import Quota
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, settle
@@ -32,7 +33,7 @@ from worker.core.window import Round, Window
 from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.journal import Journal
-from worker.stages.ports import Publishes, Span, Traces
+from worker.stages.ports import Publishes, Span, States, Traces
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
@@ -51,10 +52,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Filling(msgspec.Struct):
-    """The backlog's arrival after a take-over: until when at most, and when the latest of it came."""
+    """The backlog's arrival after a take-over: until when at most, and when the latest of it came.
+
+    `times_are_known`: what our predecessors said of the lane's times has been heard.
+    """
 
     until: float
     latest: float = 0.0
+    times_are_known: bool = False
 
 
 class _Held(msgspec.Struct):
@@ -79,7 +84,11 @@ class Lane:
         prefetch: unacknowledged events looked at together.
         plan: how the source wants its invoices.
         seen: what this lane has passed on.
+        states: what the processes say to each other; None: there is no other process.
         traces: the port to where spans go.
+
+    Attributes:
+        clock: the times that the lane gives its invoices.
     """
 
     name = "enrich"
@@ -95,10 +104,13 @@ class Lane:
         prefetch: int,
         plan: Plan,
         seen: Seen,
+        states: States | None = None,
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
         self._fan_out = fan_out
+        self._states = states
+        self.clock = LaneClock()
         self._traces = traces
         self._names = names
         self._source = source
@@ -185,27 +197,38 @@ class Lane:
             await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
             return
         now = time.monotonic()
-        self._note_delivery(now)
+        taken_over = self._note_delivery(now)
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
         held = _Held(event, delivery, subscription, time.time_ns())
         self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
         self._lane_events.set(len(self._window))
         self._changed.set()
+        if taken_over is not None:
+            await self._learn_times(taken_over)
 
-    def _note_delivery(self, now: float) -> None:
+    def _note_delivery(self, now: float) -> _Filling | None:
         """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
+        first = self._filling is None
         if self._filling is None:
             self._filling = _Filling(until=now + FILL_SECONDS)
             self.quota.take_over(now)
         self._filling.latest = now
+        return self._filling if first else None
+
+    async def _learn_times(self, filling: _Filling) -> None:
+        """Hear what our predecessors said of the lane's times; until then, but not for long, no call begins."""
+        if self._states is not None and not await self._states.catch_up():
+            log.warning("lane_times_unheard", source=self._source)
+        filling.times_are_known = True
+        self._changed.set()
 
     def _is_filling(self, now: float) -> bool:
         """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
         filling = self._filling
-        return filling is None or (
-            now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
-        )
+        if filling is None or not filling.times_are_known:
+            return True
+        return now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
 
     @property
     def _has_calls_to_spare(self) -> bool:
@@ -244,7 +267,9 @@ class Lane:
 
     async def _serve_round(self, begun: Round[_Held], subscription: Subscription) -> None:
         """One call, and the settlement of every event that waited for it."""
-        fetched_at = utc_now()
+        received_at = (waiting.item.event.received.received_at for waiting in begun.waiting)
+        fetched_at = self.clock.next(clock.unix_microseconds(), received_at)
+        self._claim(fetched_at)
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
             invoice = await self._fetch(begun.invoice_id, spans)
@@ -268,6 +293,18 @@ class Lane:
     async def _probe(self, invoice_id: str) -> None:
         await self.calls.probe(invoice_id)
         self._changed.set()
+
+    def _claim(self, fetched_at: int) -> None:
+        """Have the others told, while the call is under way, that the lane's times have come so far."""
+        if self._states is not None and not self.clock.covers(fetched_at):
+            self._states.say_soon()
+
+    async def _claimed(self, fetched_at: int) -> None:
+        """Return once a successor would know; a broker that confirms no state holds no event for long."""
+        for _ in range(2):  # a state that was under way when the call began says nothing of it, the next one does
+            if self._states is None or self.clock.covers(fetched_at) or not await self._states.said():
+                return
+            self._claim(fetched_at)
 
     def _trace(self, held: _Held) -> Span:
         """The span of an event in the lane's hands, since it came; what the event becomes is part of it."""
@@ -294,9 +331,10 @@ class Lane:
             log.exception("defect", stage=self.name, source=self._source)
             subscription.fail("a defect")
 
-    async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: str) -> None:
+    async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: int) -> None:
+        await self._claimed(fetched_at)
         enrichment = Enrichment(
-            status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=fetched_at
+            status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=as_text(fetched_at)
         )
         fetches.labels(self._source).inc()
         fetched_events.labels(self._source).inc(len(begun.waiting))

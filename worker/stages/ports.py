@@ -69,6 +69,19 @@ class Spools(Protocol):
         """They are published."""
 
 
+class States(Protocol):
+    """What the processes say of themselves to each other; nothing here raises."""
+
+    def say_soon(self) -> None:
+        """Say it now rather than at the next turn."""
+
+    async def said(self) -> bool:
+        """Return once the next state is confirmed; False: it is not within seconds, or the last one was not."""
+
+    async def catch_up(self) -> bool:
+        """Return once all that was said before this has been heard; False: it was not within seconds."""
+
+
 class Span(Protocol):
     """A piece of work, recorded or not; it ends with its block, or by `end`."""
 

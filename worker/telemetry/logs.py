@@ -44,12 +44,13 @@ EVENTS: Final = frozenset(
         "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
         # consumers
         "subscribed", "subscription_ended", "handed_back", "drain_cut_short", "stage_stopped", "publish_failed",
-        "queue_unseen", "delivery",
+        "queue_unseen", "delivery", "state_unheard", "clocks_differ", "clocks_agree",
         # receivers
         "receiver_refuses", "receiver_takes_events_again", "receiver_cannot_be_bound", "receiver_queue_gone",
         "stranger_refuses",
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
+        "lane_times_unheard",
         # simulator
         "simulator_listening", "simulator_sent", "simulator_unanswered", "simulator_webhook_off", "simulator_ended",
     }
@@ -57,7 +58,19 @@ EVENTS: Final = frozenset(
 REPEATS_TOLD: Final = 10
 REPEATS_SECONDS: Final = 60.0
 # What tells two faults apart; each has few values. Ids and details would make every line one of its kind.
-_KIND: Final = ("source", "stage", "status", "reason", "error", "exchange", "queue", "connection", "logger", "place")
+_KIND: Final = (
+    "source",
+    "stage",
+    "status",
+    "reason",
+    "error",
+    "exchange",
+    "queue",
+    "connection",
+    "logger",
+    "place",
+    "instance",
+)
 _HARMLESS: Final = frozenset({"info", "debug"})
 _TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated"})
 _STDERR: Final = 2

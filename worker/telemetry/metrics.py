@@ -299,6 +299,13 @@ publishes_failed: Final = _made(
     "Publishes that the broker did not confirm in time, refused, or had no queue for; they are repeated.",
     of=BOTH,
 )
+clock_difference: Final = _made(
+    Gauge,
+    "zenoti_clock_difference_seconds",
+    "",
+    "The largest difference between this process's clock and another daemon's, as its states show; 0: none above 5 s.",
+    of=CONSUME,
+)
 ready: Final = _made(Gauge, "zenoti_ready", "", "1 where /readyz says ready.", of=BOTH)
 dependency_ok: Final = _made(
     Gauge, "zenoti_dependency_ok", "dependency", "1 where a dependency in /readyz holds.", of=BOTH

@@ -1,0 +1,67 @@
+"""Hosts whose clocks differ: `fetched_at` goes on above what it was, and somebody says so."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aio_pika import DeliveryMode, Message
+
+from tests.acceptance.conftest import System
+from tests.eventually import eventually
+
+HOUR = 3600
+
+
+def at(clock_seconds: float) -> tuple[str, ...]:
+    """How to start a program on a host whose clock is ahead by so much."""
+    return ("-m", "tests.acceptance.wrong_clock", str(clock_seconds))
+
+
+async def put(system: System, event_id: str, *, received_at: str, attempts: int = 1) -> None:
+    """An event of invoice `x`, on its way to the lane as translate or a delay queue would send it."""
+    body = json.dumps({"event_id": event_id, "event_type": "Invoice.Closed", "data": {"invoice": {"id": "x"}}})
+    headers: dict[str, Any] = {"source": "main", "receipt_id": event_id, "received_at": received_at}
+    message = Message(body.encode(), headers=headers | {"attempts": attempts}, delivery_mode=DeliveryMode.PERSISTENT)
+    async with system.connection.channel() as channel:
+        await channel.default_exchange.publish(message, routing_key=f"{system.prefix}.enrich.main.0")
+
+
+async def fetched(system: System) -> str:
+    """`fetched_at` of what comes out next."""
+    [out] = await system.take("out.all", 1)
+    return str(json.loads(out.body)["data"]["enrichment"]["fetched_at"])
+
+
+def now(**ago: float) -> str:
+    """This host's clock."""
+    return (datetime.now(UTC) - timedelta(**ago)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, -HOUR), (HOUR, 0)], ids=["behind", "ahead"])
+@pytest.mark.parametrize("waits", [True, False], ids=["standby", "successor"])
+async def test_a_take_over_by_another_clock(system: System, *, waits: bool, first: float, second: float) -> None:
+    """After kill -9 a consumer whose clock is an hour behind its predecessor's goes on above the last `fetched_at`.
+
+    So it does for an older event that comes back as well as for a new one, standing by or started only then.
+    """
+    system.settings |= {"CONSUMER__ADMIN_PORT": "0"}
+    predecessor = await system.spawn("first", "consume", program=at(first))
+    await eventually(lambda: '"subscribed"' in system.log("first"), within=30)
+    if waits:
+        await system.spawn("second", "consume", program=at(second))
+        await eventually(lambda: system.log("second").count('"subscribed"') == 2, within=30)
+    await put(system, "e-1", received_at=now())
+    times = [await fetched(system)]
+    predecessor.kill()
+    await predecessor.wait()
+    if not waits:
+        await system.spawn("second", "consume", program=at(second))
+    await put(system, "e-0", received_at=now(hours=2), attempts=2)
+    times.append(await fetched(system))
+    received_at = now()
+    await put(system, "e-2", received_at=received_at)
+    times.append(await fetched(system))
+    assert times == sorted(set(times))
+    assert times[2] > received_at
+    assert times[2] < now(seconds=-max(first, 0) - 10)
