@@ -8,15 +8,18 @@ from schemas.state import DaemonState, SpoolState
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """A queue; both null where it is missing.
+    """A queue; null where it is missing.
 
     Attributes:
         ready: messages that nobody holds.
         consumers: who reads it.
+        messages: those and the ones in somebody's hands: a consumer's or, of a retry queue, the dead-letter worker's of
+            the broker. Null where it cannot be seen: AMQP does not say it, only the management API does.
     """
 
     ready: int | None
     consumers: int | None
+    messages: int | None = None
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         dead_letters_total: how many.
         unrouted: events that no downstream wanted, still kept.
         spool: all intakes' together; null where none speaks.
+        unseen: what cannot be seen, and why; null: nothing.
     """
 
     at: str
@@ -97,3 +101,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters_total: int
     unrouted: int
     spool: SpoolState | None = None
+    unseen: str | None = None

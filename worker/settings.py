@@ -58,7 +58,7 @@ class Broker(Section, frozen=True, kw_only=True):
         url: a fresh RabbitMQ on this machine; its user guest is let in from loopback alone
         prefix: two installations on one broker take two prefixes
         declare: true wants no step at deploy; false lets daemons run without the right to configure (security.md)
-        management_url: AMQP tells nothing of bindings, policies and queues left over; only `topology plan` asks it
+        management_url: AMQP tells nothing of bindings, policies, queues left over; `topology plan` and `status` ask it
     """
 
     url: Annotated[

@@ -65,3 +65,27 @@ async def test_a_take_over_by_another_clock(system: System, *, waits: bool, firs
     assert times == sorted(set(times))
     assert times[2] > received_at
     assert times[2] < now(seconds=-max(first, 0) - 10)
+
+
+async def test_clocks_that_differ_are_reported(system: System) -> None:
+    """A consumer an hour behind: each process logs it once, the metric has it, and `status` names it and sees all."""
+    system.settings |= {"CONSUMER__ADMIN_PORT": "0", "BROKER__MANAGEMENT_URL": "http://127.0.0.1:1/"}
+    await system.spawn("right", "consume")
+    wrong = await system.spawn("wrong", "consume", program=at(-HOUR))
+    await system.spawn("intake", "intake")
+    await eventually(lambda: "clocks_differ" in system.log("right"), within=40)
+    await eventually(lambda: system.log("wrong").count('"clocks_differ"') == 2, within=40)
+
+    async def told() -> dict[str, Any] | None:
+        code, out, err = await system.run("status", "--json")
+        assert code == 0, err
+        found: dict[str, Any] = json.loads(out)
+        has = any(alarm["text"].startswith("clock of ") for alarm in found["alarms"])
+        return found if has and len(found["daemons"]) == 3 else None
+
+    found = await eventually(told, within=30)
+    assert found is not None
+    [text] = [alarm["text"] for alarm in found["alarms"] if alarm["text"].startswith("clock of ")]
+    assert f"-{wrong.pid} is 3,600 s behind" in text
+    assert "the management API at 127.0.0.1:1 cannot be reached" in found["unseen"]
+    assert system.log("right").count('"clocks_differ"') == 1

@@ -109,3 +109,43 @@ async def test_watch(system: System, broker_url: str) -> None:
                 assert await terminal.process.wait() == 0
             assert "Traceback" not in terminal.text
     system.settings["BROKER__URL"] = broker_url
+
+
+async def returning(system: System) -> dict[str, Any]:
+    """`status --json` after an event has left a retry queue and found no queue to come back to."""
+    assert (await system.run("topology", "apply"))[0] == 0
+    async with system.connection.channel() as channel:
+        retry = await channel.get_exchange(f"{system.prefix}.retry.1s")
+        await retry.publish(Message(b"{}", delivery_mode=DeliveryMode.PERSISTENT), routing_key="nowhere")
+
+    async def said() -> dict[str, Any] | None:
+        code, out, err = await system.run("status", "--json")
+        assert code == 0, err
+        found: dict[str, Any] = json.loads(out)
+        depth = found["queues"][f"{system.prefix}.retry.1s"]
+        return found if depth["ready"] == 0 and depth["messages"] != 0 else None
+
+    return await eventually(said, within=30) or {}
+
+
+async def test_events_on_their_way_back_are_not_seen(system: System) -> None:
+    """Over AMQP alone nobody sees them: `status` says so, and claims no number."""
+    found = await returning(system)
+    assert found["queues"][f"{system.prefix}.retry.1s"]["messages"] is None
+    assert found["unseen"].endswith("cannot be seen without broker.management_url")
+    assert "way back" not in " ".join(alarm["text"] for alarm in found["alarms"])
+
+
+@pytest.mark.skipif("ZENOTI_INGEST_BROKER__MANAGEMENT_URL" not in os.environ, reason="wants RabbitMQ's management API")
+async def test_events_on_their_way_back_are_shown(system: System) -> None:
+    """With the management API `status` shows what the broker's dead-letter worker has, in an alarm and in the table."""
+    system.settings["BROKER__MANAGEMENT_URL"] = os.environ["ZENOTI_INGEST_BROKER__MANAGEMENT_URL"]
+    found = await returning(system)
+    assert found["queues"][f"{system.prefix}.retry.1s"] == {"ready": 0, "consumers": 0, "messages": 1}
+    assert found["unseen"] is None
+    assert f"1 event(s) are on their way back from {system.prefix}.retry.1s" in " ".join(
+        alarm["text"] for alarm in found["alarms"]
+    )
+    code, out, _ = await system.run("status")
+    assert code == 0
+    assert "in transit (dead-letter worker)" in out

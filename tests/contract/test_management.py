@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from worker.adapters import management
+from worker.adapters.management import ManagementApi
 from worker.core.differences import Seen, SeenBinding, SeenExchange, SeenQueue
 from worker.core.errors import BrokerUnavailable
 
@@ -83,8 +84,8 @@ async def api() -> Api:
 async def test_it_reads_what_a_virtual_host_holds(api: Api) -> None:
     """Exchanges, queues and bindings are read; the virtual host is one part of the path, however it is spelled."""
     async with listening(api) as url:
-        assert await management.look(f"{url}/", vhost="/", user="u", password="p:w") == SEEN
-        assert await management.look(f"{url}/rabbit/", vhost="a b/c", user="u", password="p") == SEEN
+        assert await ManagementApi(url=f"{url}/", vhost="/", user="u", password="p:w").look() == SEEN
+        assert await ManagementApi(url=f"{url}/rabbit/", vhost="a b/c", user="u", password="p").look() == SEEN
     assert api.asked[:3] == [(f"/api/{kind}/%2F", "u:p:w") for kind in DOCUMENTS]
     assert api.asked[3][0] == "/rabbit/api/exchanges/a%20b%2Fc"
 
@@ -92,7 +93,7 @@ async def test_it_reads_what_a_virtual_host_holds(api: Api) -> None:
 async def test_a_user_in_the_url_goes_first(api: Api) -> None:
     """Credentials in the URL are used instead of the broker's, and stand in no path."""
     async with listening(api) as url:
-        await management.look(url.replace("//", "//me:s%40cret@"), vhost="/", user="u", password="p")
+        await ManagementApi(url=url.replace("//", "//me:s%40cret@"), vhost="/", user="u", password="p").look()
     assert api.asked[0] == ("/api/exchanges/%2F", "me:s@cret")
 
 
@@ -116,7 +117,7 @@ async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, told: 
     api.answer = refuse
     async with listening(api) as url:
         with pytest.raises(BrokerUnavailable, match=told) as caught:
-            await management.look(url.replace("//", "//me:s-word@"), vhost="/", user="u", password="p")
+            await ManagementApi(url=url.replace("//", "//me:s-word@"), vhost="/", user="u", password="p").look()
     assert "s-word" not in str(caught.value)
     assert "secret-of-the-body" not in str(caught.value)
     assert "/elsewhere" not in {path for path, _ in api.asked}, "a redirect would carry the password elsewhere"
@@ -134,11 +135,45 @@ async def test_it_has_a_deadline_and_a_bound(api: Api, monkeypatch: pytest.Monke
     api.answer = hang
     async with listening(api) as url:
         with pytest.raises(BrokerUnavailable, match=r"did not answer within 0\.3 s"):
-            await management.look(url, vhost="/", user="u", password="p")
+            await ManagementApi(url=url, vhost="/", user="u", password="p").look()
         released.set()
         monkeypatch.setattr(management, "MAX_BYTES", 10)
         api.answer = api.document
         with pytest.raises(BrokerUnavailable, match="more than 10 bytes"):
-            await management.look(url, vhost="/", user="u", password="p")
+            await ManagementApi(url=url, vhost="/", user="u", password="p").look()
     with pytest.raises(BrokerUnavailable, match="cannot be reached"):
-        await management.look(url, vhost="/", user="u", password="p")
+        await ManagementApi(url=url, vhost="/", user="u", password="p").look()
+
+
+async def test_it_counts_what_is_in_somebodys_hands(api: Api) -> None:
+    """One question tells what of each queue is not ready; a queue that is not counted yet has nothing."""
+    queues = (
+        b'[{"name":"a","messages":7,"messages_ready":2},{"name":"new"},{"name":"odd","messages":1,"messages_ready":2}]'
+    )
+    columns: list[str] = []
+
+    async def count(request: web.Request) -> web.Response:
+        columns.append(request.query["columns"])
+        return web.Response(body=queues)
+
+    api.answer = count
+    async with listening(api) as url:
+        found = await ManagementApi(url=url, vhost="/", user="u", password="p").in_hands()
+    assert found == {"a": 5, "new": 0, "odd": 0}
+    assert (api.asked, columns) == ([("/api/queues/%2F", "u:p")], ["name,messages,messages_ready"])
+
+
+async def test_counting_has_a_deadline_of_its_own(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`status` does not wait for long for what is beside the point."""
+    monkeypatch.setattr(management, "COUNT_SECONDS", 0.2)
+    released = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    api.answer = hang
+    async with listening(api) as url:
+        with pytest.raises(BrokerUnavailable, match=r"did not answer within 0\.2 s"):
+            await ManagementApi(url=url, vhost="/", user="u", password="p").in_hands()
+        released.set()

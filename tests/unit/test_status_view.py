@@ -121,6 +121,24 @@ def test_queues_stand_in_the_order_of_the_way() -> None:
     assert rows == ["raw.main", "enrich.main.0", "retry.30s", "out.crm", "dead"]
 
 
+def test_what_the_dead_letter_worker_has() -> None:
+    """Events on their way back from a retry queue are shown with it, though it is empty; not those of other queues."""
+    queues = {"zi.retry.5s": Depth(0, 0, 1234), "zi.retry.30s": Depth(0, 0, 0), "zi.raw.main": Depth(1, 1, 77)}
+    text = shown(msgspec.structs.replace(FOUND, queues=queues))
+    assert "retry.5s" in text
+    assert "in transit (dead-letter worker)" in text
+    assert "1,234" in text
+    assert "retry.30s" not in text
+    assert "76" not in text
+    assert "transit" not in shown(FOUND)
+
+
+def test_what_cannot_be_seen_is_said() -> None:
+    """A line below the queues says what the broker does not show, and why."""
+    text = shown(msgspec.structs.replace(FOUND, unseen="this cannot be seen"))
+    assert text.index("this cannot be seen") > text.index("consumers")
+
+
 def test_what_is_not_read_and_what_waits_on_disk_is_told() -> None:
     """Too many letters to read have no reasons, and the page says so; a spool has its number, age and size."""
     spool = SpoolState(events=42, bytes=3 * 2**20, max_bytes=2**30, oldest_seconds=300)

@@ -4,10 +4,12 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from aio_pika.abc import AbstractConnection
+from yarl import URL
 
 from worker.adapters import broker_topology
 from worker.adapters.broker import Link, Prepare
 from worker.adapters.broker_topology import Declared
+from worker.adapters.management import ManagementApi
 from worker.adapters.witness import Witnesses
 from worker.app.sources import secret_of
 from worker.core.topology import Topology
@@ -41,6 +43,20 @@ def broker_link(
         prepare=prepare or ensured,
         refuse_mismatch=refuse_mismatch,
     )
+
+
+def management_api(settings: Settings) -> ManagementApi | None:
+    """RabbitMQ's management API, asked as the user of `broker.url`; None where none is configured."""
+    if not settings.broker.management_url:
+        return None
+    at = URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])
+    url = secret_of("broker.management_url", settings.broker.management_url).texts()[0]
+    return ManagementApi(url=url, vhost=vhost_of(at), user=at.user or "guest", password=at.password or "guest")
+
+
+def vhost_of(url: URL) -> str:
+    """The virtual host in a broker's URL."""
+    return url.path.removeprefix("/") or "/"
 
 
 async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> Declared:

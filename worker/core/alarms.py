@@ -37,11 +37,22 @@ def alarms(
             for name, source in is_open
         ),
     ]
-    look = [*_spools(daemons), *_waiting(queues, names), *_backlogs(sources)]
+    look = [
+        *_spools(daemons),
+        *_waiting(queues, names),
+        *_in_transit(queues, names),
+        *_backlogs(sources),
+        *_clocks(daemons),
+    ]
     if dead_letters:
         look.insert(0, f"{dead_letters} dead letter(s): `zenoti-ingest dead list`")
     found = [*(Alarm("wrong", text) for text in wrong), *of_receivers, *(Alarm("look", text) for text in look)]
     return sorted(found, key=lambda alarm: alarm.level != "wrong")
+
+
+def in_hands(depth: Depth) -> int:
+    """Messages that are not ready, as far as they can be seen."""
+    return 0 if depth.messages is None or depth.ready is None else depth.messages - depth.ready
 
 
 def _missing(queues: Mapping[str, Depth]) -> Iterator[str]:
@@ -93,6 +104,38 @@ def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
     for name, depth in queues.items():
         if role(name, names) in ("out", "") and depth.ready and not depth.consumers:
             yield f"{depth.ready} event(s) wait in {name}, and nobody reads it"
+
+
+def _in_transit(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
+    """What the broker's dead-letter worker has stays with it while the queue that it goes to takes no more."""
+    for name, depth in queues.items():
+        if role(name, names) == "retry" and (count := in_hands(depth)):
+            yield (
+                f"{count} event(s) are on their way back from {name}, in the broker's dead-letter worker: if "
+                "that lasts, the queue that they go to takes no more (a policy?)"
+            )
+
+
+def _clocks(daemons: Sequence[DaemonState]) -> Iterator[str]:
+    """As the process sees it that finds the fewest wrong: the wrong one itself finds all others so."""
+    kinds = {daemon.instance: daemon.daemon for daemon in daemons}
+    observers = [daemon for daemon in daemons if daemon.clocks_ahead_seconds]
+    by = min(observers, key=lambda daemon: len(daemon.clocks_ahead_seconds), default=None)
+    if by is not None:
+        for instance, seconds in by.clocks_ahead_seconds.items():
+            how = "ahead of" if seconds > 0 else "behind"
+            yield (
+                f"clock of {kinds.get(instance, 'a daemon')} {instance} is {abs(seconds):,.0f} s {how} that of "
+                f"{by.daemon} {by.instance}: check NTP on both hosts"
+            )
+        return
+    for daemon in daemons:
+        for name, source in daemon.sources.items():
+            if source.fetched_ahead_seconds:
+                yield (
+                    f"fetched_at of {name} runs {source.fetched_ahead_seconds:,.0f} s ahead of the clock of "
+                    f"{daemon.instance}: a clock was ahead at a receipt or a fetch; check NTP on all hosts"
+                )
 
 
 def _backlogs(sources: Mapping[str, SourceStatus]) -> Iterator[str]:

@@ -13,8 +13,10 @@ from worker.adapters import state
 from worker.adapters.broker import Link
 from worker.adapters.broker_topology import depths
 from worker.adapters.clock import utc_now
+from worker.app.links import management_api
 from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.alarms import alarms
+from worker.core.errors import BrokerUnavailable
 from worker.core.letter_groups import by_reason
 from worker.operations import status_view
 from worker.operations.dead import Filter, groups_of
@@ -25,6 +27,7 @@ from worker.settings import Settings
 WITHIN_SECONDS = 30.0
 READ_LETTERS = 10_000  # more are counted, not read: each look would move them all
 READ_LETTERS_AGAIN_SECONDS = 30.0
+UNSEEN = "events on their way back from a retry queue cannot be seen"
 
 
 async def status(settings: Settings, *, as_json: bool) -> int:
@@ -43,6 +46,7 @@ class Look:
 
     def __init__(self, settings: Settings, link: Link) -> None:
         self._settings, self._link, self._names = settings, link, names_of(settings)
+        self._management = management_api(settings)
         self._letters: Mapping[str, int] = {}
         self._letters_total = 0
         self._letters_read_at = -READ_LETTERS_AGAIN_SECONDS
@@ -53,7 +57,7 @@ class Look:
         Raises:
             BrokerUnavailable: the broker does not answer.
         """
-        queues, names = await self._queues(), self._names
+        (queues, unseen), names = await self._with_hands(await self._queues()), self._names
         daemons = await state.latest(self._link, stream=names.state) if names.state in _there(queues) else []
         total = queues[names.dead].ready or 0
         await self._read_letters(total)
@@ -72,6 +76,7 @@ class Look:
                 receivers={receiver.name: receiver.queue for receiver in downstreams_of(self._settings)},
                 dead_letters=total,
             ),
+            unseen=unseen,
             queues=queues,
             daemons=daemons,
             sources=sources,
@@ -91,6 +96,16 @@ class Look:
         await self._link.use(count, within=WITHIN_SECONDS)
         return {name: Depth(*(counted[name] or (None, None))) for name in wanted}
 
+    async def _with_hands(self, queues: dict[str, Depth]) -> tuple[dict[str, Depth], str | None]:
+        """The depths with what is in somebody's hands, and why that cannot be seen, if so."""
+        if self._management is None:
+            return queues, f"{UNSEEN} without broker.management_url"
+        try:
+            hands = await self._management.in_hands()
+        except BrokerUnavailable as error:
+            return queues, f"{UNSEEN}: {error}"
+        return {name: _with_messages(depth, hands.get(name)) for name, depth in queues.items()}, None
+
     async def _read_letters(self, total: int) -> None:
         """By reason; read again only where their number has changed, and not every two seconds."""
         if not 0 < total <= READ_LETTERS:
@@ -101,6 +116,13 @@ class Look:
             return
         self._letters = by_reason(await groups_of(self._link, self._names, Filter()))
         self._letters_total, self._letters_read_at = total, time.monotonic()
+
+
+def _with_messages(depth: Depth, in_hands: int | None) -> Depth:
+    """Ready and consumers as AMQP has just said; the management API's numbers are some seconds old."""
+    if depth.ready is None or in_hands is None:
+        return depth
+    return Depth(depth.ready, depth.consumers, depth.ready + in_hands)
 
 
 def _there(queues: Mapping[str, Depth]) -> set[str]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.status import Depth, Status
+from worker.core.alarms import in_hands
 from worker.core.differences import role
 from worker.core.topology import Names
 
@@ -43,8 +44,10 @@ def render(found: Status | None, *, prefix: str, before: Status | None = None, a
     if not away:
         parts.extend(_alarms(found))
     parts += [_letters(found), *_spool(found)]
-    for made in (_sources(found), _queues(found, before, prefix), _daemons(found)):
-        parts += [Text(""), made]
+    parts += [Text(""), _sources(found), Text(""), _queues(found, before, prefix)]
+    if found.unseen:
+        parts.append(Text(f" {found.unseen}", "dim"))
+    parts += [Text(""), _daemons(found)]
     return Group(*parts)
 
 
@@ -88,9 +91,11 @@ def _queues(found: Status, before: Status | None, prefix: str) -> Table:
     roles = {name: role(name, names) or "out" for name in found.queues}
     for name in sorted((name for name in roles if roles[name] in _ORDER), key=lambda name: _ORDER.index(roles[name])):
         depth = found.queues[name]
-        if roles[name] not in {"retry", "wait"} or depth.ready != 0:
+        if roles[name] not in {"retry", "wait"} or depth.ready != 0 or in_hands(depth):
             shown = name.removeprefix(f"{prefix}.")
             made.add_row(shown, _ready(name, depth, prefix), _change(name, depth, before), _readers(depth))
+        if roles[name] == "retry" and in_hands(depth):
+            made.add_row(" in transit (dead-letter worker)", Text(f"{in_hands(depth):,}", "yellow"), "", "")
     return made
 
 

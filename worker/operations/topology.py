@@ -6,8 +6,9 @@ from secrets import token_bytes
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from worker.adapters import broker_topology, management
+from worker.adapters import broker_topology
 from worker.adapters.broker_topology import Declared
+from worker.app.links import management_api, vhost_of
 from worker.app.sources import secret_of
 from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.differences import Difference, joined, of_seen
@@ -73,7 +74,7 @@ async def export(settings: Settings, *, passwords: str | None) -> int:
         settings: the configuration.
         passwords: a folder with a file `intake`, `consumers` and `operator`; the users are in the definitions then.
     """
-    vhost = _vhost(_broker(settings))
+    vhost = vhost_of(_broker(settings))
     found = definitions(full_topology(settings), vhost=vhost)
     if passwords is not None:
         names, queues = names_of(settings), [d.queue for d in downstreams_of(settings)]
@@ -103,11 +104,9 @@ async def _compare(settings: Settings) -> list[Difference]:
 
     async with connected(settings, name="topology plan") as link:
         await link.use(compare, within=WITHIN_SECONDS)
-    if settings.broker.management_url:
-        url = secret_of("broker.management_url", settings.broker.management_url).texts()[0]
-        seen = await management.look(url, vhost=_vhost(at), user=at.user or "guest", password=at.password or "guest")
-        found = joined(found, of_seen(topology, seen, names))
-    return [with_migration(difference, names, vhost=_vhost(at)) for difference in found]
+    if (api := management_api(settings)) is not None:
+        found = joined(found, of_seen(topology, await api.look(), names))
+    return [with_migration(difference, names, vhost=vhost_of(at)) for difference in found]
 
 
 def _tell(found: list[Difference], unseen: str | None) -> None:
@@ -128,7 +127,3 @@ def _tell(found: list[Difference], unseen: str | None) -> None:
 
 def _broker(settings: Settings) -> URL:
     return URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])
-
-
-def _vhost(url: URL) -> str:
-    return url.path.removeprefix("/") or "/"

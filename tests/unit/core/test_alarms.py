@@ -182,3 +182,34 @@ def test_a_queue_of_somebody_else_that_refuses() -> None:
     [(level, text)] = told(daemons=[daemon("intake"), strange])
     assert level == "wrong"
     assert "bound to zenoti.events" in text
+
+
+def test_events_in_the_brokers_dead_letter_worker() -> None:
+    """Events that have left a retry queue and have not come back yet are told; where they cannot be seen nothing is."""
+    [(level, text)] = told(queues=QUEUES | {"zenoti.retry.5s": Depth(0, 0, 5)})
+    assert (level, text.startswith("5 event(s) are on their way back from zenoti.retry.5s")) == ("look", True)
+    assert told(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0, 3), "zenoti.raw.main": Depth(0, 1, 5)}) == []
+    assert told(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0)}) == []
+
+
+def test_clocks_that_differ() -> None:
+    """Of a wrong clock one alarm speaks, as the processes with a right one see it, and not one for each of these."""
+    right = msgspec.structs.replace(daemon("consume"), clocks_ahead_seconds={"host-2": -3600.4})
+    wrong = {"host-consume": 3600.4, "host-intake": 3600.2}
+    second = msgspec.structs.replace(daemon("consume"), instance="host-2", clocks_ahead_seconds=wrong)
+    [(level, text)] = told(daemons=[daemon("intake"), second, right])
+    assert level == "look"
+    assert text == "clock of consume host-2 is 3,600 s behind that of consume host-consume: check NTP on both hosts"
+    [(_, text)] = told(
+        daemons=[daemon("intake"), msgspec.structs.replace(right, clocks_ahead_seconds={"host-intake": 7.0})]
+    )
+    assert text == "clock of intake host-intake is 7 s ahead of that of consume host-consume: check NTP on both hosts"
+
+
+def test_a_lane_that_runs_ahead() -> None:
+    """Times that an event from a wrong clock pushed ahead are told, unless the clocks themselves are."""
+    ahead = msgspec.structs.replace(daemon("consume"), sources={"main": SourceState(fetched_ahead_seconds=7200)})
+    [(level, text)] = told(daemons=[daemon("intake"), ahead])
+    assert (level, text.startswith("fetched_at of main runs 7,200 s ahead")) == ("look", True)
+    both = msgspec.structs.replace(ahead, clocks_ahead_seconds={"host-intake": 7200})
+    assert len(told(daemons=[daemon("intake"), both])) == 1
