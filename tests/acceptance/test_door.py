@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 import uuid
@@ -109,3 +110,20 @@ async def test_admin_listener(system: System) -> None:
     (told,) = (json.loads(line) for line in system.log("second").splitlines() if "admin_listening" in line)
     assert system.intake_admin < told["port"] < system.intake_admin + 20
     assert (await system.ready(told["port"]))["status"] == "ready"
+
+
+async def test_a_sender_that_closes_its_side_gets_its_answer(system: System) -> None:
+    """A whole signed request with the FIN right behind it gets its 202, three times of three, and is queued."""
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    head = [f"POST /webhooks/main HTTP/1.1\r\nHost: door\r\nContent-Length: {len(BODY)}\r\n"]
+    head += [f"{name}: {value}\r\n" for name, value in signed(BODY).items()]
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", system.port)
+        writer.write("".join(head).encode() + b"\r\n" + BODY)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 202 ")
+        writer.close()
+        await writer.wait_closed()
+    assert len(await system.take("raw.main", 3)) == 3

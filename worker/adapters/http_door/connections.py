@@ -13,7 +13,7 @@ from itertools import islice
 from math import inf
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from yarl import URL
 
@@ -83,7 +83,7 @@ class Connections(web.Server):
         self._open -= 1
 
     def _begun(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        protocol.request_begun()
+        protocol.request_begun(payload)
         try:
             return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
         except Exception:  # noqa: BLE001  # aiohttp stumbles over some targets (CONNECT without one), then nobody answers
@@ -107,13 +107,24 @@ class Connection(web.RequestHandler):
         due: when it is dropped (by `Connections.now`), unless it has come further by then.
     """
 
-    __slots__ = ("_admitted", "_connections", "_head_bytes", "_own_transport", "due", "phase")
+    __slots__ = (
+        "_admitted",
+        "_connections",
+        "_half_closed",
+        "_head_bytes",
+        "_in_hand",
+        "_own_transport",
+        "due",
+        "phase",
+    )
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(connections, **options)
         self._connections = connections
         self._admitted = False
         self._head_bytes = 0
+        self._in_hand: StreamReader | None = None  # the body of the request that is at work
+        self._half_closed = False
         self._own_transport: asyncio.BaseTransport | None = None  # aiohttp forgets its own before it is closed
         self.due = inf
         self.phase: Literal["head", "request", "idle"] = "head"
@@ -134,6 +145,7 @@ class Connection(web.RequestHandler):
             self._admitted = False
             self._connections.gone()
         self._connections.waiting.pop(self, None)
+        self._in_hand = None
         super().connection_lost(exc)
         transport, self._own_transport = self._own_transport, None
         if hasattr(transport, "_read_ready_cb"):  # Python 3.11's knows itself by it: only the collector would free it
@@ -154,13 +166,31 @@ class Connection(web.RequestHandler):
             if self._head_bytes > self._connections.limits.max_header_bytes:
                 self.drop("huge")
 
+    def eof_received(self) -> bool:
+        """The sender closes its side: whole requests get their answers; False closes at once, since there is none.
+
+        A request that is not whole never will be. It is dropped, unless it is the one that aiohttp takes next.
+        """
+        if len(self._messages) > (self._in_hand is None) and not self._messages[-1][1].is_eof():
+            self._messages.pop()
+        self._half_closed = bool(self._messages) and self._messages[0][1].is_eof()
+        if self._half_closed:
+            return True
+        if self._in_hand is None or not self._in_hand.is_eof():
+            return False
+        self.close()  # once what is at work has been answered
+        return True
+
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
         """Where nothing was paused there is nothing to resume; aiohttp would parse once more after each body."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    def request_begun(self) -> None:
+    def request_begun(self, content: StreamReader) -> None:
         """A request's turn has come; of one that came behind another this is the first that is noted."""
+        self._in_hand = content
+        if self._half_closed and not self._messages:
+            self.close()  # aiohttp ends the connection after this one
         if self.phase != "request":
             self._wait("request", inf)
 
@@ -170,6 +200,7 @@ class Connection(web.RequestHandler):
 
     def answered(self, *, whole: bool) -> None:
         """The answer is about to be written; `whole`: all of the request has come, so another may follow."""
+        self._in_hand = None
         if whole:
             self._wait("idle", self._connections.limits.keepalive_seconds)
         else:
