@@ -21,6 +21,7 @@ from worker import telemetry
 from worker.adapters import broker_topology
 from worker.adapters.broker import Link, Prepare
 from worker.core.messages import Outgoing
+from worker.core.size_budget import SizeBudget
 from worker.core.topology import Archive, Downstream, Names, Topology, whole_topology
 
 # An example may take as long as a busy machine makes it; a hang is found by the tests' own time limit.
@@ -195,8 +196,14 @@ async def open_link(broker_url: str) -> AsyncIterator[OpenLink]:
     """Opens connections that end with the test; waits until they are up, if not told otherwise."""
     async with AsyncExitStack() as ending:
 
-        async def opened(url: str = broker_url, *, wait: bool = True, prepare: Prepare | None = None) -> Link:
-            link = Link(lambda: [url], name="zenoti-ingest test", prepare=prepare)
+        async def opened(
+            url: str = broker_url,
+            *,
+            wait: bool = True,
+            prepare: Prepare | None = None,
+            budget: SizeBudget | None = None,
+        ) -> Link:
+            link = Link(lambda: [url], name="zenoti-ingest test", prepare=prepare, budget=budget)
             ending.push_async_callback(_ended, asyncio.create_task(link.run()))
             if wait:
                 async with asyncio.timeout(STEP_SECONDS):

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
 from worker.adapters.broker import Delivery, Link
-from worker.core.errors import PublishRefused, PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
+from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 
 
 class FakePublisher:
@@ -20,6 +21,7 @@ class FakePublisher:
         unroutable: routing keys that no queue is bound for.
         full: routing keys of queues that take no more.
         away: there is no broker.
+        max_bytes: what the broker takes of a body.
         refused: how many publishes were not confirmed.
     """
 
@@ -30,10 +32,13 @@ class FakePublisher:
         self.unroutable: set[str] = set()
         self.full: set[str] = set()
         self.away = False
+        self.max_bytes = DEFAULT_MAX_MESSAGE_BYTES
         self.refused = 0
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """Keep it, or raise as told."""
+        if len(message.body) > self.max_bytes:
+            raise TooLarge(f"{len(message.body)} bytes; the broker takes at most {self.max_bytes}")
         self.refused += 1
         if self.away or message.exchange in self.missing:
             raise PublishUnconfirmed(f"not confirmed within {within:g} s")
@@ -127,10 +132,11 @@ class FakeStates:
 
 
 class FakeChannel:
-    """Where deliveries are settled: keeps the tags that were acked."""
+    """Where deliveries are settled: keeps the tags that were acked, and those left to the broker."""
 
     def __init__(self) -> None:
         self.acked: list[int] = []
+        self.rejected: list[int] = []
         self.lost = False
 
     def settle(self, tag: int) -> bool:
@@ -166,6 +172,10 @@ class FakeSubscription:
 
     async def __aexit__(self, *_: object) -> None:
         self.channel.lost = True
+
+    def reject(self, tag: int) -> None:
+        """Leave it to the broker, as a dead letter."""
+        self.channel.rejected.append(tag)
 
     async def handled(self) -> None:
         """Return once every delivery has been handled; a receiver must not fail."""

@@ -90,6 +90,7 @@ def lane(
     expand: tuple[str, ...] = ("InvoiceItems",),
     states: States | None = None,
     traces: Traces = UNTRACED,
+    **more: Any,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
     plan = Plan(max_in_flight=max_in_flight, deliver_failures=deliver_failures, ladder=ladder)
@@ -105,6 +106,7 @@ def lane(
         seen=Seen(window_seconds=60, max_keys=1000),
         states=states,
         traces=traces,
+        **more,
     )
 
 
@@ -126,7 +128,12 @@ class Way:
             await self.hand.put(one.to(exchange=self.names.work, routing_key=queue))
 
     def translate(
-        self, *, wanted: tuple[str, ...] = ("*.#",), enrich: tuple[str, ...] = ("#",), traces: Traces = UNTRACED
+        self,
+        *,
+        wanted: tuple[str, ...] = ("*.#",),
+        enrich: tuple[str, ...] = ("#",),
+        traces: Traces = UNTRACED,
+        **more: Any,
     ) -> Translate:
         """The stage."""
         out = traced(self.publisher, traces)
@@ -139,6 +146,7 @@ class Way:
             enrich=enrich,
             seen=Seen(window_seconds=60, max_keys=1000),
             traces=traces,
+            **more,
         )
 
     def lane(self, api: Fetches, **more: Any) -> Lane:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from yarl import URL
 
 from worker.core.errors import WrongSettings
+from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 
 ENV_PREFIX: Final = "ZENOTI_INGEST_"
 CONFIG_ENV: Final = "ZENOTI_INGEST_CONFIG"
@@ -58,6 +59,7 @@ class Broker(Section, frozen=True, kw_only=True):
         url: a fresh RabbitMQ on this machine; its user guest is let in from loopback alone
         prefix: two installations on one broker take two prefixes
         declare: true wants no step at deploy; false lets daemons run without the right to configure (security.md)
+        max_message_bytes: RabbitMQ 4's own bound; a refusal (406) lowers it for the life of the process
         management_url: AMQP tells nothing of bindings, policies, queues left over; `topology plan` and `status` ask it
     """
 
@@ -72,6 +74,9 @@ class Broker(Section, frozen=True, kw_only=True):
         ),
     ] = "zenoti"
     declare: Annotated[bool, Meta(description="true: daemons declare what is missing; false: they verify it")] = True
+    max_message_bytes: Annotated[
+        int, Meta(ge=64 * 1024, le=512 * MIB, description="the body of any publish; a larger event: `too-large` letter")
+    ] = DEFAULT_MAX_MESSAGE_BYTES
     management_url: Annotated[
         SecretSpec, Meta(description="RabbitMQ's management API: http://user:password@host:15672 or https://…")
     ] = SecretSpec()

@@ -12,8 +12,9 @@ from pamqp.common import FieldValue
 from tests.conftest import Hand, OpenLink
 from tests.eventually import next_turn
 from tests.fakes import FakePublisher
-from worker.core.errors import PublishRefused, PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
 from worker.core.messages import Outgoing
+from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from worker.stages.ports import Publishes
 
 CLOSED_PORT = "amqp://guest:guest@127.0.0.1:1/"
@@ -140,6 +141,16 @@ async def test_refused(port: Port) -> None:
         await port.publisher.publish(port.message(2, routing_key="full"), within=WITHIN)
     await port.publisher.publish(port.message(3), within=WITHIN)
     assert [m.message_id for m in await port.arrived()] == ["id-1", "id-3"]
+
+
+async def test_too_large(port: Port) -> None:
+    """A body over the budget raises TooLarge and is not sent; those in flight beside it and one of the size arrive."""
+    large = [msgspec.structs.replace(port.message(n), body=bytes(DEFAULT_MAX_MESSAGE_BYTES + n)) for n in (0, 1)]
+    small = [port.message(2), port.message(3)]
+    publishes = [port.publisher.publish(m, within=3 * WITHIN) for m in (small[0], large[1], small[1], large[0])]
+    results = await asyncio.gather(*publishes, return_exceptions=True)
+    assert [type(r) for r in results] == [type(None), TooLarge, type(None), type(None)]
+    assert await port.arrived() == [*small, large[0]]
 
 
 async def test_unconfirmed_where_there_is_no_broker(port: Port) -> None:

@@ -27,6 +27,7 @@ from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing
 from worker.core.messages import received as read_message
 from worker.core.quota import told
+from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from worker.core.topology import Names, definitions
 from worker.settings import ENV_PREFIX, load
 
@@ -56,7 +57,7 @@ def webhook(given: bytes) -> None:
         assert _SAFE_TEXT.fullmatch(str(error)), str(error)
         assert not _is_object(body) or "no usable invoice id" in str(error), str(error)
         return
-    assert len(event.body) <= translate.MAX_INFLATED_BYTES
+    assert len(event.body) <= DEFAULT_MAX_MESSAGE_BYTES
     assert event.invoice_id is None or re.fullmatch(r"[0-9A-Za-z-]{1,64}", event.invoice_id)
     enrichment = Enrichment(status="not_applicable", expand=(), missing=(), fetched_at=None, reason=None)
     out = outbound.outgoing(event, exchange="zenoti.events", enrichment=enrichment)

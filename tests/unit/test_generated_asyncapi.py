@@ -144,6 +144,7 @@ def test_a_dead_letters_headers() -> None:
         received(redriven=True), DeadLetter("refused", "code 400"), names=NAMES, stage="enrich", dead_at="2031"
     )
     judge(message("dead-letter")["headers"]).validate(sent.headers)
+    judge(message("dead-letter")["headers"]).validate(dead_letter.without_body(sent, body_at="archive").headers)
     assert not judge(message("dead-letter")["headers"]).is_valid({"reason": "refused"})
     judge(message("dead-letter.by-broker")["headers"]).validate({"x-death": [{"queue": "q", "reason": "rejected"}]})
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from schemas.state import DaemonState
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable
+from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing
 from worker.telemetry import log
 
@@ -142,7 +142,7 @@ class StateStream:
         )
         try:
             await self._publisher.publish(message, within=TELL_SECONDS)
-        except (PublishUnconfirmed, Unroutable) as error:
+        except (PublishUnconfirmed, Unroutable, PermanentError) as error:
             log.debug("state_unpublished", detail=str(error))
             return False
         return True

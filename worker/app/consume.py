@@ -15,7 +15,7 @@ from worker.adapters.admin_http import Check
 from worker.adapters.broker import Link
 from worker.adapters.invoice_api import new_session
 from worker.app.invoice_apis import invoice_api
-from worker.app.links import ENSURE_SECONDS, broker_link, topology_watch
+from worker.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
 from worker.app.sources import require_sources
 from worker.app.telling import check_link, check_topology, exposed_metrics, tracing
 from worker.app.topologies import downstreams_of, full_topology, names_of
@@ -25,6 +25,7 @@ from worker.core.duplicates import Seen
 from worker.core.quota import Quota
 from worker.core.receivers import Receivers
 from worker.core.settle import Ladder
+from worker.core.size_budget import SizeBudget
 from worker.core.topology import Names, Topology
 from worker.daemon import Daemon, Readiness
 from worker.settings import Settings, Source, enrich_window
@@ -54,18 +55,23 @@ async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozen
 async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str], traces: Traces) -> None:
     require_sources(settings)
     names, topology = names_of(settings), full_topology(settings)
-    publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True)
-    consumer = broker_link(settings, name="consume")
+    budget = size_budget(settings)
+    publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True, budget=budget)
+    consumer = broker_link(settings, name="consume", budget=budget)
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
         to, turn = traced(publisher, traces), _rotated(settings)
         fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
         states = state.StateStream(publisher, exchange=names.state)
         lanes = {
-            n: _lane(settings, n, s, fan_out, session, states=states, traces=traces)
+            n: _lane(settings, n, s, fan_out, session, budget=budget, states=states, traces=traces)
             for n, s in turn
             if "enrich" in stages
         }
-        translates = {n: _translate(settings, n, s, fan_out, traces) for n, s in turn if "translate" in stages}
+        translates = {
+            n: _translate(settings, n, s, fan_out, budget=budget, traces=traces)
+            for n, s in turn
+            if "translate" in stages
+        }
         waiting = {name: Waiting(to, names=names, receiver=name) for name in settings.downstream}
         working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
 
@@ -185,7 +191,9 @@ def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> di
     return found
 
 
-def _translate(settings: Settings, name: str, source: Source, fan_out: FanOut, traces: Traces) -> Translate:
+def _translate(
+    settings: Settings, name: str, source: Source, fan_out: FanOut, *, budget: SizeBudget, traces: Traces
+) -> Translate:
     return Translate(
         fan_out.publisher,
         fan_out,
@@ -194,12 +202,22 @@ def _translate(settings: Settings, name: str, source: Source, fan_out: FanOut, t
         prefetch=settings.consumer.translate_prefetch,
         enrich=source.enrich,
         seen=_seen(settings),
+        budget=budget,
+        archived=settings.archive.enabled,
         traces=traces,
     )
 
 
 def _lane(
-    settings: Settings, name: str, source: Source, fan_out: FanOut, session: Any, *, states: States, traces: Traces
+    settings: Settings,
+    name: str,
+    source: Source,
+    fan_out: FanOut,
+    session: Any,
+    *,
+    budget: SizeBudget,
+    states: States,
+    traces: Traces,
 ) -> Lane:
     return Lane(
         fan_out.publisher,
@@ -222,6 +240,8 @@ def _lane(
         ),
         seen=_seen(settings),
         states=states,
+        budget=budget,
+        archived=settings.archive.enabled,
         traces=traces,
     )
 

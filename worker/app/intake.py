@@ -25,12 +25,14 @@ from worker.app.topologies import door_topology, names_of
 from worker.core.detour import Detour
 from worker.core.door import Rule
 from worker.core.errors import BrokerUnavailable, WrongSettings
+from worker.core.spooled import is_note_of
 from worker.daemon import Daemon, Readiness
 from worker.settings import Settings, Source
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.ports import Traces
 from worker.stages.source_watch import SourceWatch
 from worker.stages.spool_drain import SpoolDrain
+from worker.stages.too_large import TooLargeEvents
 from worker.stages.topology_watch import Looked, Nobody
 from worker.stages.traced import traced
 from worker.telemetry import log
@@ -61,7 +63,9 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         traces=traces,
     )
     eye.concerns(intake)
-    drain = SpoolDrain(intake, spool, against=eye.against)
+    host = socket.gethostname()
+    too_large = TooLargeEvents(traced(link, traces), spool, names=names, host=host, against=eye.against)
+    drain = SpoolDrain(intake, spool, too_large=too_large, against=eye.against)
     watches = {name: SourceWatch(name) for name in settings.sources}
     door = HttpDoor(
         intake.receive,
@@ -164,7 +168,7 @@ def _check_spool(spool: Spool, sources: Collection[str]) -> Check:
     waiting = f"{at.events} events, {at.bytes} of {at.max_bytes} bytes"
     if at.oldest_seconds is not None:
         waiting += f", the oldest {at.oldest_seconds:g} s old"
-    if strangers := ", ".join(sorted(at.by_source.keys() - sources)):
+    if strangers := ", ".join(sorted(s for s in at.by_source.keys() - sources if not is_note_of(s, sources))):
         waiting += f"; no such source is configured: {strangers}; its events go out once it is again"
     return Check(ok=not at.detail, detail="; ".join(filter(None, (at.detail, waiting))))
 

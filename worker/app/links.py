@@ -12,6 +12,7 @@ from worker.adapters.broker_topology import Declared
 from worker.adapters.management import ManagementApi
 from worker.adapters.witness import Witnesses
 from worker.app.sources import secret_of
+from worker.core.size_budget import SizeBudget
 from worker.core.topology import Topology
 from worker.daemon import instance
 from worker.settings import Settings, broker_urls
@@ -28,8 +29,12 @@ def broker_link(
     topology: Topology | None = None,
     prepare: Prepare | None = None,
     refuse_mismatch: bool = False,
+    budget: SizeBudget | None = None,
 ) -> Link:
-    """A connection that is ready once it is prepared; where a topology is given, once the broker has that."""
+    """A connection that is ready once it is prepared; where a topology is given, once the broker has that.
+
+    The connections of a daemon share its `budget`.
+    """
     secret = secret_of("broker.url", settings.broker.url)
 
     async def ensured(connection: AbstractConnection) -> None:
@@ -42,6 +47,7 @@ def broker_link(
         role=name,
         prepare=prepare or ensured,
         refuse_mismatch=refuse_mismatch,
+        budget=budget or size_budget(settings),
     )
 
 
@@ -57,6 +63,11 @@ def management_api(settings: Settings) -> ManagementApi | None:
 def vhost_of(url: URL) -> str:
     """The virtual host in a broker's URL."""
     return url.path.removeprefix("/") or "/"
+
+
+def size_budget(settings: Settings) -> SizeBudget:
+    """How large a body may be, for one process."""
+    return SizeBudget(settings.broker.max_message_bytes)
 
 
 async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> Declared:

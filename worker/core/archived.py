@@ -3,7 +3,7 @@
 import msgspec
 
 from worker.core import translate
-from worker.core.errors import Malformed
+from worker.core.errors import Malformed, TooLarge
 from worker.core.messages import Received
 from worker.core.routing import names_type
 
@@ -76,6 +76,8 @@ def entry(message: Received, *, offset: int) -> Entry:
     except Malformed as error:
         known = {"type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}
         known |= {"invoice_id": "", "malformed": str(error)}
+    except TooLarge as error:
+        known = {"type": "", "event_id": "", "cloudevent_id": "", "invoice_id": "", "malformed": str(error)}
     return Entry(
         receipt_id=message.receipt_id,
         received_at=message.received_at,

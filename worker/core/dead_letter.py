@@ -18,7 +18,8 @@ from worker.core.settle import DeadLetter
 from worker.core.topology import Names
 
 _BROKERS_WORDS = {"delivery_limit": "delivery-limit", "rejected": "delivery-limit"}
-ENRICH, TRANSLATE = "enrich", "translate"
+ENRICH, TRANSLATE, INTAKE = "enrich", "translate", "intake"
+ARCHIVE = "archive"  # where the body of a letter without one is; else `disk:<host>:<path>`
 # What differs from letter to letter of one fault: places in a body, indices, ids, long numbers. Codes and lines stay.
 _DIFFERS = re.compile(r"(?<=\bbyte )\d+|(?<=\[)\d+(?=\])|[0-9A-Fa-f-]{8,}|\d{5,}")
 
@@ -37,7 +38,7 @@ def write(
 ) -> Outgoing:
     """The letter to publish: the body as it stood, and why; every header a string, `attempts` an int."""
     sent = message.to(exchange=names.work, routing_key=names.dead)
-    headers = DeadLetterHeaders(
+    told = DeadLetterHeaders(
         reason=verdict.reason,
         detail=verdict.detail,
         stage=stage,
@@ -51,7 +52,26 @@ def write(
         dead_at=dead_at,
         receipt_id=message.receipt_id,
     )
-    return msgspec.structs.replace(sent, headers={**sent.headers, **msgspec.structs.asdict(headers)})
+    headers = msgspec.structs.asdict(told)
+    del headers["body_at"]  # the letter has its body
+    return msgspec.structs.replace(sent, headers={**sent.headers, **headers})
+
+
+def without_body(letter: Outgoing, *, body_at: str) -> Outgoing:
+    """The letter with an empty body, and a header that says where the body is."""
+    return msgspec.structs.replace(letter, body=b"", headers={**letter.headers, "body_at": body_at})
+
+
+def on_disk(host: str, path: str) -> str:
+    """The `body_at` of a body in a file."""
+    return f"disk:{host}:{path}"
+
+
+def file_of(body_at: str) -> tuple[str, str] | None:
+    """Host and path of a body in a file; None where it is in the archive."""
+    kind, _, rest = body_at.partition(":")
+    host, _, path = rest.partition(":")
+    return (host, path) if kind == "disk" else None
 
 
 def read(headers: Mapping[str, Any], *, names: Names, message_id: str = "") -> DeadLetterHeaders:
@@ -77,10 +97,10 @@ def revive(body: bytes, headers: Mapping[str, Any], *, names: Names, properties:
     """The message that puts a letter back where it came from, as a first attempt.
 
     Args:
-        body: of the letter.
+        body: of the letter, or the one that it has elsewhere.
         headers: of the letter.
         names: of exchanges and queues.
-        properties: `message_id`, `content_type` and `content_encoding` of the letter.
+        properties: `message_id`, `content_type` and `content_encoding` that go with the body.
     """
     letter = read(headers, names=names, message_id=properties.get("message_id") or "")
     message = received(

@@ -6,7 +6,7 @@ Compression is recognised by the bytes; the words of the header only say how man
 import re
 import zlib
 
-from worker.core.errors import Malformed
+from worker.core.errors import Malformed, TooLarge
 
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate"})
 _PLAIN = frozenset({"", "identity"})
@@ -37,7 +37,8 @@ def inflate(body: bytes, *, at_most: int) -> bytes:
         at_most: bytes that may come out.
 
     Raises:
-        Malformed: a broken or unfinished stream, or more than `at_most` bytes.
+        Malformed: a broken or unfinished stream.
+        TooLarge: more than `at_most` bytes.
     """
     try:
         if body.startswith(_GZIP_MAGIC):
@@ -77,6 +78,6 @@ def _stream(body: bytes, at: int, window_bits: int, at_most: int, taken: int = 0
             found.append(inflater.decompress(view[at : at + _STEP_BYTES], at_most - taken + 1))
             taken += len(found[-1])
             if taken > at_most:
-                raise Malformed(f"the compressed body is larger than {at_most} bytes")
+                raise TooLarge(f"inflated it is over {at_most} bytes, the most that the broker takes")
             at = min(at + _STEP_BYTES, len(body))
     return b"".join(found), at - len(inflater.unused_data)

@@ -69,6 +69,16 @@ class Unencodable(PermanentError):
     reason = "defect"
 
 
+class TooLarge(PermanentError):
+    """The body is larger than the broker takes, so it was not published and never can be."""
+
+    reason = "too-large"
+
+
+class BodyElsewhere(PermanentError):
+    """The body of a letter is not here; the text says where it is, or that it is gone."""
+
+
 class TransientError(WorkerError):
     """A later attempt may succeed. `reason` is the stable word in the dead letter once the attempts are used up."""
 

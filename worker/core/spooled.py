@@ -1,6 +1,11 @@
-"""A spooled event as bytes on disk: a checksum before it, so that a torn or flipped record tells itself."""
+"""A spooled event as bytes on disk: a checksum before it, so that a torn or flipped record tells itself.
+
+An event that no broker takes leaves a note in the spool: the event without its body, under a source of its own, so that
+the dead letter that is still to be written holds up no event.
+"""
 
 import zlib
+from collections.abc import Collection
 
 import msgspec
 
@@ -10,10 +15,40 @@ _CHECKSUM_BYTES = 4
 
 
 class Spooled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An event that waits on disk. `archived`: the archive has it already, only the raw queue lacks it."""
+    """An event that waits on disk.
+
+    Attributes:
+        event: as the door took it.
+        archived: the archive has it already, only the raw queue lacks it.
+        body_at: this is the note of an event that is too large: where its body is (see `core/dead_letter`).
+    """
 
     event: Received
     archived: bool = False
+    body_at: str = ""
+
+
+_NOTES = ".too-large"  # no source has a dot in its name
+
+
+def notes_of(source: str) -> str:
+    """The source under which the notes of a source wait."""
+    return source + _NOTES
+
+
+def is_note_of(waiting: str, sources: Collection[str]) -> bool:
+    """Whether what waits under this source are notes of one of these."""
+    return waiting.endswith(_NOTES) and waiting.removesuffix(_NOTES) in sources
+
+
+def note(event: Received, *, body_at: str) -> Spooled:
+    """The note of an event that is too large."""
+    return Spooled(event=msgspec.structs.replace(event, body=b"", source=notes_of(event.source)), body_at=body_at)
+
+
+def noted(spooled: Spooled) -> Received:
+    """The event of a note, without its body."""
+    return msgspec.structs.replace(spooled.event, source=spooled.event.source.removesuffix(_NOTES))
 
 
 _decoder = msgspec.msgpack.Decoder(Spooled)

@@ -16,8 +16,8 @@ from worker.core import encodings
 from worker.core.errors import Malformed
 from worker.core.messages import Received
 from worker.core.routing import UNKNOWN_TYPE, normal_type, whole_type
+from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 
-MAX_INFLATED_BYTES = 16 * 1024 * 1024 - 1024 * 1024  # RabbitMQ 4.x takes 16 MiB; an invoice must fit in beside it
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input, all of it
 _BOMS = re.compile(rb"(?:\xef\xbb\xbf)*")
 _USABLE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -129,16 +129,18 @@ _anything = msgspec.json.Decoder(msgspec.Raw)
 _string = msgspec.json.Decoder(str)
 
 
-def read(message: Received) -> Event:
+def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Event:
     """Read one webhook.
 
     Args:
         message: as it was received.
+        max_bytes: of an inflated body; a larger one cannot be published.
 
     Raises:
+        TooLarge: inflated it is larger than that.
         Malformed: no JSON in UTF-8, as it came or inflated; or no usable invoice id where one stands.
     """
-    found, message = _plain(message)
+    found, message = _plain(message, max_bytes=max_bytes)
     envelope = found.envelope
     inner, at = (found.text, "$") if envelope.data is msgspec.UNSET else (bytes(envelope.data), "$.data")
     inner = inner if inner.lstrip()[:1] == b"{" else b"{}"
@@ -165,11 +167,12 @@ def read(message: Received) -> Event:
     )
 
 
-def _plain(message: Received) -> tuple[_Json, Received]:
+def _plain(message: Received, *, max_bytes: int) -> tuple[_Json, Received]:
     """The body as JSON, and the message with it: as it came, else with one compression less, as often as declared.
 
     Raises:
         Malformed: it is none.
+        TooLarge: inflated it is larger than `max_bytes`.
     """
     encoding = message.content_encoding
     body = message.body
@@ -184,7 +187,7 @@ def _plain(message: Received) -> tuple[_Json, Received]:
                 raise
         else:
             return found, msgspec.structs.replace(message, body=body, content_encoding=None) if encoding else message
-        body = encodings.inflate(body, at_most=MAX_INFLATED_BYTES)
+        body = encodings.inflate(body, at_most=max_bytes)
         left -= 1
 
 

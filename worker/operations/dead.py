@@ -169,4 +169,4 @@ def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:
 def _show_one(headers: DeadLetterHeaders, body: str | None) -> None:
     rows = [*msgspec.structs.asdict(headers).items(), ("fingerprint", dead_letter.fingerprint(headers))]
     show(table(["header", "value"], rows))
-    say(body or "")
+    say(body or (f"The body is not in the letter: {headers.body_at}." if headers.body_at else ""))

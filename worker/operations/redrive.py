@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from worker.adapters.broker import Link
-from worker.adapters.dead_letters import Letter, Letters
+from worker.adapters.dead_letters import PUBLISH_SECONDS, Letter, Letters
 from worker.app.telling import tracing
 from worker.app.topologies import names_of
-from worker.core import dead_letter
 from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.letter_groups import Groups, by_reason
-from worker.core.messages import Outgoing, carried
+from worker.core.messages import carried
 from worker.core.topology import Names
+from worker.operations.bodies import Bodies
 from worker.operations.dead import Filter, headers_of, looking
 from worker.operations.link import connected
 from worker.operations.pace import Pace
@@ -22,7 +22,9 @@ from worker.settings import Settings
 
 HOLD_SECONDS = 600.0  # then letters in hand are put back and taken anew: the broker closes a channel after 30 minutes
 
-Act = Callable[[Letters, Letter], Awaitable[None]]
+LARGE_BYTES = 64 * 1024  # a broker that finds one too large closes its channel: not that of the letters
+
+Act = Callable[[Link, Letters, Letter], Awaitable[None]]
 
 
 async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
@@ -31,24 +33,34 @@ async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
     A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
     """
     names = names_of(settings)
+    bodies = Bodies(names)
     async with tracing("redrive") as traces:
 
-        async def put_back(in_hand: Letters, letter: Letter) -> None:
-            revived = _revived(letter, names)
+        async def put_back(link: Link, in_hand: Letters, letter: Letter) -> None:
+            revived = await bodies.revived(link, letter)
             with traces.publishing(revived, anew=True) as span:
-                await in_hand.publish_instead(letter, carried(revived, span.context))
+                message = carried(revived, span.context)
+                if len(message.body) <= LARGE_BYTES:
+                    await in_hand.publish_instead(letter, message)
+                else:
+                    await link.publish(message, within=PUBLISH_SECONDS)
+                    await letter.ack()
+                bodies.used(letter)
 
-        moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run)
+        moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run, bodies=bodies)
         return await moving.run(settings, as_json=as_json)
 
 
 async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
-    """Take the chosen letters out for good."""
+    """Take the chosen letters out for good, with their bodies on this host's disk; one elsewhere is named."""
+    names = names_of(settings)
+    bodies = Bodies(names)
 
-    async def drop(_: Letters, letter: Letter) -> None:
+    async def drop(_: Link, __: Letters, letter: Letter) -> None:
         await letter.ack()
+        bodies.used(letter)
 
-    moving = _Moving(names_of(settings), chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run)
+    moving = _Moving(names, chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run, bodies=bodies)
     return await moving.run(settings, as_json=as_json)
 
 
@@ -65,7 +77,9 @@ class _Moving:
         act: Act,
         paced: bool,
         dry_run: bool,
+        bodies: Bodies,
     ) -> None:
+        self._bodies = bodies
         self._names, self._chosen, self._stop = names, chosen, stop
         self._word, self._act, self._paced, self._dry_run = word, act, paced, dry_run
         self._groups = Groups()
@@ -95,6 +109,7 @@ class _Moving:
                 with Told(self._word, left) as told:
                     finished = await self._over(in_hand, left, link, told)
                 await in_hand.taken_out()
+                self._bodies.remove_used()
                 left = 0 if finished or self._stop.is_set() else left - (self._done - before)
 
     async def _over(self, in_hand: Letters, count: int, link: Link, told: Told) -> bool:
@@ -108,18 +123,18 @@ class _Moving:
                     if self._paced and not self._dry_run and not await pace.clear(headers.source, within=HOLD_SECONDS):
                         return False
                     self._groups.add(headers)
-                    await self._one(in_hand, letter, headers.receipt_id)
+                    await self._one(link, in_hand, letter, headers.receipt_id)
                 looked += 1
                 told.at(looked)
                 if self._stop.is_set() or in_hand.held_seconds() > HOLD_SECONDS:
                     return False
         return True
 
-    async def _one(self, in_hand: Letters, letter: Letter, receipt_id: str) -> None:
+    async def _one(self, link: Link, in_hand: Letters, letter: Letter, receipt_id: str) -> None:
         if self._dry_run:
             return
         try:
-            await self._act(in_hand, letter)
+            await self._act(link, in_hand, letter)
             self._done += 1
         except (PublishUnconfirmed, Unroutable, PermanentError) as error:
             self._stayed[receipt_id] = str(error)
@@ -129,6 +144,7 @@ class _Moving:
         stayed = [f"{receipt_id}: {why}" for receipt_id, why in self._stayed.items()]
         if as_json:
             told = {self._word: self._done, "matched": self._groups.count, "stayed": stayed, "dry_run": self._dry_run}
+            told["left_on_disk"] = self._bodies.left
             document({**told, "cut_short": self._cut or None, "by_reason": by_reason(found), "groups": found})
             return
         if self._dry_run:
@@ -139,14 +155,7 @@ class _Moving:
             say(f"{self._word}: {self._done} dead letter(s)")
         for line in stayed:
             say(f"stayed: {line}")
+        for place in self._bodies.left:
+            say(f"left on disk: {place}")
         if self._cut:
             say(f"cut short ({self._cut}); the same command goes on with what is left")
-
-
-def _revived(letter: Letter, names: Names) -> Outgoing:
-    properties = {
-        "message_id": letter.message_id,
-        "content_type": letter.content_type,
-        "content_encoding": letter.content_encoding,
-    }
-    return dead_letter.revive(letter.body, letter.headers, names=names, properties=properties)

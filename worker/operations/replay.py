@@ -11,7 +11,7 @@ from worker.adapters.clock import utc_now
 from worker.app.telling import tracing
 from worker.app.topologies import names_of
 from worker.core.archived import Wanted, entry
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, Unroutable, WrongSettings
+from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TooLarge, Unroutable, WrongSettings
 from worker.core.messages import Received
 from worker.core.period import instant
 from worker.core.topology import Names
@@ -58,7 +58,7 @@ async def replay(
         run = _Replay(link, publisher, names_of(settings), wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
         await run.over(after)
     run.tell(as_json=as_json)
-    return 1 if run.cut or run.homeless else 0
+    return 1 if run.cut or run.homeless or run.too_large else 0
 
 
 class _Replay:
@@ -84,6 +84,7 @@ class _Replay:
         self._looked_up_to: int | None = None  # the offset behind which nothing has been done yet
         self._span = Span("", -1)
         self.homeless: Counter[str] = Counter()
+        self.too_large: Counter[str] = Counter()
         self.cut = ""
 
     async def over(self, after: int | None) -> None:
@@ -138,8 +139,10 @@ class _Replay:
                 self._replayed += 1
             elif isinstance(outcome, Unroutable):
                 self.homeless[message.source] += 1
+            elif isinstance(outcome, TooLarge):
+                self.too_large[message.source] += 1
         for outcome in outcomes:
-            if outcome is not None and not isinstance(outcome, Unroutable):
+            if outcome is not None and not isinstance(outcome, Unroutable | TooLarge):
                 raise outcome
         self._looked_up_to = up_to if up_to is not None else self._looked_up_to
 
@@ -153,11 +156,14 @@ class _Replay:
             told = {"replayed": self._replayed, "matched": self._matched, "dry_run": self._dry_run, "mark": self._mark}
             period = {"since": self._wanted.since, "until": self._wanted.until}
             reach = {"reaches_back_to": self._span.reaches_back_to or None, "done_up_to_offset": self._looked_up_to}
-            document({**told, **period, **reach, "homeless": dict(self.homeless), "cut_short": self.cut or None})
+            left = {"homeless": dict(self.homeless), "too_large": dict(self.too_large), "cut_short": self.cut or None}
+            document({**told, **period, **reach, **left})
             return
         say(f"would be replayed: {self._matched} event(s)" if self._dry_run else f"replayed: {self._replayed} event(s)")
         for source, count in self.homeless.items():
             say(f"not replayed: {count} event(s) of {source}: there is no queue {self._names.raw(source)}")
+        for source, count in self.too_large.items():
+            say(f"not replayed: {count} event(s) of {source}: the broker takes no body of this size")
         if short := too_short(self._span, self._wanted.since):
             say(short)
         if self.cut:

@@ -20,12 +20,13 @@ from worker.core import outbound
 from worker.core.circuit import REMEMBERED, Blame, Circuit
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
-from worker.core.errors import Malformed, PublishUnconfirmed, Unroutable, WorkerError
+from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, TooLarge, Unroutable, WorkerError
 from worker.core.invoice_request import Invoice
 from worker.core.lane_clock import LaneClock, as_text
 from worker.core.messages import Outgoing, Received, carried
 from worker.core.quota import Quota
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, settle
+from worker.core.size_budget import SizeBudget
 from worker.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
 from worker.core.topology import Names
 from worker.core.translate import Event, read
@@ -85,6 +86,8 @@ class Lane:
         plan: how the source wants its invoices.
         seen: what this lane has passed on.
         states: what the processes say to each other; None: there is no other process.
+        budget: how large a body may be.
+        archived: the archive has every event.
         traces: the port to where spans go.
 
     Attributes:
@@ -105,6 +108,8 @@ class Lane:
         plan: Plan,
         seen: Seen,
         states: States | None = None,
+        budget: SizeBudget | None = None,
+        archived: bool = True,
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
@@ -116,6 +121,8 @@ class Lane:
         self._source = source
         self._plan = plan
         self._seen = seen
+        self._budget = budget or SizeBudget()
+        self._archived = archived
         self._shuffle = random.getrandbits(32)
         self._window: Window[_Held] = Window(shuffle=self._shuffle)
         self._subscription: Subscription | None = None
@@ -192,7 +199,7 @@ class Lane:
         message = message_of(delivery, source=self._source)
         try:
             event = self._understood(message)
-        except Malformed as error:
+        except PermanentError as error:
             verdict = DeadLetter(error.reason, str(error))
             await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
             return
@@ -236,7 +243,7 @@ class Lane:
         return self.quota.calls_per_minute >= MANY_CALLS_PER_MINUTE
 
     def _understood(self, message: Received) -> Event:
-        event = read(message)
+        event = read(message, max_bytes=self._budget.max_message_bytes)
         if event.invoice_id is None:
             raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
         return event
@@ -339,7 +346,10 @@ class Lane:
         fetches.labels(self._source).inc()
         fetched_events.labels(self._source).inc(len(begun.waiting))
         for waiting in begun.waiting:
-            await self._deliver(waiting.item, enrichment, invoice.document)
+            try:
+                await self._deliver(waiting.item, enrichment, invoice.document)
+            except TooLarge as error:
+                await self._give_up(waiting.item, DeadLetter(error.reason, str(error)))
         self._window.finish(begun)
 
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
@@ -378,20 +388,33 @@ class Lane:
                     return
                 case Retry(seconds, attempt):
                     await self._retry(held, seconds, attempt, reason=type(error).__name__)
-                    held.span.outcome(RETRIED, error=type(error).__name__)
-                case DeadLetter() if self._plan.deliver_failures:
-                    enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
-                    await self._deliver(held, enrichment, None)
                 case DeadLetter():
-                    await self._dead(held, verdict)
+                    await self._give_up(held, verdict)
         self._window.finish(begun)
+
+    async def _give_up(self, held: _Held, verdict: DeadLetter) -> None:
+        """Out without an invoice, where the source wants that and the broker takes it; else a letter."""
+        if self._plan.deliver_failures:
+            enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
+            try:
+                await self._deliver(held, enrichment, None)
+            except TooLarge as error:
+                verdict = DeadLetter(error.reason, str(error))
+            else:
+                return
+        await self._dead(held, verdict)
 
     async def _retry(self, held: _Held, seconds: int, attempt: int, *, reason: str) -> None:
         again = msgspec.structs.replace(held.event.received, attempts=attempt)
         outgoing = again.to(exchange=self._names.retry(seconds), routing_key=self.queue)
-        await self._publish(held, outgoing)
+        try:
+            await self._publish(held, outgoing)
+        except TooLarge as error:
+            await self._dead(held, DeadLetter(error.reason, str(error)))
+            return
         retries.labels(self._source).inc()
         await held.delivery.ack()
+        held.span.outcome(RETRIED, error=reason)
         self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
 
     async def _pass_on(self, held: _Held, outgoing: Outgoing) -> None:
@@ -441,5 +464,6 @@ class Lane:
             subscription=subscription,
             names=self._names,
             journal=self._journal,
+            archived=self._archived,
             **known,
         )

@@ -16,7 +16,7 @@ from worker.adapters.http_door import Answer, Arrival
 from worker.adapters.traces import UNTRACED
 from worker.core.detour import Detour
 from worker.core.door import Accept, Ping, Rule, judge
-from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, Unroutable
+from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
 from worker.core.messages import Received
 from worker.core.recent import Recent
 from worker.core.spooled import Spooled
@@ -100,7 +100,11 @@ class Intake:
         return answer
 
     async def publish(self, spooled: Spooled, *, within: float) -> bool:
-        """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure."""
+        """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure.
+
+        Raises:
+            TooLarge: the broker takes no body of this size. That says nothing against the broker.
+        """
         event, detour = spooled.event, self.detours[spooled.event.source]
         if spooled.archived:
             outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
@@ -159,15 +163,22 @@ class Intake:
         """Into the broker or onto the disk; where it is, or empty."""
         detour = self.detours[fresh.event.source]
         straight = not self._against() and not detour.is_on
-        if straight and await self.publish(fresh, within=self._confirm_seconds):
+        if straight and await self._taken(fresh):
             return "broker"
         try:
             await self._spool.put(fresh)
         except SpoolUnavailable:
             # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
             trial = not straight and not self._against() and detour.may_try(now=time.monotonic())
-            return "broker" if trial and await self.publish(fresh, within=self._confirm_seconds) else ""
+            return "broker" if trial and await self._taken(fresh) else ""
         return "spool"
+
+    async def _taken(self, fresh: Spooled) -> bool:
+        """Whether the broker has it; what is too large for it the spool takes, and sets aside."""
+        try:
+            return await self.publish(fresh, within=self._confirm_seconds)
+        except TooLarge:
+            return False
 
 
 def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:

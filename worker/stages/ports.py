@@ -3,7 +3,8 @@
 Each has a contract suite in tests/contract, passed by the real adapter and by the fake of the tests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -25,6 +26,7 @@ class Publishes(Protocol):
         Raises:
             PublishUnconfirmed: no confirm within so many seconds; it may still arrive.
             PublishRefused: a queue that it goes to takes no more; others may have it.
+            TooLarge: the broker takes no body of this size, now or later.
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """
@@ -67,6 +69,13 @@ class Spools(Protocol):
 
     async def forget(self, source: str, items: Sequence[Any]) -> None:
         """They are published."""
+
+    async def set_aside(self, source: str, item: Any, note: Callable[[Path], Spooled]) -> None:
+        """Move an event to a file of its own, and put a note that names the file in its place; safe when it returns.
+
+        Raises:
+            SpoolUnavailable: it still waits as it did.
+        """
 
 
 class States(Protocol):

@@ -7,7 +7,7 @@ from functools import partial
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.clock import utc_now
 from worker.core import dead_letter
-from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.errors import PublishUnconfirmed, TooLarge, Unroutable
 from worker.core.messages import Outgoing, Received, received
 from worker.core.settle import DeadLetter
 from worker.core.spans import Place
@@ -62,6 +62,7 @@ async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: s
     Raises:
         PublishUnconfirmed: it is not sure that it is there, and the delivery is to be handed back.
         Unroutable: no queue is bound for it, and the delivery is to be handed back.
+        TooLarge: the broker takes no body of this size.
     """
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -92,12 +93,16 @@ async def bury(
     subscription: Subscription,
     names: Names,
     journal: Journal,
+    archived: bool,
     event_type: str = "",
     event_id: str = "",
     cloudevent_id: str = "",
     invoice_id: str = "",
 ) -> None:
     """Publish the letter, then ack.
+
+    A letter of an event that is too large has no body where the archive has it (`archived`). Without an archive the
+    letter keeps the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
 
     Raises:
         PublishUnconfirmed: it is not sure that the letter is there; the delivery is not acked.
@@ -114,9 +119,20 @@ async def bury(
         cloudevent_id=cloudevent_id,
         invoice_id=invoice_id,
     )
-    await publish(publisher, letter, subscription=subscription)
+    archived = archived and bool(message.received_at)  # by which it is found there
+    bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
+    try:
+        await publish(
+            publisher, bare if archived and verdict.reason == TooLarge.reason else letter, subscription=subscription
+        )
+        await delivery.ack()
+    except TooLarge:
+        if archived:
+            await publish(publisher, bare, subscription=subscription)
+            await delivery.ack()
+        else:
+            subscription.reject(delivery.tag)
     dead_letters.labels(message.source, verdict.reason).inc()
-    await delivery.ack()
     journal.buried(
         delivery,
         message,

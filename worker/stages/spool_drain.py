@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from worker.core.errors import SpoolUnavailable
+from worker.core.errors import SpoolUnavailable, TooLarge
+from worker.core.spooled import Spooled
 from worker.stages.intake import Intake
 from worker.stages.ports import Spools
+from worker.stages.too_large import TooLargeEvents
 from worker.telemetry import log
 
 IN_FLIGHT: Final = 256  # a broker that confirms after 2 s still takes 100 a second and more
@@ -26,10 +28,12 @@ class SpoolDrain:
     Args:
         intake: publishes, and has the detours.
         spool: what is drained.
+        too_large: takes what the broker does not.
         against: what is known to stand against publishing; empty: nothing.
     """
 
-    def __init__(self, intake: Intake, spool: Spools, *, against: Callable[[], str]) -> None:
+    def __init__(self, intake: Intake, spool: Spools, *, too_large: TooLargeEvents, against: Callable[[], str]) -> None:
+        self._too_large = too_large
         self._intake = intake
         self._spool = spool
         self._against = against
@@ -39,6 +43,7 @@ class SpoolDrain:
         async with asyncio.TaskGroup() as group:
             for source in self._intake.detours:
                 group.create_task(self._drain(source))
+                group.create_task(self._too_large.write_letters(source))
 
     async def _drain(self, source: str) -> None:
         detour = self._intake.detours[source]
@@ -48,16 +53,28 @@ class SpoolDrain:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             try:
-                await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT)
+                while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):
+                    pass  # what is too large says nothing of the broker: the next one is the trial
             except SpoolUnavailable:
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:  # noqa: BLE001  # a defect must not take the door with it
                 log.exception("defect", stage="spool_drain", source=source)
                 await asyncio.sleep(DEFECT_PAUSE_SECONDS)
 
-    async def _some(self, source: str, *, limit: int) -> None:
+    async def _some(self, source: str, *, limit: int) -> bool:
+        """Publish the oldest, and set aside what is too large; whether something was."""
         items = await self._spool.oldest(source, limit=limit)
-        confirmed = await asyncio.gather(
-            *(self._intake.publish(item.spooled, within=CONFIRM_SECONDS) for item in items)
-        )
-        await self._spool.forget(source, [item for item, done in zip(items, confirmed, strict=True) if done])
+        outcomes = await asyncio.gather(*(self._publish(item.spooled) for item in items))
+        found = list(zip(items, outcomes, strict=True))
+        await self._spool.forget(source, [item for item, outcome in found if outcome is True])
+        too_large = [item for item, outcome in found if outcome is None]
+        for item in too_large:
+            await self._too_large.set_aside(source, item)
+        return bool(too_large)
+
+    async def _publish(self, spooled: Spooled) -> bool | None:
+        """Whether the broker has it for sure; None where it takes no body of this size."""
+        try:
+            return await self._intake.publish(spooled, within=CONFIRM_SECONDS)
+        except TooLarge:
+            return None

@@ -14,7 +14,7 @@ class TracedPublisher:
         """As the other does.
 
         Raises:
-            PublishUnconfirmed, Unroutable, Unencodable: as the other does.
+            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: as the other does.
         """
         with self._traces.publishing(message, anew=self._anew) as span:
             await self._publisher.publish(carried(message, span.context), within=within)

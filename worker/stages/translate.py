@@ -20,6 +20,7 @@ from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Un
 from worker.core.messages import Outgoing, Received
 from worker.core.routing import routing_key, wants_enrichment
 from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
+from worker.core.size_budget import SizeBudget
 from worker.core.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
 from worker.core.topology import Names
 from worker.core.translate import Event, read
@@ -42,6 +43,8 @@ class Translate:
         prefetch: unacknowledged events it holds.
         enrich: patterns of the types worth an API call.
         seen: what this process has passed on.
+        budget: how large a body may be.
+        archived: the archive has every event.
         traces: the port to where spans go.
     """
 
@@ -57,6 +60,8 @@ class Translate:
         prefetch: int,
         enrich: tuple[str, ...],
         seen: Seen,
+        budget: SizeBudget | None = None,
+        archived: bool = True,
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
@@ -66,6 +71,8 @@ class Translate:
         self.source = source
         self._enrich = enrich
         self._seen = seen
+        self._budget = budget or SizeBudget()
+        self._archived = archived
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._passing: dict[str, asyncio.Event] = {}  # keys of the events whose publish is under way
@@ -144,13 +151,15 @@ class Translate:
                 subscription.fail(str(error))
 
     async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription, span: Span) -> None:
+        event: Event | None = None
         try:
-            event = read(message)
+            event = read(message, max_bytes=self._budget.max_message_bytes)
             outcome, to = await self._send(event, subscription)
             span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
         except PermanentError as error:
             span.outcome(DEAD_LETTER, error=error.reason)
-            await self._bury(message, delivery, DeadLetter(error.reason, str(error)), subscription, **_known(error))
+            verdict = DeadLetter(error.reason, str(error))
+            await self._bury(message, delivery, verdict, subscription, **_known(event, error))
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
@@ -223,11 +232,16 @@ class Translate:
             subscription=subscription,
             names=self._names,
             journal=self._journal,
+            archived=self._archived,
             **known,
         )
 
 
-def _known(error: PermanentError) -> dict[str, str]:
+def _known(event: Event | None, error: PermanentError) -> dict[str, str]:
+    """What a letter can say of an event that was read, or of one that could not be."""
+    if event is not None:
+        ids = {"event_id": event.event_id or "", "cloudevent_id": event.id, "invoice_id": event.invoice_id or ""}
+        return {"event_type": event.type, **ids}
     if not isinstance(error, Malformed):
         return {}
     return {"event_type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}

@@ -9,7 +9,7 @@ from collections import deque
 
 from worker.adapters.broker import Delivery, Subscription
 from worker.core.defects import Defects
-from worker.core.errors import PublishUnconfirmed, Unroutable
+from worker.core.errors import PermanentError, PublishUnconfirmed, Unroutable
 from worker.core.messages import Outgoing
 from worker.core.topology import Names
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
@@ -78,7 +78,7 @@ class Waiting:
     async def _is_taken(self, delivery: Delivery) -> bool:
         try:
             await self._publisher.publish(_again(delivery, self._exchange), within=PUBLISH_SECONDS)
-        except (PublishUnconfirmed, Unroutable):  # it refuses still, is gone, or the broker is
+        except (PublishUnconfirmed, Unroutable, PermanentError):  # it refuses, is gone, or takes nothing so large
             return False
         return True
 

@@ -35,7 +35,7 @@ EVENTS: Final = frozenset(
         "traces_on", "traces_off", "traces_unexported", "traces_exported_again",
         # broker
         "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
-        "properties_undecodable", "topology_declared", "topology_broken",
+        "properties_undecodable", "size_budget_lowered", "topology_declared", "topology_broken",
         "topology_restored", "topology_unseen", "arguments_unverified", "bindings_unverified", "state_unpublished",
         # door
         "door_listening", "door_request", "source_insecure",

@@ -199,8 +199,8 @@ dead_letters: Final = _made(
     "zenoti_dead_letters",
     "source reason",
     "Dead letters written; those by the broker's delivery limit are only in zenoti_queue_messages.",
-    of=CONSUME,
-    reason="access-denied attempts-exhausted defect invoice-not-found malformed refused",
+    of=BOTH,
+    reason="access-denied attempts-exhausted defect invoice-not-found malformed refused too-large",
 )
 subscriptions: Final = _made(
     Counter, "zenoti_subscriptions", "stage source", "Times that a stage began to consume its queue.", of=CONSUME

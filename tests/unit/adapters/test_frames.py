@@ -80,6 +80,12 @@ def test_an_ack(tag: int, multiple: bool) -> None:  # noqa: FBT001  # a paramete
     assert frames.of_ack(tag, multiple=multiple, channel=CHANNEL) == theirs
 
 
+def test_rejects() -> None:
+    """The bytes are pamqp's."""
+    theirs = pamqp.frame.marshal(spec.Basic.Reject(7, requeue=False), CHANNEL)
+    assert frames.of_reject(7, channel=CHANNEL) == theirs
+
+
 @pytest.mark.parametrize(
     "wrong", [{"content_type": "x" * 256}, {"content_encoding": "é" * 128}, {"routing_key": "x" * 256}]
 )

@@ -231,3 +231,20 @@ def test_the_broker_tells_when_it_dead_lettered() -> None:
     at = datetime(2031, 5, 6, 18, 0, 1, tzinfo=timezone(timedelta(hours=1)))
     death = {"queue": "zenoti.raw.main", "reason": "delivery_limit", "time": at}
     assert dead_letter.read({"x-death": [death]}, names=NAMES).dead_at == "2031-05-06T17:00:01.000000Z"
+
+
+def test_a_letter_without_a_body() -> None:
+    """Its body is empty and a header says where the body is; a letter with its body has no such header."""
+    whole = letter(received(content_encoding="gzip"))
+    bare = dead_letter.without_body(whole, body_at=dead_letter.ARCHIVE)
+    assert (bare.body, bare.headers) == (b"", {**whole.headers, "body_at": "archive"})
+    assert dead_letter.read(bare.headers, names=NAMES).body_at == "archive"
+    assert dead_letter.read(whole.headers, names=NAMES).body_at == ""
+
+
+def test_a_body_in_a_file() -> None:
+    """Host and path are read back, whatever the path; the archive is no file."""
+    assert dead_letter.on_disk("host", "/var/lib/spool/r.record") == "disk:host:/var/lib/spool/r.record"
+    assert dead_letter.file_of(dead_letter.on_disk("host", "/a:b/c")) == ("host", "/a:b/c")
+    assert dead_letter.file_of(dead_letter.ARCHIVE) is None
+    assert dead_letter.file_of("") is None

@@ -23,6 +23,7 @@ from worker.core.errors import (
     Refused,
     RequestDefect,
     RequestInvalid,
+    TooLarge,
     TopologyMismatch,
     Unroutable,
     WorkerError,
@@ -32,7 +33,7 @@ from worker.core.settle import FEW_ATTEMPTS, MAX_DETAIL, DeadLetter, Hold, Ladde
 HELD = (ApiThrottled, BrokerUnavailable, PublishUnconfirmed)
 API_FAILURES = (ApiUnavailable, ApiUnreachable, GatewayAnswered, ApiRefusedUs)
 LADDER = Ladder((5, 30, 120, 600), 8)
-STABLE = {"malformed", "invoice-not-found", "access-denied", "refused", "attempts-exhausted", "defect"}
+STABLE = {"malformed", "too-large", "invoice-not-found", "access-denied", "refused", "attempts-exhausted", "defect"}
 LEAVES = sorted(
     (
         kind
@@ -93,8 +94,14 @@ def test_only_the_invoices_failure_is_charged(kind: type[Exception], blame: Blam
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [(Malformed, "malformed"), (AccessDenied, "access-denied"), (Refused, "refused"), (RequestDefect, "defect")],
-    ids=["malformed", "access denied", "refused", "request defect"],
+    [
+        (Malformed, "malformed"),
+        (TooLarge, "too-large"),
+        (AccessDenied, "access-denied"),
+        (Refused, "refused"),
+        (RequestDefect, "defect"),
+    ],
+    ids=["malformed", "too large", "access denied", "refused", "request defect"],
 )
 def test_permanent_goes_to_the_dead_letters_at_once(kind: type[PermanentError], reason: str) -> None:
     """What no later attempt can mend is a dead letter after the first."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import received
-from worker.core.spooled import Spooled, seal, unseal
+from worker.core.spooled import Spooled, is_note_of, note, noted, notes_of, seal, unseal
 from worker.core.trace_context import context
 
 TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
@@ -46,3 +46,16 @@ def test_a_whole_record_of_another_shape_is_not_read() -> None:
     """A checksum that holds over a shape that is not ours."""
     content = msgspec.msgpack.encode({"event": 1})
     assert unseal(zlib.crc32(content).to_bytes(4, "big") + content) is None
+
+
+def test_a_note() -> None:
+    """It waits under a source that no configured one can have, without the body, and gives back all else."""
+    event = received(source="main", content_encoding="gzip")
+    left = note(event, body_at="disk:here:/x")
+    assert (left.event.body, left.body_at) == (b"", "disk:here:/x")
+    assert unseal(seal(left)) == left
+    assert noted(left) == msgspec.structs.replace(event, body=b"")
+    assert left.event.source == notes_of("main") != "main"
+    assert is_note_of(left.event.source, {"main"})
+    assert not is_note_of("main", {"main"})
+    assert not is_note_of(notes_of("other"), {"main"})

@@ -45,6 +45,11 @@ def of_ack(tag: int, *, multiple: bool, channel: int) -> bytes:
     return struct.pack(">BHIHHQ?B", 1, channel, 13, _BASIC, 80, tag, multiple, 0xCE)
 
 
+def of_reject(tag: int, *, channel: int) -> bytes:
+    """Basic.Reject, not to be queued again."""
+    return struct.pack(">BHIHHQ?B", 1, channel, 13, _BASIC, 90, tag, False, 0xCE)
+
+
 @lru_cache(maxsize=1024)
 def _method(channel: int, exchange: str, routing_key: str) -> bytes:
     return pamqp.frame.marshal(spec.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), channel)

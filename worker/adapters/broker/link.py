@@ -16,8 +16,9 @@ from worker.adapters.broker.delivery import Delivery
 from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, close_channel, no_foreign_cancel, what
 from worker.adapters.broker.sender import Sender, Sent
 from worker.adapters.broker.subscription import Subscription
-from worker.core.errors import BrokerUnavailable, PublishUnconfirmed, TopologyMismatch, Unencodable
+from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, TopologyMismatch
 from worker.core.messages import Outgoing
+from worker.core.size_budget import SizeBudget
 from worker.telemetry import log
 from worker.telemetry.metrics import connection_ready, connections_lost
 
@@ -50,6 +51,7 @@ class Link:
         role: what metrics call it; `name` where not given.
         prepare: run on each new connection before it counts as ready.
         refuse_mismatch: a TopologyMismatch before the first success ends `run`.
+        budget: how large a body may be; the connections of a process share it.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Link:
         role: str = "",
         prepare: Prepare | None = None,
         refuse_mismatch: bool = False,
+        budget: SizeBudget | None = None,
     ) -> None:
+        self._budget = budget or SizeBudget()
         self._urls = urls
         self._name = name
         self._role = role or name
@@ -184,6 +188,7 @@ class Link:
         Raises:
             PublishUnconfirmed: no confirm in time, or a lost connection; the message may still arrive.
             PublishRefused: a queue that it goes to takes no more; others may have it.
+            TooLarge: the broker takes no body of this size; none of it has gone out, or the broker said so.
             Unroutable: no queue is bound for it.
             Unencodable: AMQP cannot carry it as it is.
         """
@@ -221,7 +226,7 @@ class Link:
         Raises:
             BrokerUnavailable: it could not be opened.
         """
-        return Sender(await self._open_channel(confirms=confirms), why=lambda: self.state.detail)
+        return Sender(await self._open_channel(confirms=confirms), why=lambda: self.state.detail, budget=self._budget)
 
     def _node(self, failures: int) -> str:
         urls = self._urls()
@@ -343,5 +348,5 @@ def _send(sender: Sender | None, message: Outgoing, sent: "asyncio.Future[Sent]"
         return
     try:
         sent.set_result(sender.begin(message))
-    except (PublishUnconfirmed, Unencodable) as error:
+    except (PublishUnconfirmed, PermanentError) as error:
         sent.set_exception(error)

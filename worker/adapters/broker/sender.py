@@ -20,6 +20,8 @@ from worker.adapters.broker import frames
 from worker.adapters.broker.library import LOST, close_channel, what
 from worker.core.errors import ConfirmTimedOut, PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
+from worker.core.size_budget import SizeBudget, limit_in
+from worker.telemetry import log
 
 
 class Sent(NamedTuple):
@@ -38,17 +40,19 @@ class Sender:
     Args:
         channel: to send on; nobody else publishes on it.
         why: what is known to stand against publishing.
+        budget: how large a body may be.
 
     Attributes:
         unconfirmed: publishes that nobody waits for any more; the library keeps each in the channel's book.
         refused_since: when the broker first refused a publish on it (the event loop's clock); 0: never.
     """
 
-    def __init__(self, channel: Channel, *, why: Callable[[], str]) -> None:
+    def __init__(self, channel: Channel, *, why: Callable[[], str], budget: SizeBudget) -> None:
         self.channel = channel
         self.unconfirmed = 0
         self.refused_since = 0.0
         self._why = why
+        self._budget = budget
         self._parts: list[bytes] = []
         self._writing = False
         self._loop = asyncio.get_running_loop()
@@ -80,9 +84,11 @@ class Sender:
         """Number a message, enter it in the channel's book, and send it.
 
         Raises:
+            TooLarge: the body is over the budget.
             PublishUnconfirmed: the channel is closed.
             Unencodable: AMQP cannot carry it as it is.
         """
+        self._budget.require(len(message.body))
         channel, message_id = self.channel, message.message_id or uuid.uuid4().hex
         if self.is_closed:
             raise PublishUnconfirmed(self._why() or "the channel is closed")
@@ -103,6 +109,7 @@ class Sender:
             PublishUnconfirmed: the channel is lost, or something known stands against publishing.
             ConfirmTimedOut: no confirm within so many seconds.
             PublishRefused: the broker answered with a nack.
+            TooLarge: the broker closed the channel for a size, and this body is over the limit that it named.
             Unroutable: no queue is bound for it.
         """
         message, book = sent.message, self.channel.message_id_delivery_tag
@@ -124,11 +131,18 @@ class Sender:
                 raise PublishUnconfirmed(f"{why} (within {within:g} s)") from error
             raise ConfirmTimedOut(f"the broker did not confirm (within {within:g} s)") from error
         except LOST as error:
+            self._learn_limit(error)
+            self._budget.require(len(message.body))
             raise PublishUnconfirmed(what(error)) from error
         finally:
             del self._deadlines[sent.confirmed]
             if book.get(sent.message_id) == sent.tag:
                 del book[sent.message_id]
+
+    def reject(self, tag: int) -> None:
+        """Leave a delivery to the broker, which makes it a dead letter; unless it is closed."""
+        if not self.is_closed:
+            self._send(frames.of_reject(tag, channel=self.channel.number))
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """Acknowledge a delivery, unless it is closed; `multiple`: all up to it."""
@@ -170,10 +184,17 @@ class Sender:
     def _closed(self, closing: "asyncio.Future[None]") -> None:
         """Whatever waits for a confirm on a closed channel waits in vain."""
         reason = None if closing.cancelled() else closing.exception()
+        self._learn_limit(reason)
         lost = reason if isinstance(reason, LOST) else aiormq.exceptions.ChannelInvalidStateError("closed")
         for confirmed in self.channel.confirmations.values():
             if not confirmed.done():
                 confirmed.set_exception(lost)
+
+    def _learn_limit(self, reason: BaseException | None) -> None:
+        """A refusal for size closes the channel under all publishes in flight, and names the limit."""
+        limit = limit_in(str(reason))
+        if limit is not None and self._budget.lower(limit):
+            log.error("size_budget_lowered", max_message_bytes=limit)
 
     def _look_at(self, due: float) -> None:
         """One timer for all: one each is a tenth of what a publish costs, and nearly none comes to its time."""

@@ -136,11 +136,17 @@ class Subscription:
         """As Link.publish, on this channel: the broker handles it after the acks before it, and confirms it after them.
 
         Raises:
-            PublishUnconfirmed, Unroutable, Unencodable: as there.
+            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: as there.
         """
         sender = self._open_sender()
         self._write_acks()
         await sender.confirmed(sender.begin(message), within=within)
+
+    def reject(self, tag: int) -> None:
+        """Leave a delivery to the broker, which makes it a dead letter with its body; comes again where that fails."""
+        self.unsettled.pop(tag, None)
+        if self._sender is not None:
+            self._sender.reject(tag)
 
     async def acks_arrived(self) -> None:
         """Return once the broker has handled every ack so far: it answers one question after what came before it.

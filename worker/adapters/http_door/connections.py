@@ -166,7 +166,7 @@ class Connection(web.RequestHandler):
             if self._head_bytes > self._connections.limits.max_header_bytes:
                 self.drop("huge")
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio wants it; aiohttp returns nothing
         """The sender closes its side: whole requests get their answers; False closes at once, since there is none.
 
         A request that is not whole never will be. It is dropped, unless it is the one that aiohttp takes next.

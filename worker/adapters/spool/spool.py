@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 
+from worker.adapters.spool import aside as asides
 from worker.adapters.spool import folder as folders
 from worker.adapters.spool.file import (
     NAME,
@@ -177,6 +178,19 @@ class Spool:
                 log.warning("spool_failed", detail=str(error))
         self._tell()
 
+    async def set_aside(self, source: str, item: Item, note: Callable[[Path], Spooled]) -> None:
+        """Move an event to a file of its own in `corrupt/`, and put a note that names the file in its place.
+
+        The bound is not asked: what the event took is free then. A kill in between leaves at most one note too many.
+
+        Raises:
+            SpoolUnavailable: the disk refuses; the event is still there.
+        """
+        own = self._own()
+        noted = note(await self._on(own, self._write_aside, item.spooled))
+        await self._on(own, own.add, [_row(noted, seal(noted))])
+        await self.forget(source, [item])
+
     async def _begin(self) -> None:
         try:
             self._files.append(SpoolFile(await self._in_thread(folders.make_own, self._directory)))
@@ -295,6 +309,9 @@ class Spool:
     def _lay_aside(self, file: SpoolFile, source: str, number: int, record: bytes) -> None:
         (self._aside() / f"{file.folder.path.name}-{number}.record").write_bytes(record)
         file.remove(source, [number])
+
+    def _write_aside(self, spooled: Spooled) -> Path:
+        return asides.write(self._aside(), spooled)
 
     def _aside(self) -> Path:
         aside = self._directory / CORRUPT

@@ -89,7 +89,7 @@ def dead_letter_headers(components: Components) -> Json:
     return {
         "type": "object",
         "allOf": [components.to(DeadLetterHeaders), {**webhook_headers(), "required": []}],
-        "required": list(DeadLetterHeaders.__struct_fields__),
+        "required": [name for name in DeadLetterHeaders.__struct_fields__ if name != "body_at"],
     }
 
 
