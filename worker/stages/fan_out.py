@@ -144,7 +144,7 @@ class Publication:
             except ConfirmTimedOut as error:
                 await self._wait(name)  # where this is not confirmed either, it is the broker that does not answer
                 fan_out.note_refusal(name, str(error))
-            except PublishUnconfirmed:
+            except Exception:
                 fan_out.receivers.unknown(name)
                 raise
             else:
@@ -156,7 +156,7 @@ class Publication:
     async def _wait(self, name: str) -> None:
         try:
             await self._to(self._fan_out.names.waiting(name))
-        except PublishUnconfirmed:
+        except Exception:
             self._fan_out.receivers.unknown(name)
             raise
 
