@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from worker.adapters.clock import utc_now
-from worker.core.errors import BrokerUnavailable, ConfirmTimedOut, PublishRefused, PublishUnconfirmed, Unroutable
+from worker.core.errors import BrokerUnavailable, ConfirmTimedOut, PublishRefused, Unroutable
 from worker.core.messages import Outgoing
 from worker.core.receivers import Receivers
 from worker.core.topology import Names
