@@ -240,7 +240,7 @@ class DeafLink(FakeLink):
         return super().unacked if self.subscriptions else {}
 
 
-def defective(_: Received) -> None:
+def defective(_: Received, **__: object) -> None:
     """Our own fault."""
     raise ZeroDivisionError
 
