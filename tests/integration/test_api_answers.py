@@ -245,6 +245,21 @@ async def test_sick_invoices_in_a_quiet_hour(way: Way, name: str, count: int) ->
         await came_out(way, *(f"good-{n}" for n in range(6)), within=5)
 
 
+@pytest.mark.parametrize("name", ["500", "an unreadable answer", "a head of 400 kB"])
+async def test_two_invoices_that_fail_again_and_again(way: Way, name: str) -> None:
+    """Once two sick invoices have failed so often that they could have opened the circuit, good ones still go out."""
+    sick = ["5ick-0", "5ick-1"]
+    api = RawApi({one: [SICK[name]] for one in sick})
+    async with lane_to(way, api, ladder=LADDER):
+        for n, one in enumerate(sick):
+            await put(way, f"sick-{n}", one)
+        await eventually(lambda: sum(one in sick for one in api.asked) >= 7, within=30)
+        for n in range(6):
+            api.will(f"600d-{n}", good(f"600d-{n}"))
+            await put(way, f"good-{n}", f"600d-{n}")
+        await came_out(way, *(f"good-{n}" for n in range(6)), within=15)
+
+
 @pytest.mark.parametrize(("name", "reason"), [("401", "access-denied"), ("500", "attempts-exhausted")])
 async def test_a_sick_invoice_at_its_last_attempt(way: Way, name: str, reason: str) -> None:
     """While the API answers for others the failure is the invoice's: at the end the letter says so, at once."""
