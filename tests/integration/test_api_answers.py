@@ -143,10 +143,10 @@ async def put(way: Way, event_id: str, invoice_id: str = INVOICE_ID, *, attempts
     await way.put(way.lane_queue, event(body(event_id, invoice=invoice_id), attempts=attempts))
 
 
-async def came_out(way: Way, *event_ids: str, within: float = 15.0) -> None:
+async def came_out(way: Way, *wanted: str, within: float = 15.0) -> None:
     """These events, in any order, all enriched."""
-    came = await way.came(len(event_ids), within=within)
-    assert sorted(m.message_id for m in came) == sorted(event_ids)
+    came = await way.came(len(wanted), within=within)
+    assert sorted(event_ids(came)) == sorted(wanted)
     assert {json.loads(m.body)["data"]["enrichment"]["status"] for m in came} == {"enriched"}
 
 

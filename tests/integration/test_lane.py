@@ -572,7 +572,7 @@ async def test_fetched_at_is_later_than_every_receipt(fake_names: Names, monkeyp
     link = FakeLink(*(one.to(**queue) for one in events))
     async with _between_fakes(lane(publisher, api, fake_names, states=FakeStates()), link):
         await eventually(lambda: not link.unacked)
-    times = {m.message_id: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
+    times = {event_ids([m])[0]: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
     assert len(set(times.values())) == len(receipts)
     assert times["e-0"] > "2031-05-06T17:08:10.1234567"
     assert times["e-4"] > "2099-01-01T00:00:00.000000Z"
