@@ -8,7 +8,7 @@ import pytest
 
 from tests.eventually import eventually
 from tests.raw_api import INVOICE_ID, NOT_FOUND, RawApi, good, http, served
-from tests.way import Way, body, event
+from tests.way import Way, body, event, event_ids
 from worker.adapters.invoice_api import InvoiceApi, new_session
 from worker.core.settle import FEW_ATTEMPTS, Ladder
 from worker.stages.enrich import Lane
