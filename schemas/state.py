@@ -63,7 +63,7 @@ class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
         bytes: what the spool directory takes on disk.
         max_bytes: its bound.
         oldest_seconds: how long ago the oldest of them was received.
-        detail: what stands against taking more.
+        detail: what stands against taking more, and which folders cannot be taken over, read or mended.
     """
 
     events: int

@@ -1,27 +1,25 @@
 """The spool on a real disk, with real processes that are killed; no broker is asked."""
 
-import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import received
 from tests.eventually import eventually
+from tests.integration.spools import MIB, emptied, files, left_behind, running, spooled
 from worker.adapters.spool import Item, Spool
 from worker.adapters.spool.folder import CORRUPT
 from worker.core.errors import SpoolUnavailable
 from worker.core.spooled import Spooled
 
 ROOT = Path(__file__).parents[2]
-MIB = 1024 * 1024
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -44,38 +42,9 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def spooled(number: int, *, source: str = "main", size: int = 300, archived: bool = False) -> Spooled:
-    """An event of its own."""
-    event = received(receipt_id=f"r-{number}", source=source, body=b"%08d" % number * (size // 8))
-    return Spooled(event=event, archived=archived)
-
-
-@asynccontextmanager
-async def running(directory: Path, *, max_bytes: int = 64 * MIB) -> AsyncIterator[Spool]:
-    """A spool at work."""
-    spool = Spool(directory, max_bytes=max_bytes)
-    task = asyncio.create_task(spool.run())
-    try:
-        await eventually(lambda: "not open" not in spool.state.detail)
-        yield spool
-    finally:
-        task.cancel()
-        await asyncio.wait([task], timeout=10)
-    assert task.cancelled(), task
-
-
 async def waits(spool: Spool, count: int, *, within: float = 15.0) -> None:
     """So many wait in it."""
     await eventually(lambda: spool.state.events == count, within=within)
-
-
-async def emptied(spool: Spool, *, source: str = "main") -> list[Spooled]:
-    """All of a source, oldest first, taken out."""
-    found: list[Spooled] = []
-    while items := await spool.oldest(source, limit=7):
-        await spool.forget(source, items)
-        found += [item.spooled for item in items]
-    return found
 
 
 async def filled(spool: Spool, *, size: int) -> int:
@@ -87,19 +56,6 @@ async def filled(spool: Spool, *, size: int) -> int:
             assert "full" in str(error)  # noqa: PT017  # of both kinds, its own and the disk's
             return number
     pytest.fail("it is never full")
-
-
-def files(directory: Path, pattern: str = "*/events.db") -> list[Path]:
-    """The files of the events."""
-    return sorted(directory.glob(pattern))
-
-
-async def left_behind(directory: Path, count: int, *, size: int = 300) -> Path:
-    """A file with so many events, whose process is gone."""
-    async with running(directory) as spool:
-        await asyncio.gather(*(spool.put(spooled(n, size=size)) for n in range(count)))
-    [file] = files(directory)
-    return file
 
 
 async def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:

@@ -170,13 +170,17 @@ def _check_spool(spool: Spool, sources: Collection[str]) -> Check:
         waiting += f", the oldest {at.oldest_seconds:g} s old"
     if strangers := ", ".join(sorted(s for s in at.by_source.keys() - sources if not is_note_of(s, sources))):
         waiting += f"; no such source is configured: {strangers}; its events go out once it is again"
-    return Check(ok=not at.detail, detail="; ".join(filter(None, (at.detail, waiting))))
+    return Check(ok=not at.detail, detail="; ".join(filter(None, (at.detail, at.trouble, waiting))))
 
 
 def _spool_state(spool: Spool) -> SpoolState:
     at = spool.state
     return SpoolState(
-        events=at.events, bytes=at.bytes, max_bytes=at.max_bytes, oldest_seconds=at.oldest_seconds, detail=at.detail
+        events=at.events,
+        bytes=at.bytes,
+        max_bytes=at.max_bytes,
+        oldest_seconds=at.oldest_seconds,
+        detail="; ".join(filter(None, (at.detail, at.trouble))),
     )
 
 

@@ -94,7 +94,8 @@ def _spools(daemons: Sequence[DaemonState]) -> Iterator[str]:
     for daemon in daemons:
         if daemon.spool is not None and (daemon.spool.events or daemon.spool.detail):
             told = f": {daemon.spool.detail}" if daemon.spool.detail else ""
-            yield f"{daemon.spool.events} event(s) wait on the disk of {daemon.instance} for the broker{told}"
+            waiting = f"{daemon.spool.events} event(s) wait" if daemon.spool.events else "no event waits"
+            yield f"{waiting} on the disk of {daemon.instance} for the broker{told}"
 
 
 def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Spools(Protocol):
         """
 
     async def forget(self, source: str, items: Sequence[Any]) -> None:
-        """They are published."""
+        """They are published; whatever happened to the disk meanwhile, nothing else is taken away."""
 
     async def set_aside(self, source: str, item: Any, note: Callable[[Path], Spooled]) -> None:
         """Move an event to a file of its own, and put a note that names the file in its place; safe when it returns.

@@ -41,7 +41,8 @@ EVENTS: Final = frozenset(
         "door_listening", "door_request", "source_insecure",
         "detour_begun", "detour_ended", "raw_queue_lost", "switch_off_near", "connections_lowered",
         # spool
-        "spool_adopted", "spool_damaged", "spool_failed", "spool_record_lost",
+        "spool_adopted", "spool_damaged", "spool_failed", "spool_folder_failed", "spool_folder_gone",
+        "spool_record_lost", "spool_rescued",
         # consumers
         "subscribed", "subscription_ended", "handed_back", "drain_cut_short", "stage_stopped", "publish_failed",
         "queue_unseen", "delivery", "state_unheard", "clocks_differ", "clocks_agree",

@@ -114,12 +114,15 @@ def test_a_switch_off_is_near() -> None:
     assert told(daemons=[far, daemon("consume")]) == []
 
 
-@pytest.mark.parametrize(("events", "detail"), [(3, ""), (0, "the disk is full")])
-def test_a_spool_in_use(events: int, detail: str) -> None:
+@pytest.mark.parametrize(
+    ("events", "detail", "waiting"),
+    [(3, "", "3 event(s) wait"), (0, "the disk is full", "no event waits"), (3, "x: is locked", "3 event(s) wait")],
+)
+def test_a_spool_in_use(events: int, detail: str, waiting: str) -> None:
     """Events on a disk, or a disk that takes none, are something to look at; an empty spool is not."""
     spool = SpoolState(events=events, bytes=0, max_bytes=1, detail=detail)
     [(level, text)] = told(daemons=[msgspec.structs.replace(daemon("intake"), spool=spool), daemon("consume")])
-    assert (level, text.startswith(f"{events} event(s) wait on the disk of host-intake")) == ("look", True)
+    assert (level, text.startswith(f"{waiting} on the disk of host-intake")) == ("look", True)
     assert detail in text
     empty = SpoolState(events=0, bytes=0, max_bytes=1)
     assert told(daemons=[msgspec.structs.replace(daemon("intake"), spool=empty), daemon("consume")]) == []

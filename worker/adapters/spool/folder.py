@@ -3,14 +3,18 @@
 The lock is on the folder itself, and whoever removes a folder holds it: no window in which two could own one.
 """
 
+import errno
 import fcntl
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 import uuid_utils
 
 CORRUPT = "corrupt"  # beside the folders: what could not be read, for an operator to look at
+_FOREIGN = {CORRUPT, "lost+found"}  # the latter is the file system's
 
 _PROBE = "probe"
 _PROBE_BYTES = 256 * 1024
@@ -22,10 +26,36 @@ class Folder:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._is_held = True
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it."""
+        try:
+            return self._is_held and os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            return False
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether it is gone for good: not moved away, nor unmounted."""
+        return self._is_held and os.fstat(self._descriptor).st_nlink == 0
 
     def sync(self) -> None:
         """See the names in it safe on disk."""
         os.fsync(self._descriptor)
+
+    def check(self) -> None:
+        """See that it can take events, without a write.
+
+        Raises:
+            OSError: it cannot.
+        """
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "the folder cannot be written to", str(self.path))
+        room = os.fstatvfs(self._descriptor)
+        if room.f_bavail * room.f_frsize < _PROBE_BYTES:
+            self.try_write()
 
     def try_write(self) -> None:
         """Write a little and take it away again.
@@ -39,14 +69,20 @@ class Folder:
                 file.write(bytes(_PROBE_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
+        except OSError as error:
+            raise (OSError(errno.ENOSPC, "the disk is full") if error.errno == errno.ENOSPC else error) from error
         finally:
             probe.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of it; removed where it is empty."""
-        (self.path / _PROBE).unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: for another to adopt
-            self.path.rmdir()
+        """Let go of it; removed where it is empty. Once is enough."""
+        if not self._is_held:
+            return
+        if self.is_in_place:  # else the path is another's
+            with suppress(OSError):  # not empty: for another to adopt
+                (self.path / _PROBE).unlink(missing_ok=True)
+                self.path.rmdir()
+        self._is_held = False
         os.close(self._descriptor)
 
 
@@ -60,45 +96,35 @@ def make_own(directory: Path) -> Folder:
     while True:
         path = directory / str(uuid_utils.uuid7())
         path.mkdir(mode=0o700)  # bodies hold customers' data
-        folder = _lock(path)
+        folder = lock(path)
         if folder is not None:  # else somebody took the empty folder for an orphan
-            _sync(directory)
+            try:
+                _sync(directory)
+            except OSError:
+                folder.release()
+                raise
             return folder
 
 
-def adopt(directory: Path) -> list[Folder]:
-    """The folders that nobody holds, oldest first."""
-    return [folder for path in _folders(directory) if (folder := _lock(path)) is not None]
+def ours_in(directory: Path, *, file: str) -> list[Path]:
+    """The folders of spools, oldest first: those with such a name, and others that hold such a file.
 
-
-def others_bytes(directory: Path, *, ours: set[Path]) -> int:
-    """What the folders of other processes, and what was moved aside, take on disk."""
-    found = 0
-    for path in [*_folders(directory), directory / CORRUPT]:
-        if path not in ours:
-            found += sum(_size(file) for file in _listed(path))
-    return found
-
-
-def _folders(directory: Path) -> list[Path]:
-    return sorted(path for path in _listed(directory) if path.name != CORRUPT and path.is_dir())
-
-
-def _listed(path: Path) -> list[Path]:
+    Raises:
+        OSError: the directory cannot be read.
+    """
     try:
-        return list(path.iterdir())
+        found = [path for path in directory.iterdir() if path.name not in _FOREIGN and _is_ours(path, file)]
     except FileNotFoundError:
         return []
+    return sorted(found)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # drained meanwhile
-        return 0
+def lock(path: Path) -> Folder | None:
+    """Take a folder that nobody holds.
 
-
-def _lock(path: Path) -> Folder | None:
+    Raises:
+        OSError: it cannot be opened.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -114,6 +140,40 @@ def _lock(path: Path) -> Folder | None:
         raise
     os.close(descriptor)
     return None
+
+
+def others_bytes(directory: Path, *, ours: Collection[Path]) -> int:
+    """What all files beneath the directory take on disk but for ours; what cannot be read counts nothing."""
+    return sum(_size(file) for path in _listed(directory) for file in _listed(path) if file not in ours)
+
+
+def _is_ours(path: Path, file: str) -> bool:
+    try:
+        UUID(path.name)
+    except ValueError:
+        return _is_there(path / file)
+    return not path.is_file()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a stranger's folder, which we may not read
+        return False
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # drained meanwhile, or a stranger's
+        return 0
 
 
 def _sync(directory: Path) -> None:

@@ -1,35 +1,25 @@
 """The spool: takes events in groups, one commit a group; gives the oldest back, and forgets what was published.
 
-One thread does all that waits for the disk. Folders that other processes have left are adopted, damaged files are
-read row by row: what cannot be read is told and laid in `corrupt`, and never stops the rest.
+One thread does all that waits for the disk on behalf of events, another one mends: it adopts the folders that other
+processes have left, and saves the rows of damaged files. What fails for one folder or file stops no other.
 """
 
 import asyncio
-import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 
 from worker.adapters.spool import aside as asides
-from worker.adapters.spool import folder as folders
-from worker.adapters.spool.file import (
-    NAME,
-    Row,
-    SpoolFile,
-    damaged_in,
-    is_damage,
-    is_sound,
-    keep_damaged,
-    salvage,
-    set_apart,
-)
-from worker.adapters.spool.folder import CORRUPT, Folder
+from worker.adapters.spool.file import Key, Row, SpoolFile
+from worker.adapters.spool.lines import Lines
+from worker.adapters.spool.mender import Mender, corrupt_folder, described
+from worker.adapters.spool.shelf import FAILURES, Shelf
 from worker.core.errors import SpoolUnavailable
 from worker.core.spooled import Spooled, seal, unseal
 from worker.telemetry import log
@@ -43,20 +33,25 @@ from worker.telemetry.metrics import (
     spool_spooled,
 )
 
-LOOK_SECONDS: Final = 2.0  # for folders that nobody holds any more
+LOOK_SECONDS: Final = 2.0  # at our own folder; for folders that nobody holds any more; after a failure
 COMMIT_SECONDS: Final = 5.0  # Zenoti gives up after 10 s
 CLOSE_SECONDS: Final = 5.0
 BATCH_BYTES: Final = 8 * 1024 * 1024
+PENDING_BYTES: Final = 32 * 1024 * 1024  # what may wait in memory for the disk
 _ROW_BYTES = 300  # what a row costs beside its record
-_SALVAGE_ROWS = 20
-_FAILURES = (sqlite3.Error, OSError, ValueError)  # ValueError: text of a damaged schema
+_TROUBLES_TOLD = 3
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the spool says of itself; `detail` is what stands against taking events, empty: nothing."""
+    """What the spool says of itself.
+
+    Attributes:
+        detail: what stands against taking events; empty: nothing.
+        trouble: which folders cannot be taken over, read or mended, and why; empty: none. Events are taken.
+    """
 
     events: int
     by_source: dict[str, int]
@@ -64,13 +59,14 @@ class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     oldest_seconds: float | None
     detail: str
+    trouble: str
 
 
 class Item(msgspec.Struct, frozen=True):
-    """An event that waits, and where."""
+    """An event that waits, and where: a row number is valid for its file alone."""
 
     spooled: Spooled
-    number: int
+    key: Key
     file: SpoolFile
 
 
@@ -86,42 +82,50 @@ class Spool:
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
-        self._files: list[SpoolFile] = []  # our own last: what was adopted is older
-        self._damaged: list[Path] = []
+        self._lines = Lines()
+        self._shelf = Shelf(directory, self._lines)
         self._pending: list[tuple[Row, asyncio.Future[None]]] = []
-        self._pending_bytes = 0
-        self._others_bytes = 0
+        self._pending_bytes = 0  # of those that are being written too
         self._refused_bytes = 0
-        self._oldest_at = ""
         self._failure = "not open yet"
+        self._resting: set[int] = set()  # files that could not be read since the last look
         self._arrived = asyncio.Event()
         self._waiting: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._mending = ThreadPoolExecutor(1, thread_name_prefix="spool-mender")
+        self._mender = Mender(
+            directory, self._shelf, self._lines, on_shelf=lambda action: self._thread.submit(action).result()
+        )
 
     @property
     def state(self) -> SpoolState:
         """As it stands."""
         full = "full" if self._lacks(self._refused_bytes) else ""
-        by_source = self._by_source()
+        oldest_at = self._mender.oldest_at
+        by_source = _by_source([*self._shelf.files, *self._shelf.replaced])
         return SpoolState(
             events=sum(by_source.values()),
             by_source=by_source,
             bytes=self._used_bytes(),
             max_bytes=self._max_bytes,
-            oldest_seconds=_age(self._oldest_at) if self._oldest_at else None,
+            oldest_seconds=_age(oldest_at) if oldest_at else None,
             detail=self._failure or full,
+            trouble=_few(self._mender.troubles),
         )
 
     async def run(self) -> None:
         """Write, adopt and mend until cancelled; then what is left stays for the next process."""
         try:
-            await self._begin()
+            await self._look_once()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 group.create_task(self._look())
+                group.create_task(self._mend())
         finally:
-            closing = asyncio.ensure_future(self._in_thread(self._close))
+            closing = asyncio.ensure_future(self._close())
             await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+            self._lines.write()
+            self._mending.shutdown(wait=False)
             self._thread.shutdown(wait=False)
 
     async def put(self, spooled: Spooled) -> None:
@@ -135,6 +139,8 @@ class Spool:
         if self._lacks(size):
             self._refused_bytes = size
             raise SpoolUnavailable(f"the spool is full: {self._used_bytes()} of {self._max_bytes} bytes")
+        if self._pending_bytes and self._pending_bytes + size > PENDING_BYTES:
+            raise SpoolUnavailable(f"the disk is too slow: {self._pending_bytes} bytes wait for it")
         committed = asyncio.get_running_loop().create_future()
         self._pending.append((row, committed))
         self._pending_bytes += size
@@ -143,37 +149,43 @@ class Spool:
             async with asyncio.timeout(COMMIT_SECONDS):
                 await committed
         except TimeoutError as error:
-            raise SpoolUnavailable(f"the disk took no event within {COMMIT_SECONDS:g} s") from error
+            late = SpoolUnavailable(f"the disk took no event within {COMMIT_SECONDS:g} s")
+            self._fail(str(late))
+            raise late from error
 
     async def wait_for(self, source: str) -> None:
         """Return once an event of the source waits."""
         await self._waiting[source].wait()
 
     async def oldest(self, source: str, *, limit: int) -> list[Item]:
-        """The oldest of a source.
+        """The oldest of a source, of one file.
 
         Raises:
             SpoolUnavailable: they could not be read; the next look mends what can be.
         """
-        found: list[Item] = []
-        for file in [file for file in self._files if file.counts[source]][:1]:
-            rows = await self._on(file, file.oldest, source, limit=limit, max_bytes=BATCH_BYTES)
-            for number, receipt_id, record in rows:
-                spooled = unseal(record)
-                if spooled is None:
-                    await self._on(file, self._lay_aside, file, source, number, record)
-                    self._tell_lost(file.folder.path, number, receipt_id)
-                else:
-                    found.append(Item(spooled, number, file))
+        waits = [file for file in self._shelf.files if file.counts[source]]
+        failure = SpoolUnavailable("no file can be read until the next look")
+        for file in waits:
+            if id(file) not in self._resting:
+                try:
+                    return await self._oldest_of(file, source, limit=limit)
+                except SpoolUnavailable as error:
+                    self._resting.add(id(file))  # each attempt can cost a second, for which all others wait
+                    failure = error
         self._tell()
-        return found
+        if waits:
+            raise failure
+        return []
 
     async def forget(self, source: str, items: Sequence[Item]) -> None:
-        """They are published: take them off the disk; where it refuses, with the next ones."""
+        """They are published: take them off the disk; where it refuses, with the next ones.
+
+        Nothing else is taken away: of a file that was replaced meanwhile only what was saved of these very events is.
+        """
         spool_drained.labels(source).inc(len(items))
         for file in {id(item.file): item.file for item in items}.values():
             try:
-                await self._on(file, file.remove, source, [item.number for item in items if item.file is file])
+                await self._on(file, file.remove, [item.key for item in items if item.file is file])
             except SpoolUnavailable as error:
                 log.warning("spool_failed", detail=str(error))
         self._tell()
@@ -186,193 +198,138 @@ class Spool:
         Raises:
             SpoolUnavailable: the disk refuses; the event is still there.
         """
-        own = self._own()
-        noted = note(await self._on(own, self._write_aside, item.spooled))
-        await self._on(own, own.add, [_row(noted, seal(noted))])
+        try:
+            path = await self._in_thread(self._write_aside, item.spooled)
+        except FAILURES as error:
+            raise SpoolUnavailable(described(error)) from error
+        noted = note(path)
+        await self._commit([_row(noted, seal(noted))])
         await self.forget(source, [item])
 
-    async def _begin(self) -> None:
-        try:
-            self._files.append(SpoolFile(await self._in_thread(folders.make_own, self._directory)))
-            self._failure = ""
-        except OSError as error:
-            self._fail(error)
+    def _write_aside(self, spooled: Spooled) -> Path:
+        return asides.write(corrupt_folder(self._directory), spooled)
+
+    async def _oldest_of(self, file: SpoolFile, source: str, *, limit: int) -> list[Item]:
+        found: list[Item] = []
+        for key, record in await self._on(file, file.oldest, source, limit=limit, max_bytes=BATCH_BYTES):
+            if spooled := unseal(record):
+                found.append(Item(spooled, key, file))
+            else:
+                await self._on(file, file.cannot_read, key)
+                spool_corrupt.inc()
+                self._mender.record_lost(file.folder.path, key.number, key.receipt_id)
+        with suppress(SpoolUnavailable):  # is noted, and the mender tries again
+            await self._on(file, self._mender.lay_aside, file)
+        self._tell()
+        return found
 
     async def _write(self) -> None:
         """Commit in groups: all that has come while the last group was being written."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            group, self._pending, self._pending_bytes = self._pending, [], 0
-            rows = [row for row, future in group if not future.done()]
+            group, self._pending = self._pending, []
             try:
-                await self._commit(rows)
+                await self._commit([row for row, future in group if not future.done()])
             except SpoolUnavailable as error:
                 for _, future in group:
                     if not future.done():
                         future.set_exception(SpoolUnavailable(str(error)))
-                continue
-            for row, future in group:
-                spool_spooled.labels(row.source).inc()
-                if not future.done():
-                    future.set_result(None)
+            else:
+                for row, future in group:
+                    spool_spooled.labels(row.source).inc()
+                    if not future.done():
+                        future.set_result(None)
+            self._pending_bytes -= sum(len(row.record) + _ROW_BYTES for row, _ in group)
             self._tell()
 
     async def _commit(self, rows: Sequence[Row]) -> None:
-        file = self._own()
         try:
-            await self._on(file, file.add, rows)
-        except SpoolUnavailable:
-            if not self._is_damaged(file):
-                raise
-            await self._on(file, file.add, rows)  # a new file has been begun
+            await self._in_thread(self._shelf.add, rows)
+        except FAILURES as error:
+            self._fail(described(error))
+            raise SpoolUnavailable(self._failure) from error
         self._failure = ""
 
     async def _look(self) -> None:
         while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look_once()
+            self._resting.clear()
+            self._tell()
+
+    async def _look_once(self) -> None:
+        """Whether our own folder is there and can take events."""
+        try:
+            await self._in_thread(self._shelf.check, thoroughly=bool(self._failure))
+            self._failure = ""
+        except FAILURES as error:
+            self._fail(described(error))
+
+    async def _mend(self) -> None:
+        while True:
             try:
-                await self._look_once()
-            except (*_FAILURES, SpoolUnavailable) as error:
-                self._fail(error)
+                await asyncio.get_running_loop().run_in_executor(self._mending, self._mender.mend)
+            except FAILURES as error:
+                self._mender.note(self._directory, error)
             self._tell()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _look_once(self) -> None:
-        if not self._files:
-            await self._begin()
-        while self._damaged:
-            await self._salvage(self._damaged[0])
-            del self._damaged[0]
-        for folder in await self._in_thread(folders.adopt, self._directory):
-            try:
-                await self._take_over(folder)
-            except BaseException:
-                await self._in_thread(folder.release)
-                raise
-        await self._in_thread(self._let_go_of_the_drained)
-        self._others_bytes = await self._in_thread(self._measure_others)
-        self._oldest_at = min(filter(None, [await self._on(f, f.oldest_received_at) for f in self._files]), default="")
-        if self._failure and self._files:
-            await self._in_thread(self._own().folder.try_write)
-            self._failure = ""
-
-    async def _take_over(self, folder: Folder) -> None:
-        path = folder.path / NAME
-        if path.exists() and not await asyncio.to_thread(is_sound, path):  # not in our thread: it can take long
-            await self._in_thread(set_apart, folder)
-        for damaged in damaged_in(folder):
-            await self._salvage(damaged)
-        file = await self._in_thread(SpoolFile, folder)
-        self._files.insert(-1, file)
-        if file.events:
-            log.info("spool_adopted", folder=folder.path.name, events=file.events, sources=sorted(file.counts))
-
-    async def _salvage(self, path: Path) -> None:
-        """Put into our own file what can be read of a damaged one, and the damaged one aside."""
-        rows, recovered, lost = salvage(path), 0, 0
-        try:
-            while batch := await asyncio.to_thread(list, islice(rows, _SALVAGE_ROWS)):
-                good: list[Row] = []
-                for number, receipt_id, record in batch:
-                    if spooled := unseal(record):
-                        good.append(_row(spooled, record))
-                    else:
-                        self._tell_lost(path.parent, number, receipt_id)
-                await self._on(self._own(), self._own().add, good)
-                recovered += len(good)
-                lost += len(batch) - len(good)
-        finally:
-            rows.close()
-        aside = await self._in_thread(self._aside)
-        await self._in_thread(keep_damaged, path, aside)
-        log.error("spool_damaged", recovered=recovered, lost=lost, kept=str(aside / path.name))
-
-    def _own(self) -> SpoolFile:
-        if not self._files:
-            raise SpoolUnavailable(self._failure)
-        return self._files[-1]
-
-    def _close(self) -> None:
-        for file in self._files:
-            file.close()
-            file.folder.release()
-
-    def _let_go_of_the_drained(self) -> None:
-        for file in [file for file in self._files[:-1] if not file.events and not self._is_damaged(file)]:
-            self._files.remove(file)
-            file.close()
-            file.folder.release()
-
-    def _measure_others(self) -> int:
-        return folders.others_bytes(self._directory, ours={file.folder.path for file in self._files})
-
-    def _lay_aside(self, file: SpoolFile, source: str, number: int, record: bytes) -> None:
-        (self._aside() / f"{file.folder.path.name}-{number}.record").write_bytes(record)
-        file.remove(source, [number])
-
-    def _write_aside(self, spooled: Spooled) -> Path:
-        return asides.write(self._aside(), spooled)
-
-    def _aside(self) -> Path:
-        aside = self._directory / CORRUPT
-        aside.mkdir(mode=0o700, exist_ok=True)
-        return aside
-
-    def _is_damaged(self, file: SpoolFile) -> bool:
-        return any(path.parent == file.folder.path for path in self._damaged)
-
-    def _tell_lost(self, folder: Path, number: int, receipt_id: str) -> None:
-        spool_corrupt.inc()
-        aside = str(self._directory / CORRUPT)
-        log.error("spool_record_lost", folder=folder.name, number=number, receipt_id=receipt_id[:36], kept=aside)
+    async def _close(self) -> None:
+        self._mender.stop()
+        await asyncio.get_running_loop().run_in_executor(self._mending, self._mender.stop)  # what is being mended ends
+        await self._in_thread(self._shelf.close)
 
     async def _on(self, file: SpoolFile, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do it in the spool's thread; a file that turns out damaged is set apart, for the next look to mend."""
+        """Do it in the spool's thread; a file that turns out damaged is set apart, for the mender."""
         try:
-            return await self._in_thread(action, *args, **kwargs)
-        except _FAILURES as error:
-            if is_damage(error):
-                self._damaged.append(await self._in_thread(file.set_apart))
-            self._fail(error)
-            raise SpoolUnavailable(self._failure) from error
+            return await self._in_thread(lambda: self._shelf.do(file, action, *args, **kwargs))
+        except FAILURES as error:
+            self._mender.note(file.folder.path, error)
+            raise SpoolUnavailable(described(error)) from error
 
     async def _in_thread(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: action(*args, **kwargs))
 
-    def _fail(self, error: BaseException) -> None:
-        detail = str(error) if isinstance(error, SpoolUnavailable) else f"{type(error).__name__}: {error}"[:300]
+    def _fail(self, detail: str) -> None:
         if detail != self._failure:
             log.error("spool_failed", directory=str(self._directory), detail=detail)
         self._failure = detail
 
     def _used_bytes(self) -> int:
-        return sum(file.used_bytes for file in self._files) + self._others_bytes
+        return sum(file.used_bytes for file in self._shelf.files) + self._mender.others_bytes
 
     def _lacks(self, size: int) -> bool:
         return self._used_bytes() + self._pending_bytes + size > self._max_bytes
 
-    def _by_source(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for file in self._files:
-            counts.update(file.counts)
-        return +counts
-
     def _tell(self) -> None:
-        counts = self._by_source()
-        for source in {*counts, *self._waiting}:
-            if counts[source]:
+        self._lines.write()
+        readable = _by_source(self._shelf.files)
+        for source in {*readable, *self._waiting}:
+            if readable[source]:
                 self._waiting[source].set()
             else:
                 self._waiting[source].clear()
-        spool_events.set(sum(counts.values()))
-        spool_bytes.set(self._used_bytes())
+        state = self.state
+        spool_events.set(state.events)
+        spool_bytes.set(state.bytes)
         spool_max_bytes.set(self._max_bytes)
-        spool_oldest.set(_age(self._oldest_at) if self._oldest_at else 0)
+        spool_oldest.set(state.oldest_seconds or 0)
 
 
 def _row(spooled: Spooled, record: bytes) -> Row:
     event = spooled.event
     return Row(event.source, event.receipt_id, event.received_at, record)
+
+
+def _by_source(files: Iterable[SpoolFile]) -> Counter[str]:
+    return sum((file.counts for file in files), Counter[str]())
+
+
+def _few(troubles: dict[str, str]) -> str:
+    told = [f"{name}: {reason}" for name, reason in sorted(troubles.items())]
+    more = [f"and {len(told) - _TROUBLES_TOLD} more"] if len(told) > _TROUBLES_TOLD else []
+    return "; ".join([*told[:_TROUBLES_TOLD], *more])
 
 
 def _age(at: str) -> float:
