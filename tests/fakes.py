@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, cast
 
+import msgspec
+
 from worker.adapters.broker import Delivery, Link
-from worker.core.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
+from worker.core.errors import PublishRefused, PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
 from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from worker.core.spooled import Spooled
 
 
 class FakePublisher:
@@ -51,6 +55,56 @@ class FakePublisher:
             raise Unroutable(f"no queue is bound for {message.routing_key}")
         self.refused -= 1
         self.published.append(message)
+
+
+class Kept(msgspec.Struct, frozen=True, eq=False):
+    """An event in the fake spool; each is itself alone."""
+
+    spooled: Spooled
+
+
+class FakeSpool:
+    """The port `Spools`: keeps what was put, in order.
+
+    Attributes:
+        kept: what waits.
+        is_full: it takes nothing.
+        set_aside_bodies: what was moved to files.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[Kept] = []
+        self.is_full = False
+        self.set_aside_bodies: list[bytes] = []
+        self._arrived = asyncio.Condition()
+
+    async def put(self, spooled: Spooled) -> None:
+        """Keep it, or raise as told."""
+        if self.is_full:
+            raise SpoolUnavailable("full, as the test wishes")
+        self.kept.append(Kept(spooled))
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def wait_for(self, source: str) -> None:
+        """As the port says."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: any(one.spooled.event.source == source for one in self.kept))
+
+    async def oldest(self, source: str, *, limit: int) -> list[Kept]:
+        """As the port says."""
+        return [one for one in self.kept if one.spooled.event.source == source][:limit]
+
+    async def forget(self, source: str, items: Sequence[Any]) -> None:
+        """As the port says."""
+        del source
+        self.kept = [one for one in self.kept if one not in items]
+
+    async def set_aside(self, source: str, item: Any, note: Callable[[Path], Spooled]) -> None:
+        """As the port says."""
+        self.set_aside_bodies.append(item.spooled.event.body)
+        await self.put(note(Path(f"/aside/{len(self.set_aside_bodies)}")))
+        await self.forget(source, [item])
 
 
 Answer = Response | Exception

@@ -34,6 +34,11 @@ async def running(directory: Path, *, max_bytes: int = 64 * MIB) -> AsyncIterato
     assert task.cancelled(), task
 
 
+async def waits(spool: Spool, count: int, *, within: float = 15.0) -> None:
+    """So many wait in it."""
+    await eventually(lambda: spool.state.events == count, within=within)
+
+
 async def emptied(spool: Spool, *, source: str = "main") -> list[Spooled]:
     """All of a source, oldest first, taken out."""
     found: list[Spooled] = []

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.eventually import eventually
-from tests.integration.spools import MIB, emptied, files, left_behind, running, spooled
+from tests.integration.spools import MIB, emptied, files, left_behind, running, spooled, waits
 from worker.adapters.spool import Item, Spool
 from worker.adapters.spool.folder import CORRUPT
 from worker.core.errors import SpoolUnavailable
@@ -40,11 +40,6 @@ async def main(directory, name):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-async def waits(spool: Spool, count: int, *, within: float = 15.0) -> None:
-    """So many wait in it."""
-    await eventually(lambda: spool.state.events == count, within=within)
 
 
 async def filled(spool: Spool, *, size: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakePublisher
-from tests.integration.test_spool import running, spooled, waits
+from tests.integration.spools import running, spooled, waits
 from tests.way import Way, body, event, event_ids, invoice, knows, path
 from worker.adapters.spool import Spool, read_aside
 from worker.core.door import Rule
