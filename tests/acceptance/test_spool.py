@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import time
 from pathlib import Path
 from statistics import median
@@ -221,3 +222,32 @@ async def test_a_raw_queue_deleted_under_load(system: System) -> None:
     await eventually(all_of_them, within=40)
     assert "raw_queue_lost" in system.log("intake")
     await drained(system)
+
+
+async def test_a_spool_directory_removed_while_idle(system: System, broker_url: str) -> None:
+    """It is made anew, and a post is answered 202 with the broker away; /readyz names a folder that is in trouble."""
+    (closed,) = free_ports(1)
+    system.settings["BROKER__URL"] = f"amqp://guest:guest@127.0.0.1:{closed}/"
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin, whole=False)
+    directory = Path(system.settings["INTAKE__SPOOL_DIR"])
+    shutil.rmtree(directory)
+    load = Load(system)
+    await load.send(10)
+    assert (len(load.accepted), load.refused) == (10, [])
+    orphan = directory / "01a22000-0000-7000-8000-000000000000"
+    (orphan / "events.db").mkdir(parents=True)
+
+    async def is_named() -> bool:
+        said = await spool_of(system)
+        return orphan.name in said["checks"]["spool"]["detail"] and said["checks"]["spool"]["ok"] is True
+
+    await eventually(is_named, within=10)
+    assert (await spool_of(system))["status"] == "ready"
+    shutil.rmtree(orphan)
+    assert await system.terminate("intake") == 0
+
+    system.settings["BROKER__URL"] = broker_url
+    await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    assert await receipts(system, 10) == set(load.accepted)
