@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from worker.core.spooled import Spooled, unseal
 
 ROOT = Path(__file__).parents[2]
 DAMAGE = b"\xff\x00\x55"
+DAMAGES = (DAMAGE, bytes(3), b"\x00\x02\x00")
 STRANGER = 65534  # a user without rights
 AS_STRANGER = """
 import asyncio, os, sys
@@ -168,12 +170,30 @@ async def test_three_bytes_anywhere_cost_one_event_at_most(tmp_path: Path, size:
     content, copy = file.read_bytes(), tmp_path / "copy"
     lost: Counter[int] = Counter()
     for page in range(0, len(content), 4096 if size < 4096 else 4096 * 5):  # a page
-        for at in (page, page + 1, page + 3, page + 5, page + 8, page + 12, page + 33, page + 2000):
-            copy.write_bytes(content[:at] + DAMAGE + content[at + 3 :])
+        for at, damage in product((0, 1, 2, 3, 5, 8, 12, 33, 2000), DAMAGES):
+            copy.write_bytes(content[: page + at] + damage + content[page + at + 3 :])
             with closing(carve(copy)) as cells:
                 lost[120 - len({cell.receipt_id for cell in cells if unseal(cell.record)})] += 1
     assert lost[0] > 50
     assert set(lost) == {0, 1}
+
+
+async def test_what_is_published_does_not_come_back_out_of_a_file(tmp_path: Path) -> None:
+    """Read page by page, a sound file has the rows that wait and no other, however many went before them."""
+    async with running(tmp_path) as spool:
+        waiting: set[str] = set()
+        for start in range(0, 400, 40):
+            await put(spool, *range(start, start + 20), size=300)
+            await put(spool, *range(start + 20, start + 40), size=6000, source="other")
+            waiting |= {f"r-{number}" for number in range(start, start + 40)}
+            for source in ("main", "other"):
+                batch = (await spool.oldest(source, limit=25))[:: 1 + start % 3]
+                await spool.forget(source, batch)
+                waiting -= {item.spooled.event.receipt_id for item in batch}
+        [file] = files(tmp_path)
+        with closing(carve(file)) as cells:
+            assert {cell.receipt_id for cell in cells} == waiting
+    assert 10 < len(waiting) < 300
 
 
 async def test_a_locked_orphan_holds_up_no_other(tmp_path: Path) -> None:
@@ -437,3 +457,13 @@ async def test_a_disk_that_is_too_slow_fills_no_memory(tmp_path: Path) -> None:
         assert "too slow" in str(refused[0])
         assert 8 <= len(refused) <= 9
         assert len(await emptied(spool)) == 40 - len(refused)
+
+
+async def test_a_journal_left_alone_keeps_no_folder(tmp_path: Path) -> None:
+    """A kill between a file and its journal: the folder goes all the same."""
+    file = await left_behind(tmp_path, 10)
+    file.with_name("damaged-1.db-journal").touch()
+    async with running(tmp_path) as spool:
+        await eventually(lambda: spool.state.events == 10)
+        assert len(await emptied(spool)) == 10
+        await eventually(lambda: not file.parent.exists(), within=10)

@@ -59,7 +59,7 @@ class _Pages:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.count = os.fstat(descriptor).st_size // PAGE_BYTES
+        self.count = -(-os.fstat(descriptor).st_size // PAGE_BYTES)  # the last can be torn
         self.is_known = bytearray(self.count + 1)
         self._mark_free()
 
@@ -69,12 +69,12 @@ class _Pages:
 
     def overflow(self, number: int, size: int) -> bytes | None:
         """So many bytes of a payload, which go on in this page; None: the chain is broken."""
-        chain, found = list[int](), list[bytes]()
+        chain, found = set[int](), list[bytes]()
         while size > 0:
-            if not 1 < number <= self.count or len(chain) > self.count:
+            if not 1 < number <= self.count or number in chain:
                 return None
             page = self.read(number)
-            chain.append(number)
+            chain.add(number)
             found.append(page[4 : 4 + size])
             size -= _OVERFLOW_BYTES
             number = int.from_bytes(page[:4], "big")
@@ -98,13 +98,23 @@ class _Pages:
 def _pointed_at(pages: _Pages, number: int) -> list[Cell] | None:
     """The rows of a sound leaf; None: it is none."""
     page = pages.read(number)
-    count = int.from_bytes(page[3:5], "big")
-    if not page or page[0] != _LEAF or _LEAF_HEADER_BYTES + 2 * count > PAGE_BYTES:
+    count = _number(page, 3)
+    if len(page) < PAGE_BYTES or page[0] != _LEAF or _LEAF_HEADER_BYTES + 2 * count > PAGE_BYTES:
         return None
-    pointers = range(_LEAF_HEADER_BYTES, _LEAF_HEADER_BYTES + 2 * count, 2)
-    cells = [_cell(pages, page, int.from_bytes(page[at : at + 2], "big")) for at in pointers]
-    sound = [cell for cell in cells if cell is not None]
-    return sound if len(sound) == len(cells) else None
+    starts = [_number(page, _LEAF_HEADER_BYTES + 2 * which) for which in range(count)]
+    found = [(start, cell) for start in starts if (cell := _cell(pages, page, start))]
+    size = sum(end - start for start, (_, end) in found)
+    return [cell for _, (cell, _) in found] if len(found) == count and _adds_up(page, count, size) else None
+
+
+def _adds_up(page: bytes, count: int, size: int) -> bool:
+    """Whether cells of this size and what is free fill the page: else its header or a pointer is not as it was."""
+    begin, free = _number(page, 5), _number(page, 1)
+    size += begin + page[7]  # header, pointers and the gap behind them; fragments
+    while free and size <= PAGE_BYTES:
+        size += max(_number(page, free + 2), 4)
+        free = _number(page, free)
+    return size == PAGE_BYTES and begin >= _LEAF_HEADER_BYTES + 2 * count
 
 
 def _found_in(pages: _Pages, number: int) -> Iterator[Cell]:
@@ -112,27 +122,34 @@ def _found_in(pages: _Pages, number: int) -> Iterator[Cell]:
     page = pages.read(number)
     for match in _RECORD_HEADER.finditer(page):
         for start in range(max(match.start() - 2 * _VARINT_BYTES, 0), match.start() - 1):
-            if _key(page, start)[2] == match.start() and (cell := _cell(pages, page, start)):
-                yield cell._replace(is_sure=False)
+            if _key(page, start)[2] == match.start() and (found := _cell(pages, page, start)):
+                yield found[0]._replace(is_sure=False)
 
 
-def _cell(pages: _Pages, page: bytes, at: int) -> Cell | None:
+def _cell(pages: _Pages, page: bytes, at: int) -> tuple[Cell, int] | None:
+    """A row of ours, and where it ends in the page."""
     size, number, at = _key(page, at)
     lengths = _lengths(page, at)
     if not lengths or sum(lengths) != size:
         return None
     local = size if size <= _MOST_LOCAL_BYTES else _local(size)
-    payload = page[at : at + local]
+    payload, end = page[at : at + local], at + local
     if len(payload) < local:
         return None
     if local < size:
-        rest = pages.overflow(int.from_bytes(page[at + local : at + local + 4], "big"), size - local)
+        rest = pages.overflow(int.from_bytes(page[end : end + 4], "big"), size - local)
+        end += 4
         if rest is None:
             return None
         payload += rest
     receipt_at, record_at = sum(lengths[:2]), sum(lengths[:4])
     receipt = payload[receipt_at : receipt_at + lengths[2]]
-    return Cell(number, receipt.decode("utf-8", "replace"), payload[record_at:])
+    return Cell(number, receipt.decode("utf-8", "replace"), payload[record_at:]), end
+
+
+def _number(page: bytes, at: int) -> int:
+    """A number of two bytes."""
+    return int.from_bytes(page[at : at + 2], "big")
 
 
 def _key(page: bytes, at: int) -> tuple[int, int, int]:

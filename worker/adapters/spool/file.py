@@ -374,6 +374,13 @@ def rows_by_index(path: Path) -> int | None:
         raise
 
 
+def sweep(folder: Folder) -> None:
+    """Remove journals whose file is gone (a kill came between the two): they would keep the folder from going."""
+    for path in folder.path.glob(f"*{_JOURNAL}"):
+        if folder.is_in_place and not path.with_name(path.name.removesuffix(_JOURNAL)).exists():
+            path.unlink(missing_ok=True)
+
+
 def _journal(path: Path) -> Path:
     return path.with_name(path.name + _JOURNAL)
 

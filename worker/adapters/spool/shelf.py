@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from worker.adapters.spool.file import NAME, Row, SpoolFile, is_damage, kept_in
+from worker.adapters.spool.file import NAME, Row, SpoolFile, is_damage, kept_in, sweep
 from worker.adapters.spool.folder import Folder, make_own
 from worker.adapters.spool.lines import Lines
 
@@ -123,6 +123,7 @@ class Shelf:
         wanted = {file.folder for file in [*self.older, *self.replaced]} | ({self.own.folder} if self.own else set())
         for folder in [folder for folder in self.folders if folder not in wanted and not kept_in(folder)]:
             self.folders.remove(folder)
+            sweep(folder)
             folder.release()
 
     def close(self) -> None:

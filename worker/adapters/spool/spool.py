@@ -88,7 +88,7 @@ class Spool:
         self._pending_bytes = 0  # of those that are being written too
         self._refused_bytes = 0
         self._failure = "not open yet"
-        self._resting: set[int] = set()  # files that could not be read since the last look
+        self._resting: set[SpoolFile] = set()  # files that could not be read since the last look
         self._arrived = asyncio.Event()
         self._waiting: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -166,11 +166,11 @@ class Spool:
         waits = [file for file in self._shelf.files if file.counts[source]]
         failure = SpoolUnavailable("no file can be read until the next look")
         for file in waits:
-            if id(file) not in self._resting:
+            if file not in self._resting:
                 try:
                     return await self._oldest_of(file, source, limit=limit)
                 except SpoolUnavailable as error:
-                    self._resting.add(id(file))  # each attempt can cost a second, for which all others wait
+                    self._resting.add(file)  # each attempt can cost a second, for which all others wait
                     failure = error
         self._tell()
         if waits:
