@@ -54,14 +54,14 @@ async def restart(system: System, name: str) -> None:
     assert await system.terminate(name) == 0
     told = len(system.log(name)) if (system.folder / f"{name}.log").exists() else 0
     await system.spawn(name, "consume")
-    await eventually(lambda: system.log(name)[told:].count('"subscribed"') >= 2, within=30)
+    await eventually(lambda: system.log(name)[told:].count('"subscribed"') >= 4, within=30)
 
 
 async def two_consumers(system: System) -> None:
     """Intake and two consumers, all of them at work."""
     await system.start()
     await system.spawn("consume-2", "consume")
-    await eventually(lambda: system.log("consume-2").count('"subscribed"') >= 2, within=30)
+    await eventually(lambda: system.log("consume-2").count('"subscribed"') >= 4, within=30)
 
 
 @asynccontextmanager
