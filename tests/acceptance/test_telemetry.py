@@ -78,7 +78,7 @@ async def test_metrics_tell_the_way_of_an_event(system: System) -> None:
     assert value(door, "zenoti_stage_seconds_count", stage="intake", source="main") == 3
     assert value(door, "zenoti_ready") == 1
     roles = {labels["role"]: labels["queue"] for labels, _ in now["zenoti_queue_messages"]}
-    assert roles.keys() == {"raw", "lane", "retry", "dead", "unrouted", "out"}
+    assert roles.keys() == {"raw", "lane", "retry", "dead", "unrouted", "out", "wait"}
     assert roles["raw"] == f"{system.prefix}.raw.main"
     for samples in (now, door):
         assert all(name.startswith(NAMES) for name in samples)

@@ -40,6 +40,7 @@ class FanOut:
         self.publisher = publisher
         self.names = names
         self.receivers = Receivers(patterns)
+        self.receivers.looked((), at=utc_now())  # the queues are declared from now on; before the first look too
         for name in patterns:
             receiver_refusing.labels(name).set(0)
 
