@@ -1,6 +1,7 @@
 """The system as a stranger sees it: spawned processes, HTTP, AMQP. Nothing of `worker` is imported here."""
 
 import asyncio
+import itertools
 import json
 import os
 import secrets
@@ -9,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 SECRET = "test-secret"
 API_KEY = "key-of-the-tests"
 SOURCE = "main"
+_RUNNER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = itertools.cycle(range(12_000 + 2_000 * (_RUNNER % 10), 14_000 + 2_000 * (_RUNNER % 10)))
 
 
 class ZenotiApi:
@@ -225,15 +229,18 @@ async def http(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of 127.0.0.1 that nobody listens on, each given once.
+
+    Each test runner has a range of its own, beneath those that the kernel gives to connections: so nobody else takes a
+    port before the process listens there that it is meant for.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_PORTS)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 @pytest.fixture
