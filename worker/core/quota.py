@@ -1,22 +1,34 @@
-"""Token bucket: when may the next API call go?
+"""When may the next API call go? A token bucket beside a sliding window.
 
 The quota belongs to the vendor's whole organisation, 60 calls a minute by default, and other integrations spend from it
-too. A token comes every 60 / calls_per_minute seconds, at most ten are saved up, and one is there at the start: a new
-holder cannot know what its predecessor spent. What the vendor's headers say corrects it, downwards only.
+too. The vendor's words can mean a bucket or a fixed window. These rules obey both:
+
+- No 60 s hold more than `calls_per_minute` calls (all times have half a second of margin for the way to the API).
+- One call is there at the start. Calls are saved up while nothing waits: at most 10, and less than half of a minute's.
+- After a burst of n saved calls the pace is that of `calls_per_minute` - n, until the burst is a minute old. So the
+  window fills evenly, and no pause is longer than two intervals.
+
+The vendor's headers correct the pace, downwards only.
 
 Source: https://docs.zenoti.com, "Rate limits"; header fields as in draft-ietf-httpapi-ratelimit-headers.
 """
 
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from math import inf
 
 import msgspec
 
-BURST = 10
+MOST_SAVED = 10
 WINDOW_SECONDS = 60.0
+_KEPT_SECONDS = WINDOW_SECONDS + 0.5  # calls that leave a window apart can reach the API a little closer together
+_MOST_SAVED_SHARE = 0.49  # of a minute's calls; a pace of less than half would pause for more than two intervals
 MAX_WAIT_SECONDS = 900.0
 _NO_NUMBER_ABOVE = 1e9
+_ROUNDING = 1e-6
+_NEARLY = 0.05  # of an interval: so late we may be woken
 _LIMIT_HEADERS = ("organization-ratelimit-limit", "api-ratelimit-limit", "ratelimit-limit")
 _LIMIT = re.compile(r"\s*(\d{1,9})(?:[^;]*;\s*w\s*=\s*(\d{1,6}))?")  # `60` or `60;w=60;b=60`
 
@@ -54,35 +66,47 @@ class Quota:
 
     def __init__(self, *, calls_per_minute: float, now: float) -> None:
         self._configured = 60 / calls_per_minute
-        self._interval = self._configured
         self._tokens = 1.0
         self._counted_at = now
         self._not_before = now
+        self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that found more than one
+        self._calls: deque[float] = deque()
+        self._keep_to(self._configured)
         self.remaining: int | None = None
 
     @property
     def calls_per_minute(self) -> float:
-        """The pace: as configured, or less where the vendor says so."""
+        """The pace: as configured, or less where the vendor says so. A fraction above one is not used."""
         return 60 / self._interval
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may go; 0: now."""
-        missing = max(0.0, 1.0 - self.tokens(now))
-        return max(missing * self._interval, self._not_before - now, 0.0)
+        full = self._calls[0] + _KEPT_SECONDS if len(self._calls) == self._calls.maxlen else now
+        return max(self._token_at() - now, full - now, self._not_before - now, 0.0)
 
     def tokens(self, now: float) -> float:
         """Calls saved up."""
-        return min(BURST, self._tokens + max(0.0, now - self._counted_at) / self._interval)
+        tokens = self._tokens
+        for since, until, pace in self._paces():
+            tokens += max(0.0, min(until, now) - since) / pace
+        return min(self._most, tokens)
 
     def spend(self, now: float) -> None:
         """Count a call that goes now."""
-        self._tokens = self.tokens(now) - 1
-        self._counted_at = now
+        self._count(now)
+        if self._tokens > 1 + _NEARLY:
+            self._saved.append(now)
+        self._tokens -= 1
+        self._calls.append(now)
+
+    def save_nothing(self, now: float) -> None:
+        """Events wait, and not for the quota: what comes due meanwhile is not saved up."""
+        self._count(now)
+        self._tokens = min(self._tokens, 1.0)
 
     def take_over(self, now: float) -> None:
         """Begin with one call: what a predecessor has spent is not known."""
-        self._tokens = min(self.tokens(now), 1.0)
-        self._counted_at = max(now, self._not_before)
+        self.save_nothing(now)
 
     def pause(self, seconds: float, *, now: float) -> None:
         """The vendor says that nothing is left for so long: forget what was saved up."""
@@ -92,14 +116,45 @@ class Quota:
 
     def correct(self, said: Told, *, now: float) -> None:
         """Believe what the vendor says where it is less than we thought."""
-        self._tokens, self._counted_at = self.tokens(now), max(now, self._counted_at)
-        self._interval = max(self._configured, said.interval_seconds or 0.0)
+        self._count(now)
+        self._keep_to(max(self._configured, said.interval_seconds or 0.0))
         if said.remaining is None:
             return
         self.remaining = said.remaining
         self._tokens = min(self._tokens, said.remaining)
         if said.remaining == 0:
             self.pause(WINDOW_SECONDS if said.reset_seconds is None else said.reset_seconds, now=now)
+
+    def _keep_to(self, interval: float) -> None:
+        """Take this pace, in seconds between two calls."""
+        self._interval = interval
+        calls = int(self.calls_per_minute + _ROUNDING) or self.calls_per_minute  # less than one: it may be a fraction
+        self._even = _KEPT_SECONDS / calls
+        self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * calls)))
+        if self._calls.maxlen != max(1, int(calls)):
+            self._calls = deque(self._calls, maxlen=max(1, int(calls)))
+
+    def _count(self, now: float) -> None:
+        self._tokens, self._counted_at = self.tokens(now), max(now, self._counted_at)
+
+    def _token_at(self) -> float:
+        """When there is a whole token."""
+        missing = 1.0 - self._tokens
+        for since, until, pace in self._paces():
+            if missing * pace <= until - since:
+                return since + max(0.0, missing) * pace
+            missing -= (until - since) / pace
+        return inf  # not reached: the last pace has no end
+
+    def _paces(self) -> Iterator[tuple[float, float, float]]:
+        """From when until when a token comes how often, since tokens were last counted."""
+        since, calls = self._counted_at, _KEPT_SECONDS / self._even
+        for saved, at in zip(range(len(self._saved), 0, -1), self._saved, strict=True):
+            burst = min(saved + 1, self._most)  # the last of a burst found one
+            if at + _KEPT_SECONDS > since:
+                yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (calls - burst)
+                since = at + _KEPT_SECONDS
+        yield since, inf, self._even
 
 
 def _interval(text: str) -> float | None:

@@ -129,6 +129,7 @@ class Lane:
         self._changed = asyncio.Event()
         self._filling: _Filling | None = None
         self._calling = 0
+        self._is_full = False  # as many calls are under way as may be
         self.calls = calls
         self.source = source
         self.defects = Defects()
@@ -249,7 +250,10 @@ class Lane:
         return event
 
     def _begin(self, now: float) -> Round[_Held] | None:
-        if self._is_filling(now) or self._calling >= self._plan.max_in_flight or self.quota.wait(now) > 0:
+        was_full, self._is_full = self._is_full, self._calling >= self._plan.max_in_flight
+        if (was_full or self._is_full) and self._window.invoices:
+            self.quota.save_nothing(now)
+        if self._is_filling(now) or self._is_full or self.quota.wait(now) > 0:
             return None
         if self._filling is not None:
             self._filling.until = now
