@@ -366,7 +366,7 @@ async def test_the_death_of_a_hanging_connection(open_link: OpenLink, proxy: Pro
     The library cancels tasks that nobody cancelled.
     """
     await fill(hand, own_queue, 1)
-    link = await open_link(f"{proxy.url}?heartbeat=1")  # found dead after 3 x (1 + 1) s
+    link = await open_link(f"{proxy.url}?heartbeat=2")  # found dead after 3 x (2 + 1) s
     await link.publish(message(own_queue, 1), within=WITHIN)
     inbox = Inbox()
     async with subscription(link, own_queue, inbox) as open_one:
