@@ -70,19 +70,18 @@ class Quota:
         self._counted_at = now
         self._not_before = now
         self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that found more than one
-        self._calls: deque[float] = deque()
         self._keep_to(self._configured)
+        self._calls: deque[float] = deque(maxlen=self._in_a_window)
         self.remaining: int | None = None
 
     @property
     def calls_per_minute(self) -> float:
-        """The pace: as configured, or less where the vendor says so. A fraction above one is not used."""
+        """The pace: as configured, or less where the vendor says so. Above one a minute, fractions are rounded down."""
         return 60 / self._interval
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may go; 0: now."""
-        full = self._calls[0] + _KEPT_SECONDS if len(self._calls) == self._calls.maxlen else now
-        return max(self._token_at() - now, full - now, self._not_before - now, 0.0)
+        return max(self._token_at() - now, self._place_at() - now, self._not_before - now, 0.0)
 
     def tokens(self, now: float) -> float:
         """Calls saved up."""
@@ -126,16 +125,20 @@ class Quota:
             self.pause(WINDOW_SECONDS if said.reset_seconds is None else said.reset_seconds, now=now)
 
     def _keep_to(self, interval: float) -> None:
-        """Take this pace, in seconds between two calls."""
+        """Take this pace, in seconds between two calls. The calls so far still count."""
         self._interval = interval
-        calls = int(self.calls_per_minute + _ROUNDING) or self.calls_per_minute  # less than one: it may be a fraction
-        self._even = _KEPT_SECONDS / calls
-        self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * calls)))
-        if self._calls.maxlen != max(1, int(calls)):
-            self._calls = deque(self._calls, maxlen=max(1, int(calls)))
+        whole = int(self.calls_per_minute + _ROUNDING)
+        self._in_a_window = max(1, whole)
+        self._even = _KEPT_SECONDS / (whole or self.calls_per_minute)
+        self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * whole)))
 
     def _count(self, now: float) -> None:
         self._tokens, self._counted_at = self.tokens(now), max(now, self._counted_at)
+
+    def _place_at(self) -> float:
+        """When the window has a place for one more call."""
+        is_full = len(self._calls) >= self._in_a_window
+        return self._calls[-self._in_a_window] + _KEPT_SECONDS if is_full else -inf
 
     def _token_at(self) -> float:
         """When there is a whole token."""
@@ -148,11 +151,11 @@ class Quota:
 
     def _paces(self) -> Iterator[tuple[float, float, float]]:
         """From when until when a token comes how often, since tokens were last counted."""
-        since, calls = self._counted_at, _KEPT_SECONDS / self._even
+        since = self._counted_at
         for saved, at in zip(range(len(self._saved), 0, -1), self._saved, strict=True):
             burst = min(saved + 1, self._most)  # the last of a burst found one
-            if at + _KEPT_SECONDS > since:
-                yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (calls - burst)
+            if burst > 1 and at + _KEPT_SECONDS > since:  # with one, nothing can be saved up
+                yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (self._in_a_window - burst)
                 since = at + _KEPT_SECONDS
         yield since, inf, self._even
 

@@ -36,6 +36,26 @@ def test_saves_up_ten_calls_at_most() -> None:
     assert pauses[51:] == pytest.approx([MARGIN] * 9, abs=1e-3)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 4, 5, 30])
+def test_a_limit_that_comes_behind_a_burst(limit: int) -> None:
+    """However low the vendor's limit is after a burst, another call can go. Once it is lifted, earlier calls count."""
+    quota, now, calls = Quota(calls_per_minute=60, now=NOW), NOW + 3600, list[float]()
+
+    def call(count: int) -> None:
+        nonlocal now
+        for _ in range(count):
+            now += quota.wait(now)
+            quota.spend(now)
+            calls.append(now)
+
+    call(40)
+    quota.correct(Told(interval_seconds=60 / limit), now=now)
+    call(1)
+    quota.correct(Told(), now=now)
+    call(100)
+    assert all(later - earlier > WINDOW_SECONDS for earlier, later in zip(calls, calls[60:], strict=False))
+
+
 @pytest.mark.parametrize(("rate", "saved"), [(0.5, 1), (1, 1), (2, 1), (5, 2), (10, 4), (20, 9), (21, 10), (6000, 10)])
 def test_saves_up_less_than_half_a_minute(rate: float, saved: float) -> None:
     """A small quota saves up less, so that the pace behind a burst is never less than half."""
@@ -90,7 +110,8 @@ def test_nothing_is_saved_up_while_events_wait() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    rate=rates, steps=st.lists(st.tuples(st.sampled_from(["spend", "pause", "idle"]), st.floats(0, 90)), max_size=20)
+    rate=rates,
+    steps=st.lists(st.tuples(st.sampled_from(["spend", "pause", "idle", "limit"]), st.floats(0, 90)), max_size=20),
 )
 def test_after_the_wait_a_call_may_go(rate: float, steps: list[tuple[str, float]]) -> None:
     """Whatever has happened, who waits as long as told need not wait again."""
@@ -101,6 +122,8 @@ def test_after_the_wait_a_call_may_go(rate: float, steps: list[tuple[str, float]
                 quota.spend(now)
             case "pause":
                 quota.pause(seconds, now=now)
+            case "limit":
+                quota.correct(Told(interval_seconds=min(seconds, WINDOW_SECONDS)), now=now)
             case _:
                 now += seconds
     wait = quota.wait(now)
