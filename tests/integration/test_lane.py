@@ -101,6 +101,23 @@ async def test_calls_at_a_time_are_bounded(way: Way) -> None:
         assert len(await way.came(6)) == 6
 
 
+async def test_nothing_is_saved_up_while_events_wait(way: Way) -> None:
+    """Calls that came due while all places were taken do not go at once when one is free: the pace goes on."""
+    invoices = [f"i-{n}" for n in range(3)]
+    api = knows(*invoices)
+    api.gate.clear()
+    async with way.running(way.lane(api, max_in_flight=1, calls_per_minute=60)):
+        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await eventually(lambda: api.waiting == 1)
+        began = time.monotonic()
+        await eventually(lambda: time.monotonic() - began > 2.5)
+        api.gate.set()
+        await eventually(lambda: len(api.requests) >= 2)
+        second = time.monotonic()
+        await eventually(lambda: len(api.requests) >= 3)
+        assert time.monotonic() - second > 0.8
+
+
 async def test_a_time_that_comes_between_two_looks(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """What may begin and what is waited for are decided by one reading of the clock, or nothing would wake the lane."""
     api = knows("i-1")

@@ -129,7 +129,7 @@ class Quota:
         self._interval = interval
         whole = int(self.calls_per_minute + _ROUNDING)
         self._in_a_window = max(1, whole)
-        self._even = _KEPT_SECONDS / (whole or self.calls_per_minute)
+        self._pace = _KEPT_SECONDS / (whole or self.calls_per_minute)
         self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * whole)))
 
     def _count(self, now: float) -> None:
@@ -157,7 +157,7 @@ class Quota:
             if burst > 1 and at + _KEPT_SECONDS > since:  # with one, nothing can be saved up
                 yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (self._in_a_window - burst)
                 since = at + _KEPT_SECONDS
-        yield since, inf, self._even
+        yield since, inf, self._pace
 
 
 def _interval(text: str) -> float | None:
