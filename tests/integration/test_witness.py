@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import aiormq.exceptions
 import pytest
 
 from tests.conftest import Hand
@@ -47,3 +48,31 @@ async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -
     found, _ = await asyncio.gather(witnesses.deleted(hand.connection), witnesses.remove(hand.connection))
     assert found == []
     assert await witnesses.deleted(hand.connection) == []
+
+
+async def test_setting_up_tells_what_was_deleted(hand: Hand, queue: str) -> None:
+    """A deletion behind the last look is not hidden by the new witness, and is told once."""
+    witnesses = Witnesses([queue], owner=lambda: "one")
+    assert await witnesses.set_up(hand.connection) == []
+    assert await witnesses.set_up(hand.connection) == []
+    await made_anew(hand, queue)
+    assert await witnesses.set_up(hand.connection) == [queue]
+    assert await witnesses.set_up(hand.connection) == []
+    await witnesses.remove(hand.connection)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_set_up_that_fails_hides_no_deletion(hand: Hand, queue: str, which: int) -> None:
+    """A queue is away as its witness is to be bound, and back by the next look: it has been deleted."""
+    queues = [queue, f"{queue}.second"]
+    await (await hand.channel()).queue_declare(queues[1], exclusive=True)
+    witnesses = Witnesses(queues, owner=lambda: "one")
+    await witnesses.set_up(hand.connection)
+    await (await hand.channel()).queue_delete(queues[which])
+    with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
+        await witnesses.set_up(hand.connection)
+    await (await hand.channel()).queue_declare(queues[which], exclusive=True)
+    assert await witnesses.deleted(hand.connection) == [queues[which]]
+    assert await witnesses.set_up(hand.connection) == [queues[which]]
+    assert await witnesses.deleted(hand.connection) == []
+    await witnesses.remove(hand.connection)

@@ -23,30 +23,36 @@ class Witnesses:
     def __init__(self, queues: Sequence[str], *, owner: Callable[[], str]) -> None:
         self._queues, self._owner = queues, owner
         self._exchanges: dict[str, str] = {}
+        self._in_doubt: set[str] = set()  # their witness was being made: it may not be bound, and then proves nothing
 
-    async def set_up(self, connection: AbstractConnection) -> None:
-        """From now on each queue has its witness; the queues must be there."""
+    async def set_up(self, connection: AbstractConnection) -> list[str]:
+        """From now on each queue has its witness; the queues must be there.
+
+        Returns:
+            The queues that were deleted since the last time. A new witness would hide that, so it is asked here, too.
+        """
         exchanges = {queue: f"{queue}.witness.{self._owner()}"[:255] for queue in self._queues}
+        deleted = await self.deleted(connection)
+        unwatched = [q for q, exchange in exchanges.items() if q in deleted or self._exchanges.get(q) != exchange]
+        self._in_doubt.update(unwatched)
         async with connection.channel() as channel:
             underlay = await channel.get_underlay_channel()
-            for queue, exchange in exchanges.items():
-                await underlay.exchange_declare(exchange, exchange_type="fanout", durable=True, auto_delete=True)
-                await underlay.queue_bind(queue, exchange)
+            for queue in unwatched:
+                await underlay.exchange_declare(
+                    exchanges[queue], exchange_type="fanout", durable=True, auto_delete=True
+                )
+                await underlay.queue_bind(queue, exchanges[queue])
         self._exchanges = exchanges
+        self._in_doubt.clear()
+        return deleted
 
     async def deleted(self, connection: AbstractConnection) -> list[str]:
-        """The queues that have been deleted since."""
+        """The queues that have been deleted since, or may have been."""
         found = []
         for queue, exchange in self._exchanges.items():
-            channel = await connection.channel()
-            try:
-                await (await channel.get_underlay_channel()).exchange_declare(exchange, passive=True)
-            except aiormq.exceptions.ChannelNotFoundEntity:
-                if queue in self._exchanges:  # else we have removed it ourselves meanwhile
-                    found.append(queue)
-            else:
-                await channel.close()
-        return found
+            if queue in self._in_doubt or not await _is_there(connection, exchange):
+                found.append(queue)
+        return [queue for queue in found if queue in self._exchanges]  # the others we have removed ourselves meanwhile
 
     async def remove(self, connection: AbstractConnection) -> None:
         """What happens to the queues from now on is nobody's deletion; a look that is under way takes it for none."""
@@ -56,3 +62,13 @@ class Witnesses:
                 underlay = await channel.get_underlay_channel()
                 for exchange in exchanges.values():
                     await underlay.exchange_delete(exchange)
+
+
+async def _is_there(connection: AbstractConnection, exchange: str) -> bool:
+    channel = await connection.channel()
+    try:
+        await (await channel.get_underlay_channel()).exchange_declare(exchange, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True

@@ -148,9 +148,8 @@ class _DoorsEye:
             await self.link.use(self._witnesses.remove, within=CLOSE_SECONDS)
 
     async def _prepare(self, connection: AbstractConnection) -> None:
-        deleted = await self._witnesses.deleted(connection)
         declared = await ensure(self._settings, connection, self._topology)
-        await self._witnesses.set_up(connection)
+        deleted = await self._witnesses.set_up(connection)
         if deleted or declared.new_queues:
             await self._looked.was_missing()
 

@@ -112,14 +112,17 @@ def topology_watch(
         await link.use(ask, within=ENSURE_SECONDS)
         return found
 
-    async def put_right() -> None:
+    async def put_right() -> list[str]:
+        deleted: list[str] = []
+
         async def mend(connection: AbstractConnection) -> None:
             if may_declare:
                 await ensure(settings, connection, topology)
             else:
                 await broker_topology.still_there(connection, topology)
-            await seen.set_up(connection)
+            deleted.extend(await seen.set_up(connection))
 
         await link.use(mend, within=ENSURE_SECONDS)
+        return deleted
 
     return TopologyWatch(missing=missing, ensure=put_right)

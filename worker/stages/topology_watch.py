@@ -5,7 +5,7 @@ consumer is not told to anybody: so somebody has to look.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from worker.core.errors import BrokerUnavailable, TopologyMismatch
@@ -45,7 +45,8 @@ class TopologyWatch:
 
     Args:
         missing: asks the broker, and names what is not there; raises BrokerUnavailable.
-        ensure: puts it right; raises TopologyMismatch where it cannot, BrokerUnavailable where there is no broker.
+        ensure: puts it right, and names what was deleted before it did; raises TopologyMismatch where it cannot,
+            BrokerUnavailable where there is no broker.
 
     Attributes:
         looked: is told of each look.
@@ -56,7 +57,7 @@ class TopologyWatch:
         self,
         *,
         missing: Callable[[], Awaitable[list[str]]],
-        ensure: Callable[[], Awaitable[None]],
+        ensure: Callable[[], Awaitable[Collection[str]]],
     ) -> None:
         self._missing = missing
         self._ensure = ensure
@@ -80,9 +81,9 @@ class TopologyWatch:
         if missing:
             self._tell(f"missing: {', '.join(missing)}")
             await self.looked.was_missing()
-        await self._ensure()
-        if missing:
-            await self.looked.was_missing()  # what went amiss until now
+        deleted = await self._ensure()
+        if missing or deleted:
+            await self.looked.was_missing()  # what went amiss until now, also what was deleted behind the look
         else:
             self.looked.look_was_good()
         if self.detail:
