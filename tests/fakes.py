@@ -8,7 +8,15 @@ from typing import Any, Self, cast
 import msgspec
 
 from worker.adapters.broker import Delivery, Link
-from worker.core.errors import PublishRefused, PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
+from worker.core.baton import Baton
+from worker.core.errors import (
+    BrokerUnavailable,
+    PublishRefused,
+    PublishUnconfirmed,
+    SpoolUnavailable,
+    TooLarge,
+    Unroutable,
+)
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
 from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
@@ -136,8 +144,9 @@ class FakeInvoiceApi:
         """The key."""
         return self.key
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
         """Answer or raise as told; a path that nobody told of is a 418."""
+        last_look()
         self.requests.append(request)
         self.waiting += 1
         try:
@@ -185,6 +194,30 @@ class FakeStates:
         return await self.said()
 
 
+class FakeBatons:
+    """The port `Batons`: one place for each lane.
+
+    Attributes:
+        lying: the batons that nobody has taken, by source.
+        are_confirmed: whether the broker takes any.
+    """
+
+    def __init__(self) -> None:
+        self.lying: dict[str, Baton] = {}
+        self.are_confirmed = True
+
+    async def take(self, source: str) -> Baton | None:
+        """As the port says."""
+        return self.lying.pop(source, None)
+
+    async def put(self, source: str, given: Baton, *, within: float) -> bool:
+        """As the port says."""
+        del within
+        if self.are_confirmed:
+            self.lying[source] = given
+        return self.are_confirmed
+
+
 class FakeChannel:
     """Where deliveries are settled: keeps the tags that were acked, and those left to the broker."""
 
@@ -230,6 +263,11 @@ class FakeSubscription:
     def reject(self, tag: int) -> None:
         """Leave it to the broker, as a dead letter."""
         self.channel.rejected.append(tag)
+
+    async def acks_arrived(self) -> None:
+        """The broker answers, unless the channel is lost."""
+        if self.channel.lost:
+            raise BrokerUnavailable("lost, as the test wishes")
 
     async def handled(self) -> None:
         """Return once every delivery has been handled; a receiver must not fail."""

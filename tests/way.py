@@ -14,6 +14,7 @@ from worker.adapters.broker import Link
 from worker.adapters.traces import UNTRACED
 from worker.core.duplicates import Seen
 from worker.core.invoice_request import Response
+from worker.core.lease import Lease
 from worker.core.messages import Outgoing, Received
 from worker.core.quota import Quota
 from worker.core.settle import Ladder
@@ -89,6 +90,8 @@ def lane(
     calls_per_minute: float = 60_000,
     expand: tuple[str, ...] = ("InvoiceItems",),
     states: States | None = None,
+    lease_seconds: float = 5.0,
+    prefetch: int = 100,
     traces: Traces = UNTRACED,
     **more: Any,
 ) -> Lane:
@@ -98,10 +101,12 @@ def lane(
     return Lane(
         traced(publisher, traces),
         fan_out(traced(publisher, traces), names),
-        InvoiceCalls(api, source="main", expand=expand, quota=quota, base_url=API, traces=traces),
+        InvoiceCalls(
+            api, source="main", expand=expand, quota=quota, lease=Lease(lease_seconds), base_url=API, traces=traces
+        ),
         names=names,
         source="main",
-        prefetch=100,
+        prefetch=prefetch,
         plan=plan,
         seen=Seen(window_seconds=60, max_keys=1000),
         states=states,

@@ -165,6 +165,7 @@ class Consumer(Section, frozen=True, kw_only=True):
         duplicate_window_seconds: Zenoti's five tries, ten minutes apart at most, are over after 40
         duplicate_window_max: bounds the memory that they take
         hold_seconds: RabbitMQ closes the channel of who holds one for longer than 30 minutes
+        lease_seconds: a successor that finds no baton waits for so long; half of the consuming connection's heartbeat
         drain_seconds: Kubernetes kills after 30 s unless told otherwise; systemd after 90
     """
 
@@ -188,6 +189,9 @@ class Consumer(Section, frozen=True, kw_only=True):
         Seconds,
         Meta(description="how long an event stays unsettled before it is handed back to the broker"),
     ] = 900.0
+    lease_seconds: Annotated[
+        float, Meta(ge=0.5, le=5, description="how long a lane may call the API after the broker's last answer")
+    ] = 5.0
     drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
 

@@ -12,7 +12,7 @@ from aiohttp.test_utils import unused_port
 
 from tests.fakes import FakeInvoiceApi
 from worker.adapters.invoice_api import InvoiceApi, new_session
-from worker.core.errors import ApiUnavailable, ApiUnreachable
+from worker.core.errors import ApiUnavailable, ApiUnreachable, TurnLost
 from worker.core.invoice_request import MAX_ANSWER_BYTES, Request, Response, request
 from worker.stages.ports import Fetches
 
@@ -122,10 +122,14 @@ def port(request: pytest.FixtureRequest) -> Port:
     return found
 
 
-async def fetched(api: Fetches, asked: Request = ASKED) -> Response:
+def nothing_against() -> None:
+    """A last look that finds nothing against the call."""
+
+
+async def fetched(api: Fetches, asked: Request = ASKED, *, last_look: Callable[[], None] = nothing_against) -> Response:
     """An answer, within a bound of the test's own."""
     async with asyncio.timeout(10 * CALL_SECONDS):
-        return await api.fetch(asked)
+        return await api.fetch(asked, last_look=last_look)
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 404, 418, 429, 500, 503])
@@ -265,3 +269,32 @@ async def test_cancelled_while_waiting(vendor: tuple[Vendor, str], session: aioh
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
+
+
+async def test_a_last_look_that_refuses(port: Port) -> None:
+    """What the last look raises is raised, and nothing is sent; the next call goes as ever."""
+
+    def refuse() -> None:
+        raise TurnLost("as the test wishes")
+
+    port.answers(Response(200, JSON, b"{}"))
+    for _ in range(2):  # on a new connection, then on one that is kept
+        with pytest.raises(TurnLost):
+            await fetched(port.api, last_look=refuse)
+        assert (await fetched(port.api)).status == 200
+
+
+async def test_what_the_last_look_refuses_is_not_sent(
+    vendor: tuple[Vendor, str], session: aiohttp.ClientSession
+) -> None:
+    """Not a byte of a refused call reaches the API, on a new connection or on a kept one."""
+    told, url = vendor
+
+    def refuse() -> None:
+        raise TurnLost("as the test wishes")
+
+    for so_far in range(2):
+        with pytest.raises(TurnLost):
+            await fetched(client(session, url), last_look=refuse)
+        await fetched(client(session, url))
+        assert len(told.requests) == so_far + 1

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -37,9 +37,9 @@ class Refusing(FakeInvoiceApi):
 
     is_well = False
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
         """Answer so."""
-        response = await super().fetch(request)
+        response = await super().fetch(request, last_look=last_look)
         return REFUSED if response.status == NOT_FOUND.status and not self.is_well else response
 
 
@@ -618,12 +618,16 @@ async def test_nothing_goes_out_before_a_successor_would_know(fake_names: Names)
     assert claim > fetched_at
 
 
-async def test_states_that_nobody_confirms_hold_nothing(fake_names: Names) -> None:
-    """A broker that takes events and confirms no state delays them, and keeps none."""
-    publisher, states = FakePublisher(), FakeStates()
+async def test_no_state_is_confirmed(fake_names: Names) -> None:
+    """A broker that confirms no state is blocked, or hangs: nothing could leave, so no call is made until it does."""
+    publisher, states, api = FakePublisher(), FakeStates(), knows("i-1")
     states.are_confirmed = False
     link = FakeLink(*_round_of_three(fake_names))
-    async with _between_fakes(lane(publisher, knows("i-1"), fake_names, states=states), link):
+    began = time.monotonic()
+    async with _between_fakes(lane(publisher, api, fake_names, states=states, lease_seconds=0.5), link):
+        await eventually(lambda: time.monotonic() - began > 1)
+        assert not api.requests
+        states.are_confirmed = True
         await eventually(lambda: not link.unacked)
     assert len(publisher.published) == 3
 

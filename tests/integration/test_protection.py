@@ -158,8 +158,7 @@ async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pyt
     monkeypatch.setattr(consuming, "WIDEN_AFTER", 1)
     api, stop, taken = knows("i-1"), asyncio.Event(), list[int]()
     api.will(path("i-1"), ApiUnreachable("nobody listens"))
-    holding = lane(way.publisher, api, way.names)
-    holding.prefetch = 1000
+    holding = lane(way.publisher, api, way.names, prefetch=1000)
     subscribe = way.consumer.subscribe
 
     def noted(queue: str, *, prefetch: int, on_delivery: Any) -> Any:

@@ -12,10 +12,11 @@ from typing import Any
 import aiormq.exceptions
 import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from pamqp import commands as spec
 
 from worker.core.differences import Difference, missing, refused
 from worker.core.errors import TopologyMismatch
-from worker.core.topology import Binding, Exchange, Queue, Topology
+from worker.core.topology import Beginning, Binding, Exchange, Queue, Topology
 from worker.telemetry import log
 
 NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
@@ -86,10 +87,23 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Declare
             if queue.name in missing and queue.ours:
                 await _declare_queue(channel, queue, passive=False)
     await _bind_all(connection, topology, absent=absent)
+    await _begin(connection, [one for one in topology.beginnings if missing.issuperset(one.queues)])
     new = sum(d.kind == "queue" and d.ours for d in differences)
     if new:
         await asyncio.sleep(NEW_QUEUE_SECONDS)
     return Declared(new, tuple(sorted(absent)))
+
+
+async def _begin(connection: AbstractConnection, beginnings: Sequence[Beginning]) -> None:
+    if not beginnings:
+        return
+    async with connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        for one in beginnings:
+            properties = spec.Basic.Properties(delivery_mode=2, content_type=one.content_type)
+            await underlay.basic_publish(
+                one.body, exchange=one.exchange, routing_key=one.routing_key, properties=properties, mandatory=True
+            )
 
 
 async def _bind_all(connection: AbstractConnection, topology: Topology, *, absent: Collection[str]) -> None:

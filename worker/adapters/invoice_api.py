@@ -52,8 +52,12 @@ class InvoiceApi:
         """The key as it stands now; to be compared, never shown."""
         return self._api_key()
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
         """Send it, and return what came back, be it an error.
+
+        Args:
+            request: what to ask.
+            last_look: called once there is a connection, just before the first byte; what it raises is raised here.
 
         Raises:
             ApiUnreachable: no answer at all.
@@ -69,7 +73,13 @@ class InvoiceApi:
         try:
             async with (
                 asyncio.timeout(self._call_seconds),
-                self._session.get(url, headers=headers, allow_redirects=False, timeout=self._connecting) as answer,
+                self._session.get(
+                    url,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=self._connecting,
+                    trace_request_ctx=last_look,
+                ) as answer,
             ):
                 body = await _bounded(answer)
                 found = {name.lower(): value for name, value in answer.headers.items()}
@@ -88,12 +98,15 @@ def new_session(*base_urls: str) -> aiohttp.ClientSession:
     Args:
         base_urls: that it is for: with TLS among them it reads the system's certificates (`SSL_CERT_FILE` is theirs).
     """
+    looks = aiohttp.TraceConfig()
+    looks.on_request_headers_sent.append(_look)  # it comes as they are about to be sent, in the same turn of the loop
     secure = any(url.lower().startswith("https:") for url in base_urls)
     session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=_Connector(limit=0, ssl=ssl.create_default_context() if secure else True),
         trust_env=False,
+        trace_configs=[looks],
         max_line_size=_MAX_HEAD_BYTES,
         max_field_size=_MAX_HEAD_BYTES,
         max_headers=_MAX_HEADERS,
@@ -101,6 +114,11 @@ def new_session(*base_urls: str) -> aiohttp.ClientSession:
     # By itself it asks anew where a kept connection is cut: a second call of the vendor's quota that nobody counts.
     session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does; there is no public way
     return session
+
+
+async def _look(session: object, context: Any, params: object) -> None:  # noqa: ARG001  # as aiohttp calls it
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx()
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

@@ -15,7 +15,7 @@ from worker.telemetry import log
 TELL_SECONDS = 5.0
 SPACING_SECONDS = 0.2  # between two states at least: the stream is small, and `status` wants 15 seconds of it
 WAIT_SECONDS = 3.0
-LISTEN_AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = 1.0
 PREFETCH = 100
 STALE_SECONDS = 15
 IDLE_SECONDS = 0.7
@@ -74,7 +74,7 @@ class StateStream:
             async with self._changed:
                 self._answered = self._said
                 self._changed.notify_all()
-            await asyncio.sleep(SPACING_SECONDS if self._is_confirmed else TELL_SECONDS)
+            await asyncio.sleep(SPACING_SECONDS if self._is_confirmed else AGAIN_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(TELL_SECONDS - SPACING_SECONDS):
                     await self._wanted.wait()
@@ -128,7 +128,7 @@ class StateStream:
                     await subscription.ended.wait()
             except BrokerUnavailable as error:
                 log.debug("state_unheard", detail=str(error))
-            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _say(self, state: DaemonState) -> bool:
         self._own, self._said = (state.instance, state.started_at), self._said + 1

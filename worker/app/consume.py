@@ -9,9 +9,10 @@ from typing import Any
 
 from aio_pika.abc import AbstractConnection
 
-from schemas.state import ReceiverState, SourceState
+from schemas.state import DaemonState, ReceiverState, SourceState
 from worker.adapters import broker_topology, clock, state
 from worker.adapters.admin_http import Check
+from worker.adapters.batons import BatonQueues
 from worker.adapters.broker import Link
 from worker.adapters.invoice_api import new_session
 from worker.app.invoice_apis import invoice_api
@@ -22,6 +23,7 @@ from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.clock_differences import DIFFER_SECONDS
 from worker.core.differences import role
 from worker.core.duplicates import Seen
+from worker.core.lease import Lease
 from worker.core.quota import Quota
 from worker.core.receivers import Receivers
 from worker.core.settle import Ladder
@@ -34,7 +36,7 @@ from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane, Plan
 from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import States, Traces
+from worker.stages.ports import Batons, States, Traces
 from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.traced import traced
 from worker.stages.translate import Translate
@@ -62,8 +64,9 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
         to, turn = traced(publisher, traces), _rotated(settings)
         fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
         states = state.StateStream(publisher, exchange=names.state)
+        batons = BatonQueues(publisher, consumer, names=names)
         lanes = {
-            n: _lane(settings, n, s, fan_out, session, budget=budget, states=states, traces=traces)
+            n: _lane(settings, n, s, fan_out, session, budget=budget, states=states, batons=batons, traces=traces)
             for n, s in turn
             if "enrich" in stages
         }
@@ -110,7 +113,13 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             clocks=lambda: clocks.differing,
         )
         telling = states.run(daemon.describe, confirmed=clocks.confirmed)
-        listening = states.listen(consumer, stream=names.state, heard=clocks.heard)
+
+        def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
+            clocks.heard(said, is_live)
+            for name in lanes.keys() & said.sources.keys() if is_live else ():
+                lanes[name].heard(said.sources[name])
+
+        listening = states.listen(consumer, stream=names.state, heard=heard)
         roles = queue_roles(names, topology)
         queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
         watching = (watch.run(), queues.run(), clocks.run(), fan_out.watch(consumer.ready))
@@ -217,6 +226,7 @@ def _lane(
     *,
     budget: SizeBudget,
     states: States,
+    batons: Batons,
     traces: Traces,
 ) -> Lane:
     return Lane(
@@ -227,6 +237,7 @@ def _lane(
             source=name,
             expand=source.expand,
             quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+            lease=Lease(settings.consumer.lease_seconds),
             base_url=source.base_url,
             traces=traces,
         ),
@@ -240,6 +251,7 @@ def _lane(
         ),
         seen=_seen(settings),
         states=states,
+        batons=batons,
         budget=budget,
         archived=settings.archive.enabled,
         traces=traces,

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from enum import Enum
 from math import inf
 
+import msgspec
+
 FAILURES = 5
 INVOICES = 2
 RECENT_SECONDS = 60.0
@@ -31,6 +33,19 @@ class Blame(Enum):
     INVOICE = "the invoice's"
     API = "the API's"
     UNKNOWN = "not known yet"
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """An open circuit, as the lane's next holder goes on with it; spans in seconds, invoices by their ids."""
+
+    failures: int
+    probes: int
+    probe_seconds: float
+    probe_in: float
+    failed: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
 
 
 class Circuit:
@@ -118,6 +133,33 @@ class Circuit:
         self._probes += 1
         self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
         self._probe_at = now + self._probe_seconds
+
+    def hand_over(self, now: float) -> Opened | None:
+        """What the lane's next holder must know; None: the circuit is closed."""
+        if not self._is_open:
+            return None
+        return Opened(
+            failures=self._failures,
+            probes=self._probes,
+            probe_seconds=self._probe_seconds,
+            probe_in=round(self.probe_in(now), 3),
+            failed=tuple(self._failed)[-REMEMBERED:],
+            failing=tuple(self._failing)[:REMEMBERED],
+            waiting=self._waiting,
+            answered=tuple(self._answered),
+        )
+
+    def take_over(self, opened: Opened | None, *, now: float) -> None:
+        """Be as the lane's last holder left it."""
+        self._begin()
+        if opened is None:
+            return
+        self._is_open = True
+        self._failures, self._probes = opened.failures, opened.probes
+        self._probe_seconds, self._probe_at = opened.probe_seconds, now + opened.probe_in
+        self._failed, self._failing = dict.fromkeys(opened.failed), set(opened.failing)
+        self._waiting = opened.waiting
+        self._answered = dict.fromkeys(opened.answered, -inf) | self._answered
 
     def note_waiting(self, invoice_ids: Sequence[str]) -> None:
         """Events of these invoices waited as the circuit opened; probes ask for some of them."""

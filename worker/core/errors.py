@@ -119,6 +119,10 @@ class ApiThrottled(TransientError):
         self.retry_after = retry_after
 
 
+class TurnLost(TransientError):
+    """The lane may have another holder by now, so the call was not sent. Charges nothing."""
+
+
 class BrokerUnavailable(TransientError):
     """There is no connection to the broker, or it was lost, or it did not answer in time."""
 

@@ -40,7 +40,11 @@ def rights(names: Names, *, queues: Sequence[str]) -> dict[str, Rights]:
         names: beneath the prefix.
         queues: of the downstreams.
     """
-    raw, lane, retry = _family(names, "raw", _SOURCE), _family(names, "enrich", rf"{_SOURCE}\.0"), _retries(names)
+    raw, lane, retry = (
+        _family(names, "raw", _SOURCE),
+        _family(names, "enrich", rf"{_SOURCE}\.0(\.turn)?"),
+        _retries(names),
+    )
     receivers = _family(names, "(for|to|wait)", _SOURCE)
     door = [raw, *_exactly(names.work, names.state)]
     ends = _exactly(names.dead, names.archive)

@@ -7,6 +7,8 @@ too. The vendor's words can mean a bucket or a fixed window. These rules obey bo
 - One call is there at the start. Calls are saved up while nothing waits: at most 10, and less than half of a minute's.
 - After a burst of n saved calls the pace is that of `calls_per_minute` - n, until the burst is a minute old. So the
   window fills evenly, and no pause is longer than two intervals.
+- The calls of several processes, one after the other, keep to the same: who leaves a lane in order tells what is
+  `Spent`. A successor that was told nothing takes it that a burst has just gone.
 
 The vendor's headers correct the pace, downwards only.
 
@@ -15,7 +17,7 @@ Source: https://docs.zenoti.com, "Rate limits"; header fields as in draft-ietf-h
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from math import inf
 
@@ -61,6 +63,24 @@ def told(headers: Mapping[str, str]) -> Told:
     )
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What a successor must know; ages and spans in seconds.
+
+    Attributes:
+        calls: ages of the calls of the last minute, the oldest first.
+        saved: ages of those that found more than one saved up.
+        tokens: calls saved up; below 1: a part of the next, or of those before it.
+        pause_seconds: how long the vendor wants none.
+        interval_seconds: between two calls, by what the vendor said; 0: as configured.
+    """
+
+    calls: tuple[float, ...] = ()
+    saved: tuple[float, ...] = ()
+    tokens: float = 1.0
+    pause_seconds: float = 0.0
+    interval_seconds: float = 0.0
+
+
 class Quota:
     """The calls of one source; times are seconds of any monotonic clock."""
 
@@ -103,9 +123,29 @@ class Quota:
         self._count(now)
         self._tokens = min(self._tokens, 1.0)
 
-    def take_over(self, now: float) -> None:
-        """Begin with one call: what a predecessor has spent is not known."""
-        self.save_nothing(now)
+    def hand_over(self, now: float) -> Spent:
+        """What the next holder of the lane must know."""
+        self._count(now)
+        return Spent(
+            calls=_ages(self._calls, now),
+            saved=_ages(self._saved, now),
+            tokens=round(self._tokens, 3),
+            pause_seconds=round(max(0.0, self._not_before - now), 3),
+            interval_seconds=self._interval,
+        )
+
+    def take_over(self, now: float, spent: Spent | None) -> None:
+        """Go on where a predecessor ended; None: nothing is known of it, and at worst a burst has just gone."""
+        self._count(now)
+        if spent is None:
+            self._tokens = min(self._tokens, 1.0 - self._most)
+            return
+        self._keep_to(max(self._configured, spent.interval_seconds))
+        self._calls = deque((now - age for age in spent.calls), maxlen=self._calls.maxlen)
+        self._saved = deque((now - age for age in spent.saved), maxlen=MOST_SAVED)
+        self._tokens, self._counted_at = min(spent.tokens, self._most), now
+        if spent.pause_seconds > 0:
+            self.pause(min(spent.pause_seconds, MAX_WAIT_SECONDS), now=now)
 
     def pause(self, seconds: float, *, now: float) -> None:
         """The vendor says that nothing is left for so long: forget what was saved up."""
@@ -158,6 +198,11 @@ class Quota:
                 yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (self._in_a_window - burst)
                 since = at + _KEPT_SECONDS
         yield since, inf, self._pace
+
+
+def _ages(times: Iterable[float], now: float) -> tuple[float, ...]:
+    """Of those that still count."""
+    return tuple(round(now - at, 3) for at in times if now - at < _KEPT_SECONDS)
 
 
 def _interval(text: str) -> float | None:

@@ -1,7 +1,7 @@
 """Failure and attempt -> retry in n seconds | dead letter(reason) | hold. The policy is the table in `settle`.
 
 *Charged*: a failure of this one invoice costs its event an attempt. A failure of the API, or one that is still in doubt
-(core/circuit.py), is held and costs nothing; so is a 429.
+(core/circuit.py), is held and costs nothing; so is a 429, and a call that did not go since the lane's turn was over.
 """
 
 import msgspec
@@ -17,6 +17,7 @@ from worker.core.errors import (
     PublishUnconfirmed,
     RequestInvalid,
     TransientError,
+    TurnLost,
 )
 
 # An invoice can be younger in the API than its event, and a 400 can be a time-out of theirs: after 5 s, 30 s and 2 min
@@ -65,7 +66,7 @@ def settle(
     believed_soon = isinstance(error, InvoiceNotFound | RequestInvalid)
     last = min(FEW_ATTEMPTS, ladder.max_attempts) if believed_soon else ladder.max_attempts
     match error:
-        case ApiThrottled() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
+        case ApiThrottled() | TurnLost() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
             return Hold()
         case ApiFailure() if blame is not Blame.INVOICE:
             return Hold()

@@ -10,6 +10,7 @@ The names are the public face; the arguments are chosen so that nothing is lost
 - Each receiver has three exchanges and a wait queue of ours, so that one that takes no events holds up no other. The
   events exchange leads to `for.<name>`, and that to the receiver's queue; where this is gone, its alternate exchange
   leads to `wait.<name>`. `to.<name>` reaches the receiver's queue alone, and returns a message where that is gone.
+- The baton's queue keeps the newest one alone.
 - Delivery limits: 1000 on our own queues, since every hand-back counts and a rolling restart is one; a million where
   looking at a message, or a receiver's nack, must never make the broker forget it (-1 means zero on 3.10).
 """
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from worker.core import baton
 from worker.core.routing import binding_keys
 
 DELIVERY_LIMIT = 1_000
@@ -59,10 +61,21 @@ class Binding(msgspec.Struct, frozen=True):
     kind: Literal["queue", "exchange"] = "queue"
 
 
+class Beginning(msgspec.Struct, frozen=True):
+    """A message that is published once, by whoever has just made all of `queues`: it says how things begin."""
+
+    queues: tuple[str, ...]
+    exchange: str
+    routing_key: str
+    body: bytes
+    content_type: str
+
+
 class Topology(msgspec.Struct, frozen=True):
     """What must be there, in the order in which it can be declared.
 
     Attributes:
+        beginnings: what new queues begin with.
         superseded: bindings of earlier releases, to be removed once the others are there.
     """
 
@@ -70,6 +83,7 @@ class Topology(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
     superseded: tuple[Binding, ...] = ()
+    beginnings: tuple[Beginning, ...] = ()
 
 
 class Downstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +169,10 @@ class Names(msgspec.Struct, frozen=True):
         """Queue of the events that need a call; one active consumer."""
         return f"{self.prefix}.enrich.{source}.0"
 
+    def turn(self, source: str) -> str:
+        """Queue of the baton: what the lane's last holder left for the next."""
+        return f"{self.lane(source)}.turn"
+
     def retry(self, seconds: int) -> str:
         """Exchange and queue of one step of the retry ladder."""
         return f"{self.prefix}.retry.{seconds}s"
@@ -205,6 +223,7 @@ def whole_topology(
         *door.queues,
         Queue(names.unrouted, {**forgets_oldest, "x-max-length-bytes": UNROUTED_MAX_BYTES}),
         *(Queue(names.lane(source), {**_ours(names), "x-single-active-consumer": True}) for source in sources),
+        *(Queue(names.turn(source), {**forgets_oldest, "x-max-length": 1}) for source in sources),
         *(Queue(names.retry(n), _delay(names, n)) for n in delays),
         *(Queue(d.queue, _downstream(d), ours=d.declare, receiver=d.name) for d in downstreams),
         *(Queue(names.waiting(d.name), {**never_forgets, "x-single-active-consumer": True}) for d in downstreams),
@@ -213,11 +232,13 @@ def whole_topology(
         *door.bindings,
         Binding(names.unrouted, names.unrouted, ""),
         *(Binding(names.work, names.lane(source), names.lane(source)) for source in sources),
+        *(Binding(names.work, names.turn(source), names.turn(source)) for source in sources),
         *(Binding(names.retry(n), names.retry(n), "") for n in delays),
         *(binding for d in downstreams for binding in _receiver_bindings(names, d)),
     ]
     superseded = [Binding(names.events, d.queue, key) for d in downstreams for key in d.binding_keys]
-    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(superseded))
+    beginnings = (_first_baton(names, source) for source in sources)
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(superseded), tuple(beginnings))
 
 
 def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
@@ -239,6 +260,12 @@ def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
             for b in topology.bindings
         ],
     }
+
+
+def _first_baton(names: Names, source: str) -> Beginning:
+    """Nobody can have called yet. Where the lane was there before, an earlier release may be calling at this moment."""
+    lane, turn = names.lane(source), names.turn(source)
+    return Beginning((lane, turn), names.work, turn, baton.encode(baton.Baton()), baton.CONTENT_TYPE)
 
 
 def _receiver_exchanges(names: Names, downstream: Downstream) -> tuple[Exchange, ...]:

@@ -34,20 +34,19 @@ class Stage(Protocol):
         name: `translate` or `enrich`.
         source: whose events it takes.
         queue: where from.
-        prefetch: how many deliveries it can hold.
         defects: in a row.
-        doing: `waiting` for broker or circuit, `consuming` (an enrich may be the standby), `stopped`.
+        doing: `waiting` for the broker, `consuming` (an enrich may be the standby), `stopped`.
     """
 
     name: str
     source: str
     queue: str
-    prefetch: int
     defects: Defects
     doing: str
 
-    async def admit(self) -> None:
-        """Return when work may be taken; cancelled on stop."""
+    @property
+    def prefetch(self) -> int:
+        """How many deliveries it can hold now."""
 
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries: the first can come before `serve` has begun."""
@@ -118,13 +117,12 @@ async def consume(
             stage_stopped.labels(stage.name, stage.source).set(1)
             log.error("stage_stopped", stage=stage.name, queue=stage.queue, defects=stage.defects.in_a_row)
             await stop.wait()
-        await _unless(stop, stage.admit())
         await _unless(stop, publisher.wait_ready())
         await _unless(stop, link.wait_ready())
         if stop.is_set():
             return
         detail = await _session(stage, link, stop, fortune=fortune, hold_seconds=hold_seconds)
-        if detail and not stop.is_set():  # else it ended as it should, and is admitted again when it may
+        if detail and not stop.is_set():  # else it ended as it should
             pause = fortune.pause
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
@@ -181,7 +179,8 @@ async def _keep(
         if subscription.delivered != seen or subscription.unsettled:
             seen, heard = subscription.delivered, loop.time()
         if subscription.held_seconds() > hold_seconds:
-            fortune.window = max(LEAST_WINDOW, subscription.delivered - len(subscription.unsettled))
+            if stage.prefetch > 1:  # one alone says nothing of how many are too many
+                fortune.window = max(LEAST_WINDOW, subscription.delivered - len(subscription.unsettled))
             subscription.fail(f"an event was held for over {hold_seconds:g} s", orderly=True)
         elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
             subscription.fail("steady: deliveries need not come one by one any more", orderly=True)

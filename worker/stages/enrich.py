@@ -1,6 +1,7 @@
 """Enrich (EIP: content enricher): the events of a lane, one API call for all that wait for one invoice, then out.
 
 One consumer of a lane is active at a time, so quota, coalescing and the order within an invoice need no coordinator.
+While the circuit is open, whoever holds the lane keeps one event, by which it holds the lane, and probes.
 Publish -> confirm -> ack. A publish that fails ends the subscription: the broker delivers again what was not settled.
 """
 
@@ -13,6 +14,7 @@ from math import inf
 import msgspec
 
 from schemas.enriched import Enrichment
+from schemas.state import SourceState
 from worker.adapters import clock
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.traces import NO_SPAN, UNTRACED
@@ -34,14 +36,16 @@ from worker.core.window import Round, Window
 from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.journal import Journal
-from worker.stages.ports import Publishes, Span, States, Traces
+from worker.stages.ports import Batons, Publishes, Span, States, Traces
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
+from worker.stages.turn import Turn
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
 MANY_CALLS_PER_MINUTE = 6000.0
+KEY_LOOK_SECONDS = 1.0  # a file tells nobody that it has changed
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +59,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class _Filling(msgspec.Struct):
     """The backlog's arrival after a take-over: until when at most, and when the latest of it came.
 
-    `times_are_known`: what our predecessors said of the lane's times has been heard.
+    `is_taken_over`: the predecessor calls no more, and what it said of the lane's times has been heard.
     """
 
     until: float
     latest: float = 0.0
-    times_are_known: bool = False
+    is_taken_over: bool = False
 
 
 class _Held(msgspec.Struct):
@@ -86,6 +90,7 @@ class Lane:
         plan: how the source wants its invoices.
         seen: what this lane has passed on.
         states: what the processes say to each other; None: there is no other process.
+        batons: what a lane's holder leaves for the next; None: there is no other process.
         budget: how large a body may be.
         archived: the archive has every event.
         traces: the port to where spans go.
@@ -108,6 +113,7 @@ class Lane:
         plan: Plan,
         seen: Seen,
         states: States | None = None,
+        batons: Batons | None = None,
         budget: SizeBudget | None = None,
         archived: bool = True,
         traces: Traces = UNTRACED,
@@ -128,8 +134,10 @@ class Lane:
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._filling: _Filling | None = None
+        self._probes_only = False
+        self._turn = Turn(calls, source=source, batons=batons, states=states)
         self._calling = 0
-        self._is_full = False  # as many calls are under way as may be
+        self._is_held_up = False
         self.calls = calls
         self.source = source
         self.defects = Defects()
@@ -137,7 +145,12 @@ class Lane:
         self._journal = Journal(stage=self.name, source=source)
         self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
-        self.prefetch = prefetch
+        self._prefetch = prefetch
+
+    @property
+    def prefetch(self) -> int:
+        """How many deliveries it can hold now."""
+        return 1 if self.circuit.is_open else self._prefetch
 
     @property
     def window(self) -> Window[_Held]:
@@ -154,25 +167,37 @@ class Lane:
         """Whether calls may go at all."""
         return self.calls.circuit
 
-    async def admit(self) -> None:
-        """Return when the circuit is closed."""
-        await self.calls.circuit_closes()
+    def heard(self, said: SourceState) -> None:
+        """Another process says this of the lane."""
+        if not self._turn.is_ours and said.events_held and said.circuit == "closed":
+            self.calls.answered_elsewhere()
+            self._changed.set()
 
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries."""
         self._window = Window(shuffle=self._shuffle)
         self._subscription = subscription
         self._filling = None
+        self._probes_only = self.circuit.is_open
+        self._turn.open()
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
-        """Begin calls as quota and window allow, until the end; then finish those in flight."""
+        """Begin calls as quota and window allow, until the end; then finish those in flight, and hand the lane over."""
+        async with asyncio.TaskGroup() as beside:
+            keeping = beside.create_task(self._turn.keep(subscription, wake=self.wake))
+            await self._serve(subscription, stop)
+            keeping.cancel()
+        await self._turn.hand_over(subscription)
+
+    async def _serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        probing: asyncio.Task[None] | None = None
         async with asyncio.TaskGroup() as rounds:
-            while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open):
+            while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open != self._probes_only):
                 self._changed.clear()
                 now = time.monotonic()  # one reading for all: a time that came between two would wake nobody
                 if self._probe_in(now) == 0:
                     if probed := self.calls.begin_probe(now):
-                        rounds.create_task(self._probe(probed))
+                        probing = rounds.create_task(self._probe(probed))
                     continue
                 begun = self._begin(now)
                 if begun is not None:
@@ -182,7 +207,9 @@ class Lane:
             self._subscription = None
             subscription.leaving.set()
             self.calls.leave()
-            if self.circuit.is_open:
+            if probing is not None:
+                probing.cancel()  # it serves no event
+            if self.circuit.is_open and not self._probes_only:
                 self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
             await subscription.handled()
         self._window = Window(shuffle=self._shuffle)
@@ -213,30 +240,35 @@ class Lane:
         self._lane_events.set(len(self._window))
         self._changed.set()
         if taken_over is not None:
-            await self._learn_times(taken_over)
+            await self._take_over(taken_over, subscription)
 
     def _note_delivery(self, now: float) -> _Filling | None:
         """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
         first = self._filling is None
         if self._filling is None:
             self._filling = _Filling(until=now + FILL_SECONDS)
-            self.quota.take_over(now)
         self._filling.latest = now
         return self._filling if first else None
 
-    async def _learn_times(self, filling: _Filling) -> None:
-        """Hear what our predecessors said of the lane's times; until then, but not for long, no call begins."""
+    async def _take_over(self, filling: _Filling, subscription: Subscription) -> None:
+        """Wait until the predecessor calls no more, and hear what it said of the lane's times."""
+        await self._turn.take_over(subscription)
         if self._states is not None and not await self._states.catch_up():
             log.warning("lane_times_unheard", source=self._source)
-        filling.times_are_known = True
+        filling.is_taken_over = True
         self._changed.set()
 
     def _is_filling(self, now: float) -> bool:
         """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
         filling = self._filling
-        if filling is None or not filling.times_are_known:
+        if filling is None or not filling.is_taken_over:
             return True
         return now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
+
+    def _holds_up(self, now: float) -> bool:
+        """Whether something else than the quota is waited for."""
+        is_full = self._calling >= self._plan.max_in_flight
+        return self._probes_only or is_full or self._is_filling(now) or not self.calls.lease.holds(now)
 
     @property
     def _has_calls_to_spare(self) -> bool:
@@ -250,10 +282,10 @@ class Lane:
         return event
 
     def _begin(self, now: float) -> Round[_Held] | None:
-        was_full, self._is_full = self._is_full, self._calling >= self._plan.max_in_flight
-        if (was_full or self._is_full) and self._window.invoices:
+        was_held_up, self._is_held_up = self._is_held_up, self._holds_up(now)
+        if (was_held_up or self._is_held_up) and self._window.invoices:
             self.quota.save_nothing(now)
-        if self._is_filling(now) or self._is_full or self.quota.wait(now) > 0:
+        if self._is_held_up or self.calls.wait(now) > 0:
             return None
         if self._filling is not None:
             self._filling.until = now
@@ -265,11 +297,10 @@ class Lane:
 
     async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
-        if (probe_in := self._probe_in(now)) != inf:
-            waits.append(probe_in)
+        waits += [self._probe_in(now), KEY_LOOK_SECONDS if self._probes_only else None]
         if self._window.invoices:
-            waits += [self.quota.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
-        timeout = min((wait for wait in waits if wait is not None), default=None)
+            waits += [self.calls.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
+        timeout = min((wait for wait in waits if wait not in (None, inf)), default=None)
         try:
             async with asyncio.timeout(timeout):
                 await self._changed.wait()

@@ -1,4 +1,4 @@
-"""The calls of one source: each counted by its quota, each outcome told to its circuit, metrics and log.
+"""The calls of one source: each under the lease, counted by the quota, its outcome told to circuit, metrics and log.
 
 Probes go from here, while a failure is in doubt and while the circuit is open; a probe charges no event.
 """
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from math import inf
 
 from worker.adapters.traces import UNTRACED
+from worker.core.baton import Baton
 from worker.core.circuit import Blame, Circuit
-from worker.core.errors import ApiFailure, ApiRefusedUs, ApiThrottled, PermanentError, WorkerError
+from worker.core.errors import ApiFailure, ApiRefusedUs, ApiThrottled, PermanentError, TurnLost, WorkerError
 from worker.core.expands import Expands
 from worker.core.invoice_request import Invoice, decipher, merged, request
+from worker.core.lease import Lease
 from worker.core.quota import Quota, told
 from worker.core.settle import defect_detail
 from worker.stages.ports import Fetches, Span, Traces
 from worker.telemetry import log
 from worker.telemetry.metrics import api_call_seconds, api_calls, circuit_open
-
-KEY_LOOK_SECONDS = 1.0
 
 
 class InvoiceCalls:
@@ -31,6 +31,7 @@ class InvoiceCalls:
         source: whose API it is.
         expand: parts of an invoice to ask for.
         quota: when the next call may go; the caller spends it as a call for events begins.
+        lease: whether calls may go from here at all.
         base_url: where the API is, for spans.
         traces: the port to where spans go.
 
@@ -45,6 +46,7 @@ class InvoiceCalls:
         source: str,
         expand: tuple[str, ...],
         quota: Quota,
+        lease: Lease,
         base_url: str = "",
         traces: Traces = UNTRACED,
     ) -> None:
@@ -54,7 +56,9 @@ class InvoiceCalls:
         self._expands = Expands(expand)
         self._told_splitting = False
         self.quota = quota
+        self.lease = lease
         self.circuit = Circuit()
+        self._tried_key = api.key_mark()
         self.last_failure = ""
         self._doubts: dict[str, asyncio.Future[Blame]] = {}
         self._is_probing = False
@@ -66,14 +70,30 @@ class InvoiceCalls:
         """The parts of an invoice that are asked for."""
         return self._expands.parts
 
-    async def circuit_closes(self) -> None:
-        """Return when the circuit is closed; until then probe, at once where the key has changed."""
-        while self.circuit.is_open:
-            key = self._api.key_mark()
-            while (wait := self.circuit.probe_in(time.monotonic())) > 0 and self._api.key_mark() == key:  # noqa: ASYNC110  # a file tells nobody
-                await asyncio.sleep(min(wait, KEY_LOOK_SECONDS))
-            await self._turn()
-            await self._probe(self.circuit.probe_invoice(random_id=_random_id()))
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may go, a probe or not; infinite while the lease does not hold."""
+        return self.quota.wait(now) if self.lease.holds(now) else inf
+
+    def hand_over(self) -> Baton:
+        """What the lane's next holder must know."""
+        now = time.monotonic()
+        return Baton(self.quota.hand_over(now), self.circuit.hand_over(now))
+
+    def take_over(self, baton: Baton | None) -> None:
+        """Go on where the lane's last holder ended; None: it left no baton."""
+        now = time.monotonic()
+        self.quota.take_over(now, baton.spent if baton else None)
+        if baton is not None:
+            self.circuit.take_over(baton.opened, now=now)
+            self._decide(Blame.UNKNOWN)
+            self._show_circuit()
+
+    def answered_elsewhere(self) -> None:
+        """The lane's holder, another process, has its circuit closed."""
+        if self.circuit.is_open:
+            log.info("circuit_closed", source=self._source)
+            self.circuit.take_over(None, now=time.monotonic())
+            self._show_circuit()
 
     async def fetch(self, invoice_id: str, *, serving: Sequence[Span] = ()) -> Invoice:
         """An invoice for events that wait for it, in one call, or in several where the source is splitting.
@@ -108,10 +128,14 @@ class InvoiceCalls:
         self._decide(Blame.UNKNOWN)
 
     def probe_in(self, now: float) -> float:
-        """Seconds until a probe may go for what is in doubt; infinite where nothing is, or a probe is under way."""
-        return (
-            inf if self._is_probing or self.circuit.is_open else max(self.circuit.probe_in(now), self.quota.wait(now))
-        )
+        """Seconds until a probe may go; infinite where nothing is in doubt, or a probe is under way.
+
+        While the circuit is open, one goes at once when the key has changed.
+        """
+        if self._is_probing:
+            return inf
+        has_new_key = self.circuit.is_open and self._api.key_mark() != self._tried_key
+        return max(0.0 if has_new_key else self.circuit.probe_in(now), self.wait(now))
 
     def begin_probe(self, now: float) -> str:
         """Choose what to probe for. An invoice whose events wait for the verdict is asked for again by its own call.
@@ -126,6 +150,7 @@ class InvoiceCalls:
             doubt.set_result(Blame.UNKNOWN)
             return ""
         self._is_probing = True
+        self._tried_key = self._api.key_mark()
         self.quota.spend(now)
         return invoice_id
 
@@ -164,10 +189,19 @@ class InvoiceCalls:
         return invoice
 
     async def _turn(self) -> None:
-        """Wait for a call of the quota, and spend it."""
-        while (wait := self.quota.wait(time.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it meanwhile
+        """Wait for a call of the quota, and spend it.
+
+        Raises:
+            TurnLost: the lease does not hold.
+        """
+        while (wait := self.quota.wait(now := time.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it
             await asyncio.sleep(wait)
-        self.quota.spend(time.monotonic())
+        self._require_turn(now)
+        self.quota.spend(now)
+
+    def _require_turn(self, now: float) -> None:
+        if not self.lease.holds(now):
+            raise TurnLost("the broker has not answered for the lane lately: another process may have it")
 
     async def _probe(self, invoice_id: str) -> None:
         was_open = self.circuit.is_open
@@ -175,7 +209,7 @@ class InvoiceCalls:
             await self._call(invoice_id, ask=self.expand)
         except PermanentError:
             self._note_answer(invoice_id)
-        except ApiThrottled:
+        except (ApiThrottled, TurnLost):
             self.circuit.probe_passed_over(now=time.monotonic())
         except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
             if not isinstance(error, WorkerError):
@@ -193,7 +227,7 @@ class InvoiceCalls:
         try:
             with self._traces.calling(asked, source=self._source, base_url=self._base_url, serving=serving) as call:
                 try:
-                    response = await self._api.fetch(asked)
+                    response = await self._api.fetch(asked, last_look=self._last_look)
                 finally:
                     self._seconds.observe(time.monotonic() - began)
                 call.answered(response.status)
@@ -211,6 +245,9 @@ class InvoiceCalls:
         log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, seconds=seconds, missing=missing)
         return invoice
 
+    def _last_look(self) -> None:
+        self._require_turn(time.monotonic())
+
     def _note_failure(self, error: Exception, invoice_id: str) -> None:
         """Tell the circuit; an answer that says something of this invoice alone is an answer of the API."""
         match error:
@@ -226,7 +263,8 @@ class InvoiceCalls:
     def _note_state(self, error: Exception, *, was_open: bool) -> None:
         self.last_failure = _detail(error)
         if self.circuit.is_open and not was_open:
-            circuit_open.labels(self._source).set(1)
+            self._show_circuit()
+            self._tried_key = self._api.key_mark()
             log.error("circuit_opened", source=self._source, failures=self.circuit.failures, detail=self.last_failure)
             self._decide(Blame.API)
 
@@ -234,9 +272,13 @@ class InvoiceCalls:
         if self.circuit.is_open:
             log.info("circuit_closed", source=self._source)
         self.circuit.answered(invoice_id, now=time.monotonic())
-        self.last_failure = ""
-        circuit_open.labels(self._source).set(0)
+        self._show_circuit()
         self._decide(Blame.INVOICE)
+
+    def _show_circuit(self) -> None:
+        circuit_open.labels(self._source).set(self.circuit.is_open)
+        if not self.circuit.is_open:
+            self.last_failure = ""
 
     def _decide(self, blame: Blame) -> None:
         for doubt in self._doubts.values():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from worker.core.baton import Baton
 from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing, Received
 from worker.core.spans import Place
@@ -35,8 +36,12 @@ class Publishes(Protocol):
 class Fetches(Protocol):
     """The invoice API."""
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, *, last_look: Callable[[], None]) -> Response:
         """Send the request, and return what came back, be it an error.
+
+        Args:
+            request: what to ask.
+            last_look: called just before it is sent; what it raises is raised here, and nothing is sent.
 
         Raises:
             ApiUnreachable: no answer at all.
@@ -89,6 +94,16 @@ class States(Protocol):
 
     async def catch_up(self) -> bool:
         """Return once all that was said before this has been heard; False: it was not within seconds."""
+
+
+class Batons(Protocol):
+    """Where the lanes' batons lie; nothing here raises."""
+
+    async def take(self, source: str) -> Baton | None:
+        """The baton of a source's lane, taken away; None: there is none, or it cannot be had."""
+
+    async def put(self, source: str, given: Baton, *, within: float) -> bool:
+        """Put it there in place of any other; False: it was not confirmed in time, and may still get there."""
 
 
 class Span(Protocol):

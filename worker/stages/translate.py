@@ -86,9 +86,6 @@ class Translate:
         self.queue = names.raw(source)
         self.prefetch = prefetch
 
-    async def admit(self) -> None:
-        """Work may always be taken."""
-
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries."""
         self._subscription = subscription

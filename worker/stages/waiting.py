@@ -45,9 +45,6 @@ class Waiting:
         self.defects = Defects()
         self.doing = "waiting"
 
-    async def admit(self) -> None:
-        """Work may always be taken."""
-
     def open(self, subscription: Subscription) -> None:  # noqa: ARG002  # the stages' common shape
         """Be ready for deliveries."""
         self.in_hand.clear()

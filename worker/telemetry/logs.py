@@ -51,7 +51,7 @@ EVENTS: Final = frozenset(
         "stranger_refuses",
         # enrich
         "invoice_fetched", "source_splits_expands", "fetch_failed", "circuit_opened", "circuit_closed",
-        "lane_times_unheard",
+        "lane_times_unheard", "turn_awaited", "baton_untaken", "baton_unpublished",
         # simulator
         "simulator_listening", "simulator_sent", "simulator_unanswered", "simulator_webhook_off", "simulator_ended",
     }

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-BURST = 10
+from worker.core.quota import Quota
+
+MOMENT = 1e-9  # seconds: what the reckoning of a time can be off by
 
 
 class Call(NamedTuple):
@@ -28,34 +30,34 @@ class Waited(NamedTuple):
     served_at: float
 
 
-def reference(received: Iterable[tuple[float, str]], *, interval: float) -> list[Waited]:
-    """The same receipts where no step takes time: each token goes to the invoice that has waited longest.
+def reference(received: Iterable[tuple[float, str]], *, calls_per_minute: float) -> list[Waited]:
+    """The same receipts where no step takes time, under the worker's rules (core/quota.py).
 
-    A token comes each `interval`, ten are saved up, one is there at the start; the call serves all that wait.
+    As soon as a call may go it goes for the invoice that has waited longest, and serves all that wait for that.
     """
     rest = sorted(received, reverse=True)
     waiting: dict[str, list[float]] = {}  # in the order of each invoice's first event
     served: list[Waited] = []
-    now, tokens = rest[-1][0], 1.0
+    now = rest[-1][0]
+    quota = Quota(calls_per_minute=calls_per_minute, now=now)
     while rest or waiting:
         while rest and rest[-1][0] <= now:
             at, invoice_id = rest.pop()
             waiting.setdefault(invoice_id, []).append(at)
-        token_at = now if tokens >= 1 else now + (1 - tokens) * interval
-        if waiting and token_at <= now:
+        wait = quota.wait(now)
+        if waiting and wait <= MOMENT:
             invoice_id = next(iter(waiting))
             served += [Waited(at, invoice_id, now) for at in waiting.pop(invoice_id)]
-            tokens -= 1
+            quota.spend(now)
             continue
-        following = min(([token_at] if waiting else []) + ([rest[-1][0]] if rest else []))
-        tokens = 1.0 if following == token_at > now else min(BURST, tokens + (following - now) / interval)
-        now = following
+        now = min(([now + wait] if waiting else []) + ([rest[-1][0]] if rest else []))
     return served
 
 
-def one_call_an_event(received: Iterable[tuple[float, str]], *, interval: float) -> list[Waited]:
+def one_call_an_event(received: Iterable[tuple[float, str]], *, calls_per_minute: float) -> list[Waited]:
     """The obvious loop, by the same simulation: each event is fetched for alone."""
-    return reference([(at, f"{invoice_id}/{n}") for n, (at, invoice_id) in enumerate(received)], interval=interval)
+    each_alone = [(at, f"{invoice_id}/{n}") for n, (at, invoice_id) in enumerate(received)]
+    return reference(each_alone, calls_per_minute=calls_per_minute)
 
 
 def calls_of(served: Iterable[Waited]) -> int:
@@ -63,23 +65,27 @@ def calls_of(served: Iterable[Waited]) -> int:
     return len({(one.invoice_id, one.served_at) for one in served})
 
 
-def idle(calls: Sequence[Call], events: Sequence[Waited], *, interval: float) -> list[tuple[float, float]]:
-    """When a call could have gone and did not, and for how long: a token was there, and an event to spend it on.
+def idle(calls: Sequence[Call], events: Sequence[Waited], *, calls_per_minute: float) -> list[tuple[float, float]]:
+    """When a call could have gone and did not, and for how long: all rules allowed one, and an event was there for it.
 
-    A token is there one interval after the last call began. An event can be called for from its receipt on, or from
-    the end of the call that was in flight for its invoice.
+    The rules are the worker's (core/quota.py). An event can be called for from its receipt on, or from the end of the
+    call that was in flight for its invoice.
     """
     by_invoice: dict[str, list[Call]] = {}
     for call in calls:
         by_invoice.setdefault(call.invoice_id, []).append(call)
     ready = [(_ready_at(event, by_invoice.get(event.invoice_id, ())), event.served_at) for event in events]
     found = []
-    for before, after in pairwise(sorted(calls)):
-        token_at = before.at + interval
+    ordered = sorted(calls)
+    quota = Quota(calls_per_minute=calls_per_minute, now=ordered[0].at)
+    for before, after in pairwise(ordered):
+        quota.spend(before.at)
+        token_at = before.at + quota.wait(before.at)
         waiting = [at for at, served_at in ready if at < after.at and served_at > token_at]
         if token_at < after.at and waiting:
             since = max(token_at, min(waiting))
             found.append((since, after.at - since))
+            quota.save_nothing(after.at)
     return found
 
 

@@ -59,13 +59,14 @@ def figures(seen: Observed, trace: Trace) -> Figures:
     # By whose they are: a call of the killed one can still arrive after it.
     first_after = min((call.at for call in calls if call.process != 0), default=math.inf)
     last_before = max(call.at for call in calls if call.at < first_after)
-    pieces = idle(calls, seen.events, interval=trace.interval)
+    calls_per_minute = trace.speed * trace.calls_per_minute
+    pieces = idle(calls, seen.events, calls_per_minute=calls_per_minute)
     lasted = [seconds * trace.speed for at, seconds in pieces if not last_before <= at <= first_after]
     whole = (calls[-1].at - calls[0].at) * trace.speed
     return Figures(
         worker=_served(seen.events, calls=len(calls), speed=trace.speed),
-        reference=_simulated(reference(received, interval=trace.interval), speed=trace.speed),
-        obvious=_simulated(one_call_an_event(received, interval=trace.interval), speed=trace.speed),
+        reference=_simulated(reference(received, calls_per_minute=calls_per_minute), speed=trace.speed),
+        obvious=_simulated(one_call_an_event(received, calls_per_minute=calls_per_minute), speed=trace.speed),
         throttled=seen.counted["api"]["throttled"],
         idle_longest=max(lasted, default=0.0),
         idle_p99=quantile(lasted + [0.0] * (len(calls) - len(lasted)), 0.99),

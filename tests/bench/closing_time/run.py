@@ -23,6 +23,7 @@ EVENTS_OF_AN_INVOICE = 5
 GUEST_EVERY_SECONDS = 1.0
 START_SECONDS = 60.0
 SLACK_SECONDS = 150.0
+LEASE_SECONDS, LEAST_LEASE_SECONDS = 5.0, 0.5
 TRACE_SECONDS = 2 * 1080  # the trace, and as long again for what it leaves behind
 
 
@@ -34,11 +35,6 @@ class Trace(NamedTuple):
     invoices: int = 300
     calls_per_minute: float = 60.0
     seed: int = 1
-
-    @property
-    def interval(self) -> float:
-        """Real seconds between two calls of the quota."""
-        return 60 / self.calls_per_minute / self.speed
 
 
 class Observed(NamedTuple):
@@ -124,6 +120,7 @@ async def _installation(
     recorder = Recorder(f"http://127.0.0.1:{system.simulator_port}")
     del system.settings["DOWNSTREAM__INVOICES__EVENTS"]
     system.settings["SOURCES__MAIN__CALLS_PER_MINUTE"] = f"{trace.calls_per_minute * trace.speed:g}"
+    system.settings["CONSUMER__LEASE_SECONDS"] = f"{max(LEAST_LEASE_SECONDS, LEASE_SECONDS / trace.speed):g}"
     system.settings["LOG__LEVEL"] = "info"
     try:
         urls = await recorder.start(trace.processes)

@@ -228,3 +228,27 @@ def test_remembers_a_bounded_number(invoices: list[str]) -> None:
         circuit.probe_passed_over(now=NOW)
     latest = list(dict.fromkeys(reversed(invoices)))[:REMEMBERED]
     assert asked <= {"never answered", RANDOM, *latest, *invoices[:REMEMBERED]}
+
+
+def test_a_hand_over_of_an_open_circuit() -> None:
+    """The next holder goes on with the same probes at the same times, by another clock; a closed one has nothing."""
+    first, there = Circuit(), NOW - 1e6
+    first.answered("well", now=NOW)
+    assert first.hand_over(NOW) is None
+    for n in range(12):
+        first.failed(f"i-{n % 3}", now=NOW + 100)
+    first.note_waiting(["w-1"])
+    first.probe_failed("i-0", now=NOW + 101)
+    opened, second = first.hand_over(NOW + 102), Circuit()
+    assert opened is not None
+    second.take_over(opened, now=there)
+    assert (second.is_open, second.failures) == (True, first.failures)
+    assert second.probe_in(there) == first.probe_in(NOW + 102)
+    for now, at in ((NOW + 103, there + 1), (NOW + 120, there + 18), (NOW + 160, there + 58)):
+        asked = first.probe_invoice(random_id="random")
+        assert second.probe_invoice(random_id="random") == asked
+        first.probe_failed(asked, now=now)
+        second.probe_failed(asked, now=at)
+        assert second.probe_in(at) == pytest.approx(first.probe_in(now))
+    second.take_over(None, now=there)
+    assert (second.is_open, second.failures) == (False, 0)

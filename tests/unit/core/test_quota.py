@@ -167,15 +167,64 @@ def test_spending_beyond_what_is_there_is_owed() -> None:
     assert quota.wait(NOW) > 3.0
 
 
-def test_a_take_over_begins_with_one_call() -> None:
-    """Who takes a lane over has one call, however long it stood by; a pause goes on."""
+def test_a_take_over_of_which_nothing_is_known() -> None:
+    """A burst may have gone a moment ago: at 60 a minute the first call goes ten intervals later; a pause goes on."""
     quota = Quota(calls_per_minute=60, now=NOW)
     now = NOW + 3600
-    quota.take_over(now)
-    assert quota.tokens(now) == 1.0
-    quota.pause(9, now=now)
-    quota.take_over(now + 1)
-    assert quota.wait(now + 1) == 8.0
+    quota.take_over(now, None)
+    assert quota.wait(now) == pytest.approx(10 * 60.5 / 60)
+    quota.pause(90, now=now)
+    quota.take_over(now + 1, None)
+    assert quota.wait(now + 1) > 89
+
+
+def test_a_hand_over_goes_on_where_it_ended() -> None:
+    """A successor with another clock has the same calls and tokens, the same pace after a burst, and the pause."""
+    first, there = Quota(calls_per_minute=60, now=NOW), NOW - 1e6
+    now = NOW + 3600
+    for _ in range(7):
+        first.spend(now)
+    now += 3
+    second = Quota(calls_per_minute=60, now=there)
+    second.take_over(there, first.hand_over(now))
+    assert second.tokens(there) == pytest.approx(first.tokens(now), abs=0.001)
+    for quota, at in ((first, now), (second, there)):
+        for _ in range(10):
+            at += quota.wait(at)  # noqa: PLW2901  # each has its own clock
+            quota.spend(at)
+    assert first.hand_over(now + 20).calls == pytest.approx(second.hand_over(there + 20).calls, abs=0.01)
+    first.correct(Told(interval_seconds=3.0, retry_after_seconds=None), now=now + 20)
+    first.pause(30, now=now + 20)
+    second.take_over(there + 20, first.hand_over(now + 20))
+    assert second.calls_per_minute == pytest.approx(20)
+    assert second.wait(there + 20) == pytest.approx(30, abs=0.01)
+
+
+Step = tuple[float, str]
+STEPS = st.lists(
+    st.tuples(st.floats(min_value=0, max_value=40), st.sampled_from(["call", "calls", "leave", "die"])), max_size=60
+)
+
+
+@given(STEPS, st.sampled_from([1, 4, 12, 30, 60]))
+def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -> None:
+    """No 60 s hold more than the quota, whoever calls, leaves in order or dies in between; each as fast as it may."""
+    lease, now, calls = 5.0, NOW, list[float]()
+    quota = Quota(calls_per_minute=calls_per_minute, now=now)
+    for seconds, what in steps:
+        now += seconds
+        if what in ("leave", "die"):
+            spent = quota.hand_over(now) if what == "leave" else None
+            quota = Quota(calls_per_minute=calls_per_minute, now=now)
+            now += 0 if spent else lease
+            quota.take_over(now, spent)
+            continue
+        for _ in range(1 if what == "call" else 25):
+            now += quota.wait(now)
+            quota.spend(now)
+            calls.append(now)
+    for one in range(len(calls) - calls_per_minute):
+        assert calls[one + calls_per_minute] - calls[one] > 60
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
+from pamqp import commands as spec
 from yarl import URL
 
 from worker.adapters.broker.delivery import Delivery
@@ -30,6 +31,7 @@ BLOCKED_LOOK_SECONDS = 1.0
 MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
 REFUSED_CHANNEL_SECONDS = 10.0
 SETTLE_SECONDS = 15.0
+TAKE_SECONDS = 2.0
 BLOCKED = "the broker has blocked the connection: it is short of memory or disk"
 
 Prepare = Callable[[AbstractConnection], Awaitable[None]]
@@ -168,6 +170,23 @@ class Link:
         finally:
             await close_channel(channel, name=queue)
 
+    async def take(self, queue: str) -> bytes | None:
+        """The first message of a queue, taken out; None: it is empty.
+
+        Raises:
+            BrokerUnavailable: the broker does not tell; the message may be taken out.
+        """
+        channel = await self._open_channel(confirms=False)
+        try:
+            with no_foreign_cancel():
+                async with asyncio.timeout(TAKE_SECONDS):
+                    message = await channel.basic_get(queue, no_ack=True)
+        except LOST as error:
+            raise BrokerUnavailable(what(error)) from error
+        finally:
+            await close_channel(channel, name=queue)
+        return message.body if isinstance(message.delivery, spec.Basic.GetOk) else None
+
     def connection(self) -> AbstractConnection:
         """The connection as it stands.
 
@@ -234,8 +253,9 @@ class Link:
 
     async def _connect(self, url: str, lost: asyncio.Event) -> None:
         target = URL(url)
-        if "heartbeat" not in target.query:
-            target = target.update_query(heartbeat=HEARTBEAT_SECONDS)
+        asked = target.query.get("heartbeat", "")  # 0: none, and a frozen process would never be found out
+        beat = min(int(asked), HEARTBEAT_SECONDS) if asked.isdecimal() else HEARTBEAT_SECONDS
+        target = target.update_query(heartbeat=beat or HEARTBEAT_SECONDS)
         try:
             async with asyncio.timeout(CONNECT_SECONDS + 1):
                 self._connection = await aio_pika.connect(
