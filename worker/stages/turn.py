@@ -39,6 +39,7 @@ class Turn:
         self._calls, self._source = calls, source
         self._batons, self._states = batons, states
         self._began = asyncio.Event()
+        self._question: asyncio.Task[None] | None = None
         self.is_ours = False
 
     def open(self) -> None:
@@ -72,8 +73,9 @@ class Turn:
             asked_at = time.monotonic()
             if self._states is not None:
                 self._states.say_soon()
+            self._question = asyncio.create_task(subscription.acks_arrived())
             try:
-                await subscription.acks_arrived()
+                await asyncio.shield(self._question)  # cancelled, it would close the channel
             except BrokerUnavailable as error:
                 subscription.fail(str(error))
                 return
@@ -86,18 +88,19 @@ class Turn:
         """Leave in order: no call is under way, and none begins. Who may have lost the lane is silent."""
         was_ours, self.is_ours = self.is_ours, False
         self._calls.lease.end()
-        if was_ours and self._batons is not None and await _answers(subscription):
+        if was_ours and self._batons is not None and await self._is_there(subscription):
             await self._batons.put(self._source, self._calls.hand_over(), within=HAND_OVER_SECONDS)
 
-
-async def _answers(subscription: Subscription) -> bool:
-    """Whether the lane's channel is there at this moment."""
-    try:
-        async with asyncio.timeout(HAND_OVER_SECONDS):
-            await subscription.acks_arrived()
-    except (BrokerUnavailable, TimeoutError):
-        return False
-    return True
+    async def _is_there(self, subscription: Subscription) -> bool:
+        """Whether the broker answers on the lane's channel at this moment."""
+        try:
+            async with asyncio.timeout(HAND_OVER_SECONDS):
+                if self._question is not None:
+                    await self._question
+                await subscription.acks_arrived()
+        except (BrokerUnavailable, TimeoutError):
+            return False
+        return True
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:
