@@ -154,9 +154,9 @@ def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[
 
 
 def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
-    """What each queue is for; streams are no queues, and what bears another name than ours is a downstream's."""
+    """What each queue is for, but for streams and batons; what bears another name than ours is a downstream's."""
     roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
-    return {name: what for name, what in roles.items() if what not in ("archive", "state")}
+    return {name: what for name, what in roles.items() if what not in ("archive", "state", "turn")}
 
 
 def _check_circuit(lane: Lane) -> Check:

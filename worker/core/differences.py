@@ -145,6 +145,7 @@ def role(name: str, names: Names) -> str:
     shapes = {
         "raw": r"raw\.[a-z][a-z0-9_]*",
         "lane": r"enrich\.[a-z][a-z0-9_]*\.\d+",
+        "turn": r"enrich\.[a-z][a-z0-9_]*\.\d+\.turn",
         "retry": r"retry\.\d+s",
         "out": r"out\.[a-z][a-z0-9_]*",
         "wait": r"wait\.[a-z][a-z0-9_]*",

@@ -30,6 +30,8 @@ _DIFFERENT = {
     f"{_AWAY}; `rabbitmqctl delete_queue{{p}} {{name}}`; `zenoti-ingest topology apply`; start the new consumers",
     "state": "stop the consumers, " + _AWAY + "; it holds only the last words of the daemons: "
     "`rabbitmqctl delete_queue{p} {name}`; `zenoti-ingest topology apply`; start the new consumers",
+    "turn": "`rabbitmqctl delete_queue{p} {name}`; `zenoti-ingest topology apply`; it holds no event, but the next "
+    "take-over of its lane takes some seconds longer",
     "wait": "let its receiver take events until {name} is at 0, stop the consumers; " + _ANEW,
     "downstream": "give it a new name (downstream.<name>.queue), restart the consumers one by one, let its receiver "
     "read both; then unbind {name} from the exchanges for.<name> and to.<name>, and at 0 messages "
@@ -41,6 +43,7 @@ _EXCHANGE_GONE = 'once its queue is gone: {delete}/api/exchanges/{vhost}/{name}"
 _SURPLUS = {
     "raw": "put the source back and let the consumers run until {name} is at 0; without it again, delete: {drop}",
     "lane": "put the source back and let the consumers run until {name} is at 0; without it again, delete: {drop}",
+    "turn": "it holds no event: {drop}",
     "retry": "it empties by itself within its delay; once at 0: {drop}",
     "wait": "put the receiver back under [downstream.<name>] and let it take events until {name} is at 0; without it "
     "again, delete: {drop}",

@@ -40,7 +40,8 @@ def test_what_each_reads() -> None:
     queues = [queue.name for queue in TOPOLOGY.queues]
     read = {role: {q.removeprefix("zen.oti.") for q in queues if may(RIGHTS[role].read, q)} for role in ROLES}
     assert read[INTAKE] == {"state"}
-    ours = {"state", "raw.main", "enrich.main.0", "retry.1s", "retry.2s", "unrouted", "wait.all", "wait.invoices"}
+    ours = {"state", "raw.main", "enrich.main.0", "enrich.main.0.turn", "retry.1s", "retry.2s", "unrouted"}
+    ours |= {"wait.all", "wait.invoices"}
     assert read[CONSUMERS] == ours
     assert read[OPERATOR] == {queue.removeprefix("zen.oti.") for queue in queues}
 

@@ -25,12 +25,13 @@ from worker.core.errors import (
     RequestInvalid,
     TooLarge,
     TopologyMismatch,
+    TurnLost,
     Unroutable,
     WorkerError,
 )
 from worker.core.settle import FEW_ATTEMPTS, MAX_DETAIL, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
 
-HELD = (ApiThrottled, BrokerUnavailable, PublishUnconfirmed)
+HELD = (ApiThrottled, TurnLost, BrokerUnavailable, PublishUnconfirmed)
 API_FAILURES = (ApiUnavailable, ApiUnreachable, GatewayAnswered, ApiRefusedUs)
 LADDER = Ladder((5, 30, 120, 600), 8)
 STABLE = {"malformed", "too-large", "invoice-not-found", "access-denied", "refused", "attempts-exhausted", "defect"}

@@ -52,6 +52,8 @@ def test_names_are_the_public_face() -> None:
         "zenoti.unrouted",
         "zenoti.enrich.main.0",
         "zenoti.enrich.spa.0",
+        "zenoti.enrich.main.0.turn",
+        "zenoti.enrich.spa.0.turn",
         "zenoti.retry.5s",
         "zenoti.retry.30s",
         "zenoti.out.crm",
@@ -128,13 +130,14 @@ def test_one_active_consumer_where_order_counts() -> None:
 
 
 def test_oldest_dropped_only_where_promised() -> None:
-    """Only unrouted, and a downstream with a bound, drop their oldest."""
+    """Only unrouted, a downstream with a bound, and a lane's baton, of which there is one, drop their oldest."""
     dropping = {
-        name: queue.arguments["x-max-length-bytes"]
+        name: queue.arguments.get("x-max-length-bytes", queue.arguments.get("x-max-length"))
         for name, queue in queues(whole()).items()
         if queue.arguments.get("x-overflow") == "drop-head"
     }
-    assert dropping == {"zenoti.unrouted": 100_000_000, "zenoti.out.crm": 5_000_000}
+    batons = {"zenoti.enrich.main.0.turn": 1, "zenoti.enrich.spa.0.turn": 1}
+    assert dropping == {"zenoti.unrouted": 100_000_000, "zenoti.out.crm": 5_000_000} | batons
 
 
 def test_streams_keep_their_bounds() -> None:
@@ -165,10 +168,11 @@ def test_the_door_publishes_to_raw_queue_and_archive() -> None:
 
 
 def test_every_queue_of_ours_is_reached_by_its_name() -> None:
-    """The work exchange leads to dead letters, raw queues and lanes by their own names."""
+    """The work exchange leads to dead letters, raw queues, lanes and their batons by their own names."""
     by_work = [binding for binding in whole().bindings if binding.exchange == "zenoti.work"]
     reached = {binding.destination for binding in by_work if binding.destination == binding.routing_key}
-    assert reached == {f"zenoti.{n}" for n in ("dead", "raw.main", "raw.spa", "enrich.main.0", "enrich.spa.0")}
+    lanes = {f"zenoti.enrich.{source}.0{what}" for source in ("main", "spa") for what in ("", ".turn")}
+    assert reached == {f"zenoti.{n}" for n in ("dead", "raw.main", "raw.spa")} | lanes
 
 
 def test_downstreams_are_bound_to_what_they_want() -> None:

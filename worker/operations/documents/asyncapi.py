@@ -13,7 +13,7 @@ from worker import __version__
 from worker.app.topologies import full_topology
 from worker.core.routing import routing_key
 from worker.core.topology import Exchange, Names, Queue, Topology
-from worker.operations.documents.messages import DEAD, EVENT, STATE, WEBHOOK, messages
+from worker.operations.documents.messages import BATON, DEAD, EVENT, STATE, WEBHOOK, messages
 from worker.operations.documents.shapes import Components, Json, event_data, public_shapes
 from worker.settings import Broker, Downstream, Settings, Source
 
@@ -33,6 +33,7 @@ _RETRIES: Final = tuple(_N.retry(seconds) for seconds in _DELAYS)
 _CARRIES: Final[Mapping[str, tuple[str, ...]]] = {
     _RAW: (WEBHOOK,),
     _LANE: (WEBHOOK,),
+    _N.turn(_VARIABLE["source"]): (BATON,),
     _N.archive: (WEBHOOK,),
     **dict.fromkeys(_RETRIES, (WEBHOOK,)),
     _N.dead: (DEAD,),
@@ -57,6 +58,7 @@ _SENDS: Final[tuple[tuple[str, str, str], ...]] = (
     ("translate", _N.work, DEAD),
     ("translate", _N.events, EVENT),
     *(("enrich", retry, WEBHOOK) for retry in _RETRIES),
+    ("enrich", _N.work, BATON),
     ("enrich", _N.work, DEAD),
     ("enrich", _N.events, EVENT),
     *(("consume", exchange, EVENT) for exchange in (_TO, _WAIT, _N.unrouted)),
@@ -66,6 +68,7 @@ _SENDS: Final[tuple[tuple[str, str, str], ...]] = (
 _RECEIVES: Final[tuple[tuple[str, str, str], ...]] = (
     ("translate", _RAW, WEBHOOK),
     ("enrich", _LANE, WEBHOOK),
+    ("enrich", _N.turn(_VARIABLE["source"]), BATON),
     ("consume", _WAIT, EVENT),
     ("dead", _N.dead, DEAD),
     ("status", _N.state, STATE),
@@ -116,7 +119,7 @@ def document() -> Json:
 
 
 def _kinds() -> tuple[str, ...]:
-    return (WEBHOOK, DEAD, STATE, EVENT)
+    return (WEBHOOK, DEAD, STATE, BATON, EVENT)
 
 
 def _pick(kinds: Mapping[str, list[str]], wanted: Iterable[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The messages on the broker, with their headers, as AsyncAPI shows them.
 
-Four kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's state. Of the
-first two there is one message for each shape of documented events, and one for all other types.
+Five kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's state, a
+lane's baton. Of the first two there is one message for each shape of documented events, and one for all other types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,13 @@ WEBHOOK: Final = "webhook"
 EVENT: Final = "event"
 DEAD: Final = "dead-letter"
 STATE: Final = "state"
+BATON: Final = "baton"
+_BATON_BODY: Final = {
+    "title": "Baton",
+    "type": "object",
+    "description": "Calls of the last minute by their age, calls saved up, the circuit where it is open. Internal: it "
+    "changes with any release, and a process that cannot read it waits as if there were none.",
+}
 _JSON: Final = "application/json"
 _OTHER: Final = "other"
 _RECEIVED: Final = Received(body=b"", source="main", receipt_id="…", received_at="…")
@@ -54,6 +61,7 @@ def messages(components: Components, events: Mapping[str, type[msgspec.Struct]])
         DEAD: _dead(components),
         f"{DEAD}.by-broker": _dead_by_broker(),
         STATE: _message(STATE, "What a daemon says of itself.", components.to(DaemonState)),
+        BATON: _message(BATON, "What a lane's holder leaves for the next.", _BATON_BODY),
     }
 
 
