@@ -71,18 +71,23 @@ class Turn:
         lease = self._calls.lease
         while True:
             asked_at = time.monotonic()
-            if self._states is not None:
-                self._states.say_soon()
             self._question = asyncio.create_task(subscription.acks_arrived())
-            try:
-                await asyncio.shield(self._question)  # cancelled, it would close the channel
+            try:  # the question is not cancelled with us: that would close the channel
+                _, is_confirmed = await asyncio.gather(asyncio.shield(self._question), self._said())
             except BrokerUnavailable as error:
                 subscription.fail(str(error))
                 return
-            if self._states is None or await self._states.said():
+            if is_confirmed:
                 lease.renew(asked_at)
                 wake()
             await asyncio.sleep(lease.seconds / QUESTIONS)
+
+    async def _said(self) -> bool:
+        """Whether a state of ours that is said now is confirmed."""
+        if self._states is None:
+            return True
+        self._states.say_soon()
+        return await self._states.said()
 
     async def hand_over(self, subscription: Subscription) -> None:
         """Leave in order: no call is under way, and none begins. Who may have lost the lane is silent."""
