@@ -126,6 +126,7 @@ def settings_of(*, broker_url: str, api_url: str, folder: Path) -> dict[str, str
         "INTAKE__SPOOL_DIR": str(folder / "spool"),
         "INTAKE__DRAIN_SECONDS": str(DRAIN_SECONDS),
         "CONSUMER__DRAIN_SECONDS": str(DRAIN_SECONDS),
+        "CONSUMER__LEASE_SECONDS": "1",
         "SOURCES__MAIN__WEBHOOK_SECRET": SECRET,
         "SOURCES__MAIN__API_KEY": API_KEY,
         "SOURCES__MAIN__BASE_URL": api_url,
@@ -138,10 +139,11 @@ def settings_of(*, broker_url: str, api_url: str, folder: Path) -> dict[str, str
 
 
 async def declare(settings: Mapping[str, str], *, within: float = 60.0) -> list[str]:
-    """`topology apply`, then the names of our queues that hold events (streams are left out)."""
+    """`topology apply`, then the names of our queues that hold events (streams and batons are left out)."""
     await _run("topology", "apply", settings=settings, within=within)
     exported = json.loads(await _run("topology", "export", settings=settings, within=within))
-    return [queue["name"] for queue in exported["queues"] if queue["arguments"]["x-queue-type"] == "quorum"]
+    quorum = [queue["name"] for queue in exported["queues"] if queue["arguments"]["x-queue-type"] == "quorum"]
+    return [name for name in quorum if not name.endswith(".turn")]
 
 
 async def _run(*arguments: str, settings: Mapping[str, str], within: float) -> str:
