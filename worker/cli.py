@@ -252,7 +252,12 @@ def _add_archive(commands: Any) -> None:
     actions = made.add_subparsers(required=True, dest="action", metavar="ACTION")
     for name, text in (("list", "what was received"), ("replay", "into the raw queues again, live events first")):
         action = actions.add_parser(name, help=text)
-        action.add_argument("--since", required=True, metavar="T", help="ISO 8601 (UTC without a zone), or 2h, 3d ago")
+        action.add_argument(
+            "--since",
+            required=True,
+            metavar="T",
+            help="received from then on, by the door's clock: ISO 8601 (UTC without a zone), or 2h, 3d ago",
+        )
         action.add_argument("--until", metavar="T", help="before this time")
         action.add_argument("--source")
         action.add_argument("--type", help="a type or pattern, such as invoice.*")

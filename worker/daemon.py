@@ -28,6 +28,7 @@ from worker.telemetry import log, tell_repeats
 # collections. Those begin after 4,000, since a burst at 64 connections is 2,000 that are about to go by themselves.
 # The middle generation is kept small, as its pauses are met more often.
 COLLECT_AFTER: Final = (4000, 3, 300)
+DEFECT_PAUSE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
 
 
@@ -163,6 +164,34 @@ class Daemon:
             parts.append(f"{said.spool.events} in the spool")
         parts += [f"{name}: circuit {source.circuit}" for name, source in said.sources.items() if source.circuit]
         return "; ".join(parts)
+
+
+async def kept_up(
+    work: Callable[[], Coroutine[Any, Any, None]], *, name: str, ended_by: tuple[type[Exception], ...] = ()
+) -> None:
+    """Run what never ends, again after whatever nobody foresaw: no error of the broker's side ends a daemon.
+
+    Args:
+        work: what to run.
+        name: of it, in the log.
+        ended_by: the kinds of error that are meant to end the daemon.
+
+    Raises:
+        Exception: of a kind in `ended_by`.
+    """
+    task = asyncio.current_task()
+    while True:
+        try:
+            await work()
+        except ended_by:
+            raise
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > 0:
+                raise
+            log.exception("defect", stage=name)  # a library has cancelled what was not its own
+        except Exception:  # noqa: BLE001  # see above
+            log.exception("defect", stage=name)
+        await asyncio.sleep(DEFECT_PAUSE_SECONDS)
 
 
 def instance() -> str:

@@ -99,7 +99,7 @@ class Intake(Section, frozen=True, kw_only=True):
         keepalive_seconds: nginx keeps those to its backends for 60 s; whoever waits longer never ends one in use
         max_connections: made for a machine with 512 MB: 5,000 of them hold some 75 MB
         max_in_flight: made for a machine with 512 MB
-        max_buffered_bytes: made for a machine with 512 MB
+        max_buffered_bytes: made for a machine with 512 MB; twice as much can be there until those who go are gone
         reuse_port: off, since a second intake started by mistake should fail
         confirm_seconds: a broker that is well confirms within milliseconds; then there is still time for the disk
         spool_dir: local disk that outlives the process, best encrypted: customers' data lies there
@@ -136,7 +136,7 @@ class Intake(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="requests at work; above: 503 with Retry-After")
     ] = 512
     max_buffered_bytes: Annotated[
-        int, Meta(ge=8 * MIB, description="bodies in memory, all together; above: the slowest gets 503")
+        int, Meta(ge=8 * MIB, description="what connections make the door keep, all together; above: the slowest go")
     ] = 32 * MIB
     reuse_port: Annotated[
         bool, Meta(description="true: several intakes listen on one port, and the system spreads connections")

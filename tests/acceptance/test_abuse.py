@@ -3,12 +3,16 @@ import json
 import os
 import random
 import socket
+import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.acceptance.conftest import System, http
+from tests.acceptance.conftest import ROOT, System, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
@@ -16,6 +20,8 @@ BODY = b'{"event_id":"e1","event_type":"Guest.Created","data":{"id":"g1"}}'
 MALFORMED = 1000
 SLOW = 500
 MIB = 1024 * 1024
+HOARDERS = 1500
+HOARD_SECONDS = 4.0
 
 METHODS = [
     b"POST",
@@ -194,6 +200,12 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def most_resident_bytes(pid: int) -> int:
+    """The most that it ever was."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 async def good_ones(system: System, count: int) -> float:
     """Good requests one after the other; the time that the slowest but one in a hundred took."""
     times = []
@@ -225,6 +237,58 @@ async def test_slow_and_idle_connections(system: System) -> None:
     finally:
         for writer in idle:
             writer.transport.abort()
+
+
+@asynccontextmanager
+async def hoarding(port: int, count: int, kind: str) -> AsyncIterator[None]:
+    """So many connections of one kind that want the door to keep as much as it will."""
+    arguments = ("-m", "tests.acceptance.hoarders", str(port), str(count), kind)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        async with asyncio.timeout(60):
+            assert await process.stdout.readline() == b"all\n"
+        yield
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "pipelined",
+        "pipelined, wide",
+        "pipelined, a byte read at a time",
+        "a wide head byte by byte",
+        "a long query, half a body",
+        "idle after a wide head",
+        "whole bodies",
+        "tiny chunks",
+        "endless trailers",
+        "a websocket",
+        "a tunnel",
+        "half-closed",
+    ],
+)
+async def test_what_strangers_make_the_door_keep(system: System, kind: str) -> None:
+    """1,500 connections that hoard are bounded together, far below the 512 MiB of deploy/; good requests are served."""
+    process = await system.spawn("intake", "intake")
+    await system.ready(system.intake_admin)
+    await good_ones(system, 20)
+    async with hoarding(system.port, HOARDERS, kind):
+        until = time.monotonic() + HOARD_SECONDS
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:  # all share two cores
+            while time.monotonic() < until:
+                async with session.post(system.door, data=BODY, headers=signed(BODY)) as answer:
+                    assert answer.status == 202
+    assert process.returncode is None
+    assert most_resident_bytes(process.pid) < 300 * MIB
+    assert "Traceback" not in system.log("intake")
+    assert '"event":"defect"' not in system.log("intake")
 
 
 async def test_rotation_under_load(system: System, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from aio_pika import DeliveryMode, Message
 
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import System, http
+from tests.acceptance.signing import signed
 from tests.eventually import eventually
 
 HOUR = 3600
@@ -90,3 +91,27 @@ async def test_clocks_that_differ_are_reported(system: System) -> None:
     assert text.startswith("clock of consume")
     assert "the management API at 127.0.0.1:1 cannot be reached" in found["unseen"]
     assert system.log("right").count('"clocks_differ"') == 1
+
+
+@pytest.mark.parametrize("ahead", [-HOUR, -300, 300, HOUR])
+async def test_the_archive_of_a_door_with_a_wrong_clock(system: System, ahead: int) -> None:
+    """What a door received is found from its own time of receipt on, though the broker's clock is another."""
+    await system.spawn("intake", "intake", program=at(ahead))
+    await system.ready(system.intake_admin)
+    body = b'{"event_id":"e1","event_type":"Guest.Created","data":{"id":"g1"}}'
+    status, _, said = await http("POST", system.door, body=body, headers=signed(body))
+    assert status == 202
+    receipt = json.loads(said)["receipt_id"]
+    received = now(seconds=-ahead + 30)
+    for since, until in (("2h", None), (received, None), (received, now(seconds=-ahead - 30))):
+        code, out, _ = await system.run("archive", "list", "--json", "--since", since, *until_(until))
+        assert code == 0
+        found = json.loads(out)["events"]
+        assert [event["receipt_id"] for event in found] == [receipt], since
+    code, out, _ = await system.run("archive", "list", "--json", "--since", found[0]["received_at"])
+    assert [event["receipt_id"] for event in json.loads(out)["events"]] == [receipt]
+
+
+def until_(at: str | None) -> list[str]:
+    """The words of an end, where there is one."""
+    return [] if at is None else ["--until", at]

@@ -6,13 +6,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from tests.doors import limits
 from tests.eventually import eventually, next_turn
 from worker.adapters.http_door import Answer, Arrival, HttpDoor
-from worker.adapters.http_door.connections import DROPS_A_TURN
+from worker.adapters.http_door.connections import DROPS_A_TURN, Connection
 from worker.adapters.http_door.door import ACCEPTS_A_TURN
 from worker.telemetry.metrics import door_connections
 
@@ -436,3 +437,112 @@ async def test_an_encoded_slash_is_none(open_door: OpenDoor) -> None:
     client.send(GOOD.replace(b"/main", b"/main/a%2Fb/%C3%BC%0A?token=x"))
     assert await client.status() == 202
     assert [a.path_type for a in door.arrivals] == ["a/b/ü\n"]
+
+
+def spread(text: bytes, pieces: int) -> list[bytes]:
+    """A text in so many pieces of about one size."""
+    size = -(-len(text) // pieces)
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def numbered(count: int) -> tuple[bytes, list[bytes]]:
+    """So many requests, one behind the other, of each kind of framing, and their bodies."""
+    bodies = [b"body %d " % number + b"x" * (number * 37 % 3000) for number in range(count)]
+    requests = []
+    for number, body in enumerate(bodies):
+        if number % 3 == 2:
+            chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in spread(body, 1 + number % 5))
+            requests.append(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+        else:
+            padding = b"X-Padding: %b\r\n" % (b"y" * (number * 113 % 7000))
+            requests.append(HEAD + padding + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    return b"".join(requests), bodies
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 500])
+async def test_pipelined_requests_are_answered_in_order(open_door: OpenDoor, pieces: int) -> None:
+    """However a pipeline is cut up on its way, each request is answered once and in its order."""
+    door = await open_door()
+    client = await door.connect()
+    sent, bodies = numbered(60)
+    for piece in spread(sent, pieces):
+        client.send(piece)
+        await asyncio.sleep(0)
+    assert [await client.status() for _ in bodies] == [202] * len(bodies)
+    assert [arrival.body for arrival in door.arrivals] == bodies
+
+
+async def test_one_request_of_a_connection_at_a_time(open_door: OpenDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes behind an unanswered request is not parsed, however it comes; so the library keeps no head of it."""
+    parsed: list[Connection] = []
+    is_whole = Connection._parsed  # noqa: SLF001  # what has been parsed and not answered shows nowhere else
+
+    def noted(connection: Connection, message: Any, content: Any) -> None:
+        parsed.append(connection)
+        is_whole(connection, message, content)
+
+    monkeypatch.setattr(Connection, "_parsed", noted)
+    door = await open_door()
+    door.gate.clear()
+    client = await door.connect()
+    client.send(GOOD * 20)
+    await eventually(lambda: door.at_work == 1)
+    client.send(GOOD * 20)
+    await asyncio.sleep(SHORT)
+    assert len(parsed) == 1
+    door.gate.set()
+    assert [await client.status() for _ in range(40)] == [202] * 40
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
+async def test_behind_a_declined_upgrade(open_door: OpenDoor, upgrade: bytes) -> None:
+    """Whoever asks for another protocol, and is answered in this one, can go on in it."""
+    door = await open_door()
+    client = await door.connect()
+    for body in (b"good", b""):
+        head = HEAD + b"Connection: Upgrade\r\nUpgrade: %b\r\nContent-Length: %d\r\n\r\n" % (upgrade, len(body))
+        client.send(head + body)
+        assert await client.status() == (202 if body else 200)
+        client.send(GOOD)
+        assert await client.status() == 202
+
+
+async def test_unread_answers_stop_the_work(open_door: OpenDoor) -> None:
+    """A sender that reads no answers is not served further, and is dropped after the deadline for its next head."""
+    door = await open_door(header_seconds=3 * SHORT)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        deaf.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", door.port))
+        sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(deaf, GOOD * 200_000))
+        await eventually(lambda: not connected(), within=PATIENCE)
+        with pytest.raises(ConnectionError):
+            await sending
+
+
+HOARDS = [
+    pytest.param(HEAD + b"X: " + b"y" * 3900, id="half a head"),
+    pytest.param(HEAD + b"".join(b"X%d:y\r\n" % number for number in range(40)), id="many small headers"),
+    pytest.param(HEAD + b"X: %b\r\nContent-Length: 5\r\n\r\ngood" % (b"y" * 3800), id="a large head, half a body"),
+    pytest.param(HEAD + b"Content-Length: 99999\r\n\r\n" + b"x" * 50_000, id="half a body"),
+    pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000, id="tiny chunks"),
+    pytest.param(HEAD + b"X: %b\r\nContent-Length: 0\r\n\r\n" % (b"y" * 3800), id="idle after a large head"),
+]
+
+
+@pytest.mark.parametrize("sent", HOARDS)
+async def test_hoards_make_room(open_door: OpenDoor, sent: bytes) -> None:
+    """Whatever connections make the door keep, it is bounded for all together: the oldest go, a good one is served."""
+    door = await open_door(max_buffered_bytes=200_000, max_body_bytes=200_000)
+    hoards = []
+    for _ in range(40):
+        client = await door.connect()
+        client.send(sent)
+        hoards.append(client)
+    good = await door.connect()
+    good.send(GOOD)
+    assert await good.status() == 202
+    await asyncio.wait([asyncio.ensure_future(hoards[0].ended())], timeout=PATIENCE)
+    await eventually(lambda: connected() < 30, within=PATIENCE)
+    good.send(GOOD)
+    assert await good.status() == 202

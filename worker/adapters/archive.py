@@ -1,7 +1,8 @@
 """The stream of everything received: reading it from a time or an offset to where it ended when one began.
 
-A time finds the chunk that holds it, by the broker's clock; a body that lay in a spool is archived later than it was
-received. So one begins a little early, reads to the end, and judges by `received_at`.
+A time finds the chunk that holds it, by the broker's clock; `received_at`, by which messages are judged, is the door's.
+A door whose clock is ahead is archived earlier than it says, a body that lay in a spool later. So one begins early, by
+as much as clocks may differ, and reads to the end.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 from worker.core.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
-CLOCKS_DIFFER = timedelta(minutes=5)
+CLOCKS_DIFFER = timedelta(hours=2)  # a time zone mistaken for another, or one that stood still for long
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
 REST_SECONDS = 2.0
 LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for

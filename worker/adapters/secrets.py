@@ -12,11 +12,13 @@ LOOK_SECONDS = 1.0  # how often a file's time is looked at
 class Secret:
     """One or several values, given or in a file (one a line). Shows neither."""
 
-    def __init__(self, *, key: str, given: tuple[str, ...] = (), file: str | None = None) -> None:
-        """Read the file at once, so that a wrong path stops the start.
+    def __init__(
+        self, *, key: str, given: tuple[str, ...] = (), file: str | None = None, may_come_later: bool = False
+    ) -> None:
+        """Read the file at once, so that a wrong path stops the start, unless the values `may_come_later`.
 
         Raises:
-            WrongSettings: the file cannot be read, or holds nothing.
+            WrongSettings: the file cannot be read, or holds nothing, and may not come later.
         """
         self._key = key
         self._values = tuple(value.encode() for value in given)
@@ -27,8 +29,11 @@ class Secret:
             try:
                 self._read(self._file)
             except OSError as error:
+                if may_come_later:
+                    self._tell_unreadable()
+                    return
                 raise WrongSettings(f"{key}_file = {file!r}: cannot be read: {error.strerror}") from error
-            if not self._values:
+            if not self._values and not may_come_later:
                 raise WrongSettings(f"{key}_file = {file!r}: holds no secret")
 
     def __repr__(self) -> str:
@@ -40,13 +45,15 @@ class Secret:
             try:
                 self._read(self._file)
             except OSError:
-                # A file that is being replaced may be away for a moment; the last values count until it is back.
-                log.warning("library", logger="secrets", place=f"{self._key}_file", error="unreadable")
+                self._tell_unreadable()  # while it is being replaced, say; the last values count until it is back
         return self._values
 
     def texts(self) -> tuple[str, ...]:
         """The same as text."""
         return tuple(value.decode("utf-8", "surrogateescape") for value in self.values())
+
+    def _tell_unreadable(self) -> None:
+        log.warning("library", logger="secrets", place=f"{self._key}_file", error="unreadable")
 
     def _read(self, file: Path) -> None:
         self._looked_at = time.monotonic()

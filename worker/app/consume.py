@@ -23,13 +23,14 @@ from worker.app.topologies import downstreams_of, full_topology, names_of
 from worker.core.clock_differences import DIFFER_SECONDS
 from worker.core.differences import role
 from worker.core.duplicates import Seen
+from worker.core.errors import TopologyMismatch, WrongSettings
 from worker.core.lease import Lease
 from worker.core.quota import Quota
 from worker.core.receivers import Receivers
 from worker.core.settle import Ladder
 from worker.core.size_budget import SizeBudget
 from worker.core.topology import Names, Topology
-from worker.daemon import Daemon, Readiness
+from worker.daemon import Daemon, Readiness, kept_up
 from worker.settings import Settings, Source, enrich_window
 from worker.stages.clock_watch import ClockWatch
 from worker.stages.consuming import Stage, consume
@@ -112,18 +113,26 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             stranger_refuses=lambda: fan_out.receivers.a_stranger_refuses,
             clocks=lambda: clocks.differing,
         )
-        telling = states.run(daemon.describe, confirmed=clocks.confirmed)
 
         def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
             clocks.heard(said, is_live)
             for name in lanes.keys() & said.sources.keys() if is_live else ():
                 lanes[name].heard(said.sources[name])
 
-        listening = states.listen(consumer, stream=names.state, heard=heard)
         roles = queue_roles(names, topology)
         queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
-        watching = (watch.run(), queues.run(), clocks.run(), fan_out.watch(consumer.ready))
-        endless = (publisher.run(), consumer.run(), telling, listening, *watching)
+        lasting = {
+            "publisher": publisher.run,
+            "consumer": consumer.run,
+            "state_stream": lambda: states.run(daemon.describe, confirmed=clocks.confirmed),
+            "states_heard": lambda: states.listen(consumer, stream=names.state, heard=heard),
+            "topology_watch": watch.run,
+            "queue_watch": queues.run,
+            "clock_watch": clocks.run,
+            "fan_out_watch": lambda: fan_out.watch(consumer.ready),
+        }
+        refusals = (TopologyMismatch, WrongSettings)
+        endless = [kept_up(work, name=name, ended_by=refusals) for name, work in lasting.items()]
         async with daemon.running(*endless) as group:
             working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
             tasks = [group.create_task(working_on(stage)) for stage in working]

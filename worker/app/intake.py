@@ -26,7 +26,7 @@ from worker.core.detour import Detour
 from worker.core.door import Rule
 from worker.core.errors import BrokerUnavailable, WrongSettings
 from worker.core.spooled import is_note_of
-from worker.daemon import Daemon, Readiness
+from worker.daemon import Daemon, Readiness, kept_up
 from worker.settings import Settings, Source
 from worker.stages.intake import DoorSource, Intake
 from worker.stages.ports import Traces
@@ -96,8 +96,15 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         metrics=metrics,
         spool=lambda: _spool_state(spool),
     )
-    telling = state.StateStream(link, exchange=names.state).run(daemon.describe)
-    async with daemon.running(link.run(), watch.run(), telling, spool.run(), drain.run()):
+    states = state.StateStream(link, exchange=names.state)
+    lasting = {
+        "link": link.run,
+        "topology_watch": watch.run,
+        "state_stream": lambda: states.run(daemon.describe),
+        "spool_drain": drain.run,
+    }
+    endless = [kept_up(work, name=name) for name, work in lasting.items()]
+    async with daemon.running(*endless, spool.run()):
         port = await door.listen(
             host=at.host,
             port=at.port,
@@ -129,7 +136,7 @@ class _DoorsEye:
         at = f"{socket.gethostname()[:60]}.{settings.intake.port}"
         self._witnesses = Witnesses(raw, owner=lambda: f"{at}.{admin_port()}")
         self._looked: Looked = Nobody()
-        self.link = broker_link(settings, name="intake", prepare=self._prepare)
+        self.link = broker_link(settings, name="intake", prepare=self._prepare, url_may_come_later=True)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: Looked) -> None:

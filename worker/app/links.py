@@ -30,12 +30,16 @@ def broker_link(
     prepare: Prepare | None = None,
     refuse_mismatch: bool = False,
     budget: SizeBudget | None = None,
+    url_may_come_later: bool = False,
 ) -> Link:
     """A connection that is ready once it is prepared; where a topology is given, once the broker has that.
 
     The connections of a daemon share its `budget`.
+
+    Raises:
+        WrongSettings: the file of broker.url cannot be read, or holds nothing; not where that may come later.
     """
-    secret = secret_of("broker.url", settings.broker.url)
+    secret = secret_of("broker.url", settings.broker.url, may_come_later=url_may_come_later)
 
     async def ensured(connection: AbstractConnection) -> None:
         if topology is not None:

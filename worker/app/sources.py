@@ -5,9 +5,13 @@ from worker.core.errors import WrongSettings
 from worker.settings import SecretSpec, Settings
 
 
-def secret_of(key: str, spec: SecretSpec) -> Secret:
-    """A secret from where the settings say."""
-    return Secret(key=key, given=spec.given, file=spec.file)
+def secret_of(key: str, spec: SecretSpec, *, may_come_later: bool = False) -> Secret:
+    """A secret from where the settings say.
+
+    Raises:
+        WrongSettings: its file cannot be read, or holds nothing, and may not come later.
+    """
+    return Secret(key=key, given=spec.given, file=spec.file, may_come_later=may_come_later)
 
 
 def require_sources(settings: Settings) -> None:

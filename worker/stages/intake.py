@@ -16,7 +16,7 @@ from worker.adapters.http_door import Answer, Arrival
 from worker.adapters.traces import UNTRACED
 from worker.core.detour import Detour
 from worker.core.door import Accept, Ping, Rule, judge
-from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
+from worker.core.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable, WorkerError
 from worker.core.messages import Received
 from worker.core.recent import Recent
 from worker.core.spooled import Spooled
@@ -113,10 +113,14 @@ class Intake:
         losses, began = self._losses, time.monotonic()
         try:
             await self._publisher.publish(outgoing, within=within)
-        except (PublishUnconfirmed, Unroutable) as error:
+        except TooLarge:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody has confirmed
+            if not isinstance(error, PublishUnconfirmed | Unroutable):
+                log.exception("defect", stage="intake", source=event.source)
             publishes_failed.labels(outgoing.exchange).inc()
             if not detour.is_on:
-                log.warning("detour_begun", source=event.source, detail=str(error))
+                log.warning("detour_begun", source=event.source, detail=_reason(error))
                 detour_on.labels(event.source).set(1)
             detour.unconfirmed()
             return False
@@ -179,6 +183,11 @@ class Intake:
             return await self.publish(fresh, within=self._confirm_seconds)
         except TooLarge:
             return False
+
+
+def _reason(error: Exception) -> str:
+    """What stands against the broker; what nobody foresaw is named by its kind alone."""
+    return str(error) if isinstance(error, WorkerError) else type(error).__name__
 
 
 def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:

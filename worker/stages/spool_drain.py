@@ -48,11 +48,11 @@ class SpoolDrain:
     async def _drain(self, source: str) -> None:
         detour = self._intake.detours[source]
         while True:
-            await self._spool.wait_for(source)
-            if self._against() or not detour.may_try(now=time.monotonic()):
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
             try:
+                await self._spool.wait_for(source)
+                if self._against() or not detour.may_try(now=time.monotonic()):
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    continue
                 while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):
                     pass  # what is too large says nothing of the broker: the next one is the trial
             except SpoolUnavailable:

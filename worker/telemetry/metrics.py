@@ -121,9 +121,10 @@ door_connections_dropped: Final = _made(
     Counter,
     "zenoti_door_connections_dropped",
     "reason",
-    "Connections ended without an answer: idle, slow, huge (its headers), full (made room, or found none).",
+    "Connections ended without an answer: idle, slow, huge (its headers), full (made room, or found none), "
+    "memory (all of them made the door keep too much, this one for longest).",
     of=INTAKE,
-    reason="full huge idle slow",
+    reason="full huge idle memory slow",
 )
 source_failures_in_a_row: Final = _made(
     Gauge,

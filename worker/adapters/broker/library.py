@@ -1,9 +1,11 @@
-"""What aiormq does that we do not want, put right: cancellations that are none, fatal properties, endless closes."""
+"""What aiormq does that we do not want, put right: foreign cancellations, errors of every kind, endless closes."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Final
 
 import aiormq.abc
@@ -12,20 +14,21 @@ from aio_pika.abc import AbstractConnection
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from worker.core.errors import BrokerUnavailable
+from worker.core.errors import BrokerUnavailable, WorkerError
 from worker.telemetry import log
 
 CLOSE_SECONDS = 5.0
 OPEN_CHANNEL_SECONDS = 10.0
-# All that aiormq raises when the world fails. ChannelInvalidStateError is a RuntimeError, time-outs are OSErrors; a
-# connection that the broker closes before it has said a word ends in the StopAsyncIteration of the library's reader.
-LOST = (
+# What aiormq raises when the world fails, and whose texts hold codes, addresses and names of queues. A broker that says
+# something that it did not think of makes it raise anything else (KeyError, UnicodeError, AttributeError).
+_FORESEEN = (
     aiormq.exceptions.AMQPError,
     aiormq.exceptions.ChannelInvalidStateError,
     OSError,
-    RuntimeError,
     StopAsyncIteration,
 )
+# An AMQP peer offers no less (its specification, 4.2.2), and 0 is no bound. aiormq would cut bodies into nothing.
+LEAST_FRAME_BYTES: Final = 4096
 
 
 _closing: Final[set[asyncio.Task[None]]] = set()
@@ -49,19 +52,22 @@ async def close_channel(channel: aiormq.abc.AbstractChannel, *, name: str) -> No
 
 async def _close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name: str, within: float | None) -> None:
     try:
-        with no_foreign_cancel():
+        with rim():
             async with asyncio.timeout(within):
                 await thing.close()
-    except (*LOST, BrokerUnavailable) as error:
-        log.debug("broker_close_failed", connection=name, detail=what(error))
+    except BrokerUnavailable as error:
+        log.debug("broker_close_failed", connection=name, detail=str(error))
 
 
 @contextmanager
-def no_foreign_cancel() -> Iterator[None]:
-    """Cancelled or not is what we say, not the library.
+def rim() -> Iterator[None]:
+    """Whatever the library makes of the broker's side, as BrokerUnavailable; our own errors pass.
 
-    A connection that hangs makes it cancel tasks that nobody cancelled: that is a lost connection. And a call that we
-    cancel can end in one of its own errors: that is a cancellation.
+    Cancelled or not is what we say, not the library: a connection that hangs makes it cancel tasks that nobody
+    cancelled, and a call that we cancel can end in one of its own errors.
+
+    Raises:
+        BrokerUnavailable: instead of any error that is not of `worker.core.errors`.
     """
     task = asyncio.current_task()
     try:
@@ -73,7 +79,23 @@ def no_foreign_cancel() -> Iterator[None]:
     except Exception as error:
         if task is not None and task.cancelling() > 0:
             raise asyncio.CancelledError from error
-        raise
+        if isinstance(error, WorkerError):
+            raise
+        raise BrokerUnavailable(what(error)) from error
+
+
+def require_frame_size(connection: AbstractConnection) -> None:
+    """Refuse a broker into whose frames nothing fits.
+
+    Raises:
+        BrokerUnavailable: see there.
+    """
+    transport = connection.transport
+    if transport is None:
+        raise BrokerUnavailable("not connected")
+    tune = transport.connection.connection_tune
+    if tune.frame_max < LEAST_FRAME_BYTES:
+        raise BrokerUnavailable(f"the broker takes frames of {tune.frame_max} bytes, which are too small")
 
 
 def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[ContentHeader, bytes], None]:
@@ -98,5 +120,8 @@ ContentHeader.unmarshal = _tolerate(ContentHeader.unmarshal)  # type: ignore[met
 
 
 def what(error: BaseException) -> str:
-    """A sentence for logs; aiormq's texts hold codes and names of queues, never bodies."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")[:300]
+    """A sentence for logs. What nobody foresaw is named by its kind and place alone: its text may hold the URL."""
+    if isinstance(error, (*_FORESEEN, WorkerError)):
+        return f"{type(error).__name__}: {error}".rstrip(": ")[:300]
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    return f"unexpected {type(error).__name__}" + "".join(f" in {Path(at.filename).name}:{at.lineno}" for at in where)

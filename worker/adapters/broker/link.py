@@ -14,10 +14,17 @@ from pamqp import commands as spec
 from yarl import URL
 
 from worker.adapters.broker.delivery import Delivery
-from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, close, close_channel, no_foreign_cancel, what
+from worker.adapters.broker.library import (
+    OPEN_CHANNEL_SECONDS,
+    close,
+    close_channel,
+    require_frame_size,
+    rim,
+    what,
+)
 from worker.adapters.broker.sender import Sender, Sent
 from worker.adapters.broker.subscription import Subscription
-from worker.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, TopologyMismatch
+from worker.core.errors import BrokerUnavailable, FatalError, PermanentError, PublishUnconfirmed, WrongSettings
 from worker.core.messages import Outgoing
 from worker.core.size_budget import SizeBudget
 from worker.telemetry import log
@@ -52,7 +59,7 @@ class Link:
         name: how the broker's operator sees it.
         role: what metrics call it; `name` where not given.
         prepare: run on each new connection before it counts as ready.
-        refuse_mismatch: a TopologyMismatch before the first success ends `run`.
+        refuse_mismatch: a FatalError before the first success ends `run`: a topology that differs, a wrong URL.
         budget: how large a body may be; the connections of a process share it.
     """
 
@@ -83,16 +90,16 @@ class Link:
         connection_ready.labels(self._role).set(0)
 
     async def run(self) -> None:
-        """Keep the connection up until cancelled.
+        """Keep the connection up until cancelled, whatever the other side says, and whatever the library makes of that.
 
         Raises:
-            TopologyMismatch: with `refuse_mismatch`, when the first preparation finds one.
+            FatalError: with `refuse_mismatch`, before the connection has been ready once.
         """
         failures = 0
         while True:
             lost = asyncio.Event()
             try:
-                with no_foreign_cancel():
+                with rim():
                     await self._connect(self._node(failures), lost)
                 failures = 0
                 self._was_ready = True
@@ -100,11 +107,13 @@ class Link:
                 log.info("broker_connected", connection=self._name)
                 await self._until_lost(lost)
                 self._become(ready=False, detail="the connection was lost")
-            except TopologyMismatch as error:
+            except FatalError as error:
                 if self._refuse_mismatch and not self._was_ready:
                     raise
                 self._become(ready=False, detail=str(error))
-            except (*LOST, BrokerUnavailable) as error:
+            except BrokerUnavailable as error:
+                self._become(ready=False, detail=str(error))
+            except Exception as error:  # noqa: BLE001  # whoever must stay up foresees no list of errors
                 self._become(ready=False, detail=what(error))
             finally:
                 await self._drop()
@@ -147,12 +156,9 @@ class Link:
         Raises:
             BrokerUnavailable: there is none, or it did not answer within so many seconds.
         """
-        try:
-            with no_foreign_cancel():
-                async with asyncio.timeout(within):
-                    await action(self.connection())
-        except LOST as error:
-            raise BrokerUnavailable(what(error)) from error
+        with rim():
+            async with asyncio.timeout(within):
+                await action(self.connection())
 
     async def ready(self, queue: str) -> int:
         """Messages of a queue that nobody holds.
@@ -162,11 +168,9 @@ class Link:
         """
         channel = await self._open_channel(confirms=False)
         try:
-            with no_foreign_cancel():
+            with rim():
                 async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
                     return (await channel.queue_declare(queue, passive=True)).message_count or 0
-        except LOST as error:
-            raise BrokerUnavailable(what(error)) from error
         finally:
             await close_channel(channel, name=queue)
 
@@ -249,6 +253,8 @@ class Link:
 
     def _node(self, failures: int) -> str:
         urls = self._urls()
+        if not urls:
+            raise WrongSettings("broker.url_file holds no URL, or cannot be read")
         return urls[failures % len(urls)]
 
     async def _connect(self, url: str, lost: asyncio.Event) -> None:
@@ -262,6 +268,7 @@ class Link:
                     target, timeout=CONNECT_SECONDS, client_properties={"connection_name": self._name}
                 )
             self._connection.close_callbacks.add(lambda *_: lost.set())
+            require_frame_size(self._connection)
             if self._prepare is not None:
                 async with asyncio.timeout(PREPARE_SECONDS):
                     await self._prepare(self._connection)
@@ -325,12 +332,9 @@ class Link:
         transport = self.connection().transport
         if transport is None:
             raise BrokerUnavailable("not connected")
-        try:
-            with no_foreign_cancel():
-                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
-                    channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-        except LOST as error:
-            raise BrokerUnavailable(what(error)) from error
+        with rim():
+            async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
         assert isinstance(channel, Channel)  # noqa: S101  # the only kind that aiormq makes
         return channel
 
@@ -370,3 +374,5 @@ def _send(sender: Sender | None, message: Outgoing, sent: "asyncio.Future[Sent]"
         sent.set_result(sender.begin(message))
     except (PublishUnconfirmed, PermanentError) as error:
         sent.set_exception(error)
+    except Exception as error:  # noqa: BLE001  # of this one: those behind it are sent
+        sent.set_exception(PublishUnconfirmed(what(error)))

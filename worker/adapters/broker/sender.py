@@ -17,7 +17,7 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from worker.adapters.broker import frames
-from worker.adapters.broker.library import LOST, close_channel, what
+from worker.adapters.broker.library import close_channel, what
 from worker.core.errors import ConfirmTimedOut, PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
 from worker.core.messages import Outgoing
 from worker.core.size_budget import SizeBudget, limit_in
@@ -130,7 +130,12 @@ class Sender:
             if why := self._why():
                 raise PublishUnconfirmed(f"{why} (within {within:g} s)") from error
             raise ConfirmTimedOut(f"the broker did not confirm (within {within:g} s)") from error
-        except LOST as error:
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling() > 0:
+                raise
+            raise PublishUnconfirmed("the connection hangs") from error  # the library has cancelled, not we
+        except Exception as error:
             self._learn_limit(error)
             self._budget.require(len(message.body))
             raise PublishUnconfirmed(what(error)) from error
@@ -185,7 +190,7 @@ class Sender:
         """Whatever waits for a confirm on a closed channel waits in vain."""
         reason = None if closing.cancelled() else closing.exception()
         self._learn_limit(reason)
-        lost = reason if isinstance(reason, LOST) else aiormq.exceptions.ChannelInvalidStateError("closed")
+        lost = reason if isinstance(reason, Exception) else aiormq.exceptions.ChannelInvalidStateError("closed")
         for confirmed in self.channel.confirmations.values():
             if not confirmed.done():
                 confirmed.set_exception(lost)

@@ -9,7 +9,7 @@ import aiormq.abc
 from pamqp import commands as spec
 
 from worker.adapters.broker.delivery import Delivery
-from worker.adapters.broker.library import LOST, OPEN_CHANNEL_SECONDS, no_foreign_cancel, what
+from worker.adapters.broker.library import OPEN_CHANNEL_SECONDS, rim
 from worker.adapters.broker.sender import Sender
 from worker.core.errors import BrokerUnavailable
 from worker.core.messages import Outgoing
@@ -86,12 +86,12 @@ class Subscription:
         channel.closing.add_done_callback(self._closed)
         channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
         try:
-            with no_foreign_cancel():
+            with rim():
                 async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
                     await channel.basic_qos(prefetch_count=self._prefetch)
                     await self._consume(channel)
-        except LOST as error:
-            raise BrokerUnavailable(f"cannot consume {self._queue}: {what(error)}") from error
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"cannot consume {self._queue}: {error}") from error
         return self
 
     async def __aexit__(
@@ -125,12 +125,12 @@ class Subscription:
         """
         channel = self._open_sender().channel
         try:
-            with no_foreign_cancel():
+            with rim():
                 async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
                     await channel.basic_cancel(self._tag or "")
                     await self._consume(channel)
-        except LOST as error:
-            raise BrokerUnavailable(f"cannot go on consuming {self._queue}: {what(error)}") from error
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"cannot go on consuming {self._queue}: {error}") from error
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """As Link.publish, on this channel: the broker handles it after the acks before it, and confirms it after them.
@@ -157,11 +157,11 @@ class Subscription:
         channel = self._open_sender().channel
         self._write_acks()
         try:
-            with no_foreign_cancel():
+            with rim():
                 async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
                     await channel.basic_qos(prefetch_count=self._prefetch)
-        except LOST as error:
-            raise BrokerUnavailable(f"the broker does not answer for {self._queue}: {what(error)}") from error
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"the broker does not answer for {self._queue}: {error}") from error
 
     def held_seconds(self) -> float:
         """How long the oldest unsettled delivery has been in our hands."""

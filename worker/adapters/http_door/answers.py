@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 from aiohttp import HttpVersion, HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
 
 from schemas.door import Accepted, Pong, Problem
 
@@ -37,7 +36,6 @@ class Taken(web.StreamResponse):
         super().__init__(status=status)
         self._content = msgspec.json.encode(content)
         self._stays: bool | None = None
-        self._writer: AbstractStreamWriter | None = None
 
     @property
     def keep_alive(self) -> bool | None:
@@ -54,15 +52,12 @@ class Taken(web.StreamResponse):
             self._stays = request.keep_alive
         if request.transport is None:
             raise ConnectionResetError
-        self._writer = request.writer
         head = _head(self.status, int(time.time()), stays=self._stays, version=request.version)
         request.transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(self._content), self._content))
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """It has been written; whoever does not read is waited for."""
+        """It has been written."""
         del data
-        if self._writer is not None:
-            await self._writer.drain()
 
 
 @lru_cache(maxsize=8)

@@ -1,13 +1,7 @@
-"""Bodies as they are read: each within its size and its deadline, all together within a bound of bytes.
-
-Over that bound the body that has been under way for longest is given up: a good one is whole within milliseconds, so
-senders that dawdle make room for those that do not.
-"""
+"""Bodies as they are read: each within its size and its deadline, and only while there is room for it."""
 
 import asyncio
-from collections import OrderedDict
-from types import TracebackType
-from typing import Self
+from typing import Protocol
 
 from aiohttp import StreamReader
 
@@ -21,83 +15,58 @@ class BodyTooSlow(Exception):
 
 
 class BodyGivenUp(Exception):
-    """All bodies together are more than may be held."""
+    """All that connections make us keep is more than may be kept, and this body has been under way for longest."""
 
 
-class Bodies:
-    """What is held of bodies, from their first byte until they are answered."""
+class UnderWay:
+    """A body that is being read, until it is whole or given up."""
 
-    def __init__(self, *, max_body_bytes: int, max_buffered_bytes: int, seconds: float) -> None:
-        self.max_body_bytes = max_body_bytes
-        self.max_buffered_bytes = max_buffered_bytes
-        self.seconds = seconds
-        self.under_way: OrderedDict[Body, None] = OrderedDict()
-        self.held_bytes = 0
+    __slots__ = ("_deadline", "is_given_up")
 
-
-class Body:
-    """One body; what has come of it counts as held until the block ends."""
-
-    __slots__ = ("_bodies", "_bytes", "_deadline", "_given_up")
-
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
-        self._bytes = 0
-        self._given_up = False
-        self._deadline: asyncio.Timeout | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bodies.held_bytes -= self._bytes
-
-    async def read(self, content: StreamReader) -> bytes:
-        """The whole body.
-
-        Raises:
-            BodyTooLarge: see there; so with the others.
-            BodyTooSlow: …
-            BodyGivenUp: …
-        """
-        if content.is_eof():  # it has come with its head, as nearly all do: nothing to wait for
-            whole = content.read_nowait()
-            self._came(len(whole))
-            return whole
-        return await self._come(content)
-
-    async def _come(self, content: StreamReader) -> bytes:
-        read, under_way = bytearray(), self._bodies.under_way
-        under_way[self] = None
-        try:
-            async with asyncio.timeout(self._bodies.seconds) as self._deadline:
-                while chunk := await _some(content):
-                    read += chunk
-                    self._came(len(chunk))
-        except TimeoutError:
-            raise (BodyGivenUp if self._given_up else BodyTooSlow) from None
-        finally:
-            under_way.pop(self, None)
-        return bytes(read)
-
-    def _came(self, count: int) -> None:
-        bodies = self._bodies
-        self._bytes += count
-        bodies.held_bytes += count
-        if self._bytes > bodies.max_body_bytes:
-            raise BodyTooLarge
-        if bodies.held_bytes > bodies.max_buffered_bytes:
-            oldest = next(iter(bodies.under_way), self)
-            if oldest is self:
-                raise BodyGivenUp
-            oldest.give_up()
+    def __init__(self, deadline: asyncio.Timeout) -> None:
+        self._deadline = deadline
+        self.is_given_up = False
 
     def give_up(self) -> None:
         """Make room for others."""
-        self._bodies.under_way.pop(self, None)
-        if self._deadline is not None and not self._deadline.expired():
-            self._given_up = True
+        if not self._deadline.expired():
+            self.is_given_up = True
             self._deadline.reschedule(0)
+
+
+class Reads(Protocol):
+    """Whoever must know which body is under way: its connection."""
+
+    under_way: UnderWay | None
+
+
+async def read_body(content: StreamReader, connection: Reads, *, max_bytes: int, seconds: float) -> bytes:
+    """The whole body, from a connection that may have to give way meanwhile.
+
+    Raises:
+        BodyTooLarge: see there; so with the others.
+        BodyTooSlow: …
+        BodyGivenUp: …
+    """
+    if content.is_eof():  # it has come with its head, as nearly all do: nothing to wait for
+        whole = content.read_nowait()
+        if len(whole) > max_bytes:
+            raise BodyTooLarge
+        return whole
+    read = bytearray()
+    deadline = asyncio.timeout(seconds)
+    connection.under_way = under_way = UnderWay(deadline)
+    try:
+        async with deadline:
+            while chunk := await _some(content):
+                read += chunk
+                if len(read) > max_bytes:
+                    raise BodyTooLarge
+    except TimeoutError:
+        raise (BodyGivenUp if under_way.is_given_up else BodyTooSlow) from None
+    finally:
+        connection.under_way = None
+    return bytes(read)
 
 
 async def _some(content: StreamReader) -> bytes:

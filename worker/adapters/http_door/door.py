@@ -6,9 +6,8 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -16,7 +15,7 @@ from multidict import CIMultiDictProxy
 
 from schemas.door import Accepted, Pong
 from worker.adapters.http_door.answers import Taken, problem, unavailable
-from worker.adapters.http_door.bodies import Bodies, Body, BodyGivenUp, BodyTooLarge, BodyTooSlow
+from worker.adapters.http_door.bodies import BodyGivenUp, BodyTooLarge, BodyTooSlow, read_body
 from worker.adapters.http_door.connections import Connection, Connections
 from worker.adapters.http_door.limits import Limits, connections_possible
 from worker.telemetry import log, tell
@@ -26,8 +25,13 @@ BACKLOG = 1024  # connections that the kernel keeps for us
 # asyncio accepts as many in a turn as the backlog it is told, so it is told of fewer: 900 that came at once held up
 # those that were there by turns of 20 to 40 ms, now by turns of 3.
 ACCEPTS_A_TURN = 16
+# What the kernel keeps for a connection, and half of what one read can bring; by itself it grows to megabytes. The
+# sender is a proxy nearby, since the door has no TLS: so 1 MiB is here at once. Answers have some 300 bytes.
+RECEIVED_BYTES = 32 * 1024
+UNREAD_BYTES = 16 * 1024
 WEBHOOKS = "/webhooks/"
 METHODS = frozenset({"POST", "PUT", "PATCH"})
+TUNNEL = "CONNECT"  # what follows such a request is no HTTP
 NO_SOURCE = "-"  # the label of what was sent to no source
 
 
@@ -77,11 +81,6 @@ class HttpDoor:
         self._limits = limits
         self._answered = answered
         self._in_flight = 0
-        self._bodies = Bodies(
-            max_body_bytes=limits.max_body_bytes,
-            max_buffered_bytes=limits.max_buffered_bytes,
-            seconds=limits.body_seconds,
-        )
         self._connections: Connections | None = None
         self._servers: list[asyncio.Server] = []
         self._drain_seconds = 0.0
@@ -116,6 +115,8 @@ class HttpDoor:
         self._servers = [*own, *[await listen(sock=given) for given in sockets]]
         listening = [each for server in self._servers for each in server.sockets]
         for each in listening:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)  # connections inherit both
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES)
             with socket.socket(fileno=os.dup(each.fileno())) as same:
                 same.listen(BACKLOG)
         address = listening[0].getsockname()
@@ -138,8 +139,9 @@ class HttpDoor:
         except ConnectionError:  # whoever sent it has gone; raised through aiohttp's task, it would become garbage
             return _closing(unavailable("the connection has gone"))
         self._tell(response.status, source, told, seconds=time.monotonic() - began)
-        whole = request.content.is_eof()
-        _connection(request).answered(whole=whole)
+        connection = _connection(request)
+        whole = request.content.is_eof() and not connection.is_refused and request.method != TUNNEL
+        connection.answered(whole=whole)
         return response if whole else _closing(response)
 
     def _tell(self, status: int, source: str, told: dict[str, Any], *, seconds: float) -> None:
@@ -184,43 +186,51 @@ class HttpDoor:
     async def _answer(
         self, request: web.BaseRequest, source: str, path_type: str, told: dict[str, Any]
     ) -> web.StreamResponse:
-        limits = self._limits
-        if len(b"".join(chain.from_iterable(request.raw_headers))) > limits.max_header_bytes:
+        limits, connection = self._limits, _connection(request)
+        if connection.head_bytes > limits.max_header_bytes:
             return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
+        if connection.is_refused:
+            raise BodyGivenUp
         if not request.content.is_eof():  # the body of nearly all has come with the head
             if (request.content_length or 0) > limits.max_body_bytes:
                 raise BodyTooLarge
             if self._in_flight >= limits.max_in_flight:
                 return unavailable("too many requests in flight")
             await _continue(request)
-        with Body(self._bodies) as held:
-            body = await held.read(request.content)
-            if self._in_flight >= limits.max_in_flight:
-                return unavailable("too many requests in flight")
-            _connection(request).at_work()
-            arrival = Arrival(
-                source=source,
-                path_type=path_type,
-                headers=request.headers,
-                tokens=tuple(request.query.getall("token", ())),
-                body=body,
-                method=request.method,
-            )
-            self._in_flight += 1
-            try:
-                answer = await self._receive(arrival)
-            finally:
-                self._in_flight -= 1
-            response = _response(answer)
-            told |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is told, too
-            told["bytes"] = len(body)
-            return response
+        body = await read_body(
+            request.content, connection, max_bytes=limits.max_body_bytes, seconds=limits.body_seconds
+        )
+        if self._in_flight >= limits.max_in_flight:
+            return unavailable("too many requests in flight")
+        connection.at_work()
+        arrival = Arrival(
+            source=source,
+            path_type=path_type,
+            headers=request.headers,
+            tokens=_tokens(request.rel_url.raw_query_string),
+            body=body,
+            method=request.method,
+        )
+        self._in_flight += 1
+        try:
+            answer = await self._receive(arrival)
+        finally:
+            self._in_flight -= 1
+        response = _response(answer)
+        told |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is told, too
+        told["bytes"] = len(body)
+        return response
 
 
 def _connection(request: web.BaseRequest) -> Connection:
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101  # for the type checker: Connections makes no others
     return connection
+
+
+def _tokens(query: str) -> tuple[str, ...]:
+    """The tokens of a query; parsed here since a URL would keep all of it, parsed, for as long as its connection."""
+    return tuple(value for name, value in parse_qsl(query, keep_blank_values=True) if name == "token") if query else ()
 
 
 async def _continue(request: web.BaseRequest) -> None:
