@@ -129,7 +129,7 @@ class _DoorsEye:
         at = f"{socket.gethostname()[:60]}.{settings.intake.port}"
         self._witnesses = Witnesses(raw, owner=lambda: f"{at}.{admin_port()}")
         self._looked: Looked = Nobody()
-        self.link = broker_link(settings, name="intake", prepare=self._prepare)
+        self.link = broker_link(settings, name="intake", prepare=self._prepare, stays_up=True)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: Looked) -> None:

@@ -5,9 +5,13 @@ from worker.core.errors import WrongSettings
 from worker.settings import SecretSpec, Settings
 
 
-def secret_of(key: str, spec: SecretSpec) -> Secret:
-    """A secret from where the settings say."""
-    return Secret(key=key, given=spec.given, file=spec.file)
+def secret_of(key: str, spec: SecretSpec, *, required: bool = True) -> Secret:
+    """A secret from where the settings say.
+
+    Raises:
+        WrongSettings: it is required, and its file cannot be used.
+    """
+    return Secret(key=key, given=spec.given, file=spec.file, required=required)
 
 
 def require_sources(settings: Settings) -> None:
