@@ -6,13 +6,14 @@ received. So one begins a little early, reads to the end, and judges by `receive
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from worker.core.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
 CLOCKS_DIFFER = timedelta(minutes=5)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + CLOCKS_DIFFER  # AMQP's times begin there
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
 REST_SECONDS = 2.0
 LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for
@@ -86,7 +87,7 @@ async def read(
     Raises:
         BrokerUnavailable: the stream cannot be read, or it delivers no more although there is more.
     """
-    start = since - CLOCKS_DIFFER if isinstance(since, datetime) else since
+    start = max(since, EARLIEST) - CLOCKS_DIFFER if isinstance(since, datetime) else since
     after = -1 if isinstance(start, datetime) else start - 1
     while after < last:
         begun_at = after

@@ -22,10 +22,10 @@ was started with holds until it is restarted; only secrets in files are read aga
 
 - **Lists** are TOML arrays in the file and comma-separated in the environment.
 - **Secrets** (and URLs that hold a password) can be given as the path of a file instead: the same key with `_file`
-  behind it, one secret a line, in UTF-8. Empty lines, blanks around a secret and a BOM are none of it. A file that cannot
-  be used ends the start (but not that of an intake whose `broker.url_file` it is: the spool takes the events); later the
-  last values count until it can be used again. A key and its `_file` in one place is an error; in the environment either
-  replaces what the file says.
+  behind it, one secret a line, in UTF-8. Empty lines, blanks around a secret and a BOM are none of it. A file that
+  cannot be used ends the start (but not that of an intake whose `broker.url_file` it is: the spool takes the events);
+  later the last values count until it can be used again. A key and its `_file` in one place is an error; in the
+  environment either replaces what the file says.
 - **Names** of sources and downstreams (`<name>`) are lower case letters, digits and `_`, begin with a letter, have at
   most 32 characters and no `__`. In a variable the name stands in upper case. One exists once one of its keys is set.
 - **Patterns** are those of AMQP topics, over words parted by dots: `*` is one word, `#` any number of them; neither
