@@ -2,11 +2,13 @@
 
 import sys
 
+from worker import streams
 from worker.libraries import import_them
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    streams.secure()
     import_them()
     from worker import cli  # noqa: PLC0415  # only now: it imports the same libraries
 

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from worker import __version__, telemetry
+from worker import __version__, streams, telemetry
 from worker.adapters.event_loop import loop_factory
 from worker.core.errors import WorkerError, WrongSettings
-from worker.settings import CONFIG_ENV, Settings, load
+from worker.core.printable import printable
+from worker.settings import CONFIG_ENV, MAX_INTEGER, Settings, ignored, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
 _STAGES = {
@@ -31,6 +32,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
     arguments = _parser(words).parse_args(words)
+    try:
+        status = _outcome(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has enough
+        status = NOT_DONE
+    except OSError as error:  # an address that cannot be listened on, above all; or what stdout is
+        status = _complain(error, NOT_DONE)
+    else:
+        return status
+    streams.discard_stdout()
+    return status
+
+
+def _outcome(arguments: argparse.Namespace) -> int:
+    """Run it; what its errors mean is a status. Raises OSError."""
     command: Command = arguments.command
     try:
         settings = load(path=arguments.config or os.environ.get(CONFIG_ENV), environ=os.environ)
@@ -40,38 +56,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.watch:  # it shows itself what is wrong; a line of log would break the page
             level = "error"
         telemetry.configure(level=level, fmt=fmt)
+        for variable, meant in ignored(os.environ):
+            telemetry.log.warning("setting_ignored", variable=variable, meant=meant)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(_run(command, settings, arguments))
     except WrongSettings as error:
         return _complain(error, WRONG_USAGE)
     except WorkerError as error:
         return _complain(error, NOT_DONE)
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_DONE
-    except OSError as error:  # an address that cannot be listened on, above all
-        return _complain(error, NOT_DONE)
     except BaseExceptionGroup as errors:
         first = _first(errors)
-        if not isinstance(first, WorkerError | OSError):
+        if isinstance(first, OSError):
+            raise first from errors
+        if not isinstance(first, WorkerError):
             raise  # a defect: its traceback is what helps
         return _complain(first, WRONG_USAGE if isinstance(first, WrongSettings) else NOT_DONE)
 
 
 async def _run(command: Command, settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run it; the first SIGTERM or SIGINT asks it to finish, the second ends it at once."""
-    stop = asyncio.Event()
+    """Run it; the first SIGTERM or SIGINT asks it to finish, the second ends it at once.
+
+    SIGHUP asks it to finish, too, where that means something: a terminal has gone, whose shell and kernel may both say
+    so, before or behind a SIGTERM. Where it was ignored from the start (`nohup`) it stays so.
+    """
+    stop, asked = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    drains = arguments.daemon or arguments.stops or arguments.watch
 
     def on_signal(number: int) -> None:
-        if stop.is_set():
+        if asked.is_set():
             os._exit(128 + number)  # the operator does not want to wait: what is unsettled comes again
+        asked.set()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    if drains and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     work = asyncio.ensure_future(command(settings, arguments, stop))
-    if arguments.daemon or arguments.stops or arguments.watch:
+    if drains:
         return await work
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +107,7 @@ async def _run(command: Command, settings: Settings, arguments: argparse.Namespa
 
 
 def _complain(error: BaseException, code: int) -> int:
-    print("zenoti-ingest:", " ".join(str(error).split()), file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
+    print("zenoti-ingest:", printable(" ".join(str(error).split())), file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
     return code
 
 
@@ -154,7 +177,7 @@ async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyn
 
     wanted = Wanted(
         since=archive.time_of(arguments.since),
-        until=archive.time_of(arguments.until) if arguments.until else None,
+        until=archive.time_of(arguments.until) if arguments.until is not None else None,
         source=arguments.source,
         type=arguments.type,
         invoice=arguments.invoice,
@@ -182,7 +205,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog="zenoti-ingest", description="Zenoti's webhooks, enriched and fanned out, none lost."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("--config", metavar="FILE", help=f"TOML file; else the one that {CONFIG_ENV} names")
+    parser.add_argument(
+        "--config", metavar="FILE", type=_filled, help=f"TOML file; else the one that {CONFIG_ENV} names"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add(commands, "intake", _intake, "the HTTP door", daemon=True)
     consume = _add(commands, "consume", _consume, "the consumers", daemon=True)
@@ -201,7 +226,7 @@ def _add(commands: Any, name: str, command: Command, text: str, *, daemon: bool 
     made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     made.set_defaults(command=command, daemon=daemon, stops=False, watch=False)
     # Given after the command too, where people write it; SUPPRESS keeps what stood before the command.
-    made.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    made.add_argument("--config", metavar="FILE", type=_filled, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return made
 
 
@@ -222,7 +247,7 @@ def _add_topology(commands: Any) -> None:
     )
     made.add_argument("action", choices=["plan", "apply", "export"])
     users = "export: the broker's users too, by the passwords in the files intake, consumers and operator there"
-    made.add_argument("--users", metavar="DIR", help=users)
+    made.add_argument("--users", metavar="DIR", type=_filled, help=users)
     _json(made)
 
 
@@ -230,7 +255,7 @@ def _add_dead(commands: Any) -> None:
     made = _add(commands, "dead", _dead, "the dead letters: look, put back, drop")
     actions = made.add_subparsers(required=True, dest="action", metavar="ACTION")
     one = actions.add_parser("show", help="every letter that has the id, whole, its body too")
-    one.add_argument("letter_id", metavar="ID", type=_id, help=_ID)
+    one.add_argument("letter_id", metavar="ID", type=_filled, help=_ID)
     _json(one)
     for name, text in (
         ("list", "all that match"),
@@ -239,7 +264,7 @@ def _add_dead(commands: Any) -> None:
     ):
         action = actions.add_parser(name, help=text)
         for option in _LETTERS:
-            action.add_argument(f"--{option}", type=_id if option == "id" else str, help=_HELP.get(option))
+            action.add_argument(f"--{option}", type=_filled, help=_HELP.get(option))
         _json(action)
         if name != "list":
             action.set_defaults(stops=True)
@@ -256,37 +281,55 @@ def _add_archive(commands: Any) -> None:
             "--since",
             required=True,
             metavar="T",
+            type=_filled,
             help="received from then on, by the door's clock: ISO 8601 (UTC without a zone), or 2h, 3d ago",
         )
-        action.add_argument("--until", metavar="T", help="before this time")
-        action.add_argument("--source")
-        action.add_argument("--type", help="a type or pattern, such as invoice.*")
-        action.add_argument("--invoice", metavar="ID", type=_id)
+        action.add_argument("--until", metavar="T", type=_filled, help="before this time")
+        action.add_argument("--source", type=_filled)
+        action.add_argument("--type", type=_filled, help="a type or pattern, such as invoice.*")
+        action.add_argument("--invoice", metavar="ID", type=_filled)
         _json(action)
         if name == "replay":
             action.set_defaults(stops=True)
             action.add_argument("--dry-run", action="store_true", help="only count")
-            action.add_argument("--rate", type=_positive, metavar="N", help="events a second at most")
-            action.add_argument("--to", metavar="RECEIVER", help="only this receiver (downstream.<name>) gets them")
-            action.add_argument("--after", type=int, metavar="OFFSET", help="go on where a replay was cut short")
+            action.add_argument(
+                "--rate", type=_number(float, least=0.001, most=1_000_000), metavar="N", help="events a second at most"
+            )
+            action.add_argument(
+                "--to", metavar="RECEIVER", type=_filled, help="only this receiver (downstream.<name>) gets them"
+            )
+            action.add_argument(
+                "--after",
+                type=_number(int, least=0, most=MAX_INTEGER - 1),
+                metavar="OFFSET",
+                help="go on where a replay was cut short",
+            )
 
 
 def _add_trace(commands: Any) -> None:
     made = _add(commands, "trace", _trace, "what archive and dead letters know of an event, invoice or receipt id")
-    made.add_argument("id", metavar="ID", type=_id, help=_ID)
-    made.add_argument("--since", default="24h", metavar="T", help="look so far back (24h)")
+    made.add_argument("id", metavar="ID", type=_filled, help=_ID)
+    made.add_argument("--since", default="24h", metavar="T", type=_filled, help="look so far back (24h)")
     _json(made)
 
 
-def _id(text: str) -> str:
+def _filled(text: str) -> str:
+    """An empty one would mean all that have none: of `--id "$ID"` where there is no ID, every letter without."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty")
     return text
 
 
-def _positive(text: str) -> float:
-    if (number := float(text)) <= 0:
-        raise ValueError
+def _number(read: Callable[[str], float], *, least: float, most: float) -> Callable[[str], Any]:
+    def number(text: str) -> float:
+        try:
+            found = read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not least <= found <= most:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {most:g}")
+        return found
+
     return number
 
 

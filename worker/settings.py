@@ -7,7 +7,7 @@ read them from. An error names the key, the value (never a secret's) and what wo
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -15,8 +15,13 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
+from worker.core.addresses import host_fault, url_fault
 from worker.core.errors import WrongSettings
+from worker.core.misspelt import meant
+from worker.core.printable import printable
+from worker.core.secret_text import UnusableSecret, secret
 from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from worker.core.topology import Names
 
 ENV_PREFIX: Final = "ZENOTI_INGEST_"
 CONFIG_ENV: Final = "ZENOTI_INGEST_CONFIG"
@@ -24,11 +29,15 @@ ORGANISATION_CALLS_PER_MINUTE: Final = 60  # the vendor's default for all keys o
 DEFAULT_BROKER_URL: Final = "amqp://guest:guest@127.0.0.1:5672/"
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
+MAX_INTEGER: Final = 2**63 - 1  # that AMQP can carry
+MAX_NAME_BYTES: Final = 255  # of a queue or virtual host, in UTF-8: AMQP's short string
+MAX_HEARTBEAT_SECONDS: Final = 3600
 _SOURCE_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,31}")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Pattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*#.-]{1,200}$")]
+Seconds = Annotated[float, Meta(ge=0.001, le=86_400)]
+# `*` and `#` are words of their own: beside other characters they would match nothing but themselves.
+Pattern = Annotated[str, Meta(pattern=r"^(?=.{1,200}\Z)([A-Za-z0-9_-]*|[*#])(\.([A-Za-z0-9_-]*|[*#]))*\Z")]
 Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
 
 
@@ -70,7 +79,8 @@ class Broker(Section, frozen=True, kw_only=True):
     prefix: Annotated[
         str,
         Meta(
-            pattern=r"^(?!amq\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first word of every exchange and queue"
+            pattern=r"^(?!amq(\.|\Z))[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
+            description="first word of every exchange and queue",
         ),
     ] = "zenoti"
     declare: Annotated[bool, Meta(description="true: daemons declare what is missing; false: they verify it")] = True
@@ -136,7 +146,12 @@ class Intake(Section, frozen=True, kw_only=True):
         int, Meta(ge=1, le=100_000, description="requests at work; above: 503 with Retry-After")
     ] = 512
     max_buffered_bytes: Annotated[
-        int, Meta(ge=8 * MIB, description="what connections make the door keep, all together; above: the slowest go")
+        int,
+        Meta(
+            ge=8 * MIB,
+            le=MAX_INTEGER,
+            description="what connections make the door keep, all together; above: the slowest go",
+        ),
     ] = 32 * MIB
     reuse_port: Annotated[
         bool, Meta(description="true: several intakes listen on one port, and the system spreads connections")
@@ -144,11 +159,16 @@ class Intake(Section, frozen=True, kw_only=True):
     confirm_seconds: Annotated[
         Seconds, Meta(description="wait for the broker's confirm; then the body goes to the spool")
     ] = 1.5
-    spool_dir: Annotated[str, Meta(min_length=1, description="where bodies wait while the broker is away")] = (
-        "var/spool"
-    )
+    spool_dir: Annotated[
+        str, Meta(pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+\Z", description="where bodies wait while the broker is away")
+    ] = "var/spool"
     spool_max_bytes: Annotated[
-        int, Meta(ge=MIB, description="bound of the whole spool directory; beyond it, and without a broker: 503")
+        int,
+        Meta(
+            ge=MIB,
+            le=MAX_INTEGER,
+            description="bound of the whole spool directory; beyond it, and without a broker: 503",
+        ),
     ] = GIB
     drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
@@ -225,7 +245,7 @@ class Source(Section, frozen=True, kw_only=True):
         SecretSpec, Meta(description="a signature by it is required where it is set; any of several passes")
     ] = SecretSpec()
     signature_header: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$", description="header that carries the signature")
+        str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z", description="header that carries the signature")
     ] = "zenoti-webhook-signature"
     webhook_token: Annotated[
         SecretSpec, Meta(description="required as ?token= or bearer where it is set; any of several passes")
@@ -237,11 +257,11 @@ class Source(Section, frozen=True, kw_only=True):
     insecure: Annotated[
         bool, Meta(description="true: the source may have neither webhook_secret nor webhook_token")
     ] = False
-    calls_per_minute: Annotated[float, Meta(gt=0, le=60_000, description="pace of API calls, at most")] = 60.0
+    calls_per_minute: Annotated[float, Meta(ge=0.01, le=60_000, description="pace of API calls, at most")] = 60.0
     max_in_flight: Annotated[int, Meta(ge=1, le=500, description="API calls at the same time")] = 16
-    call_seconds: Annotated[float, Meta(gt=0, le=300, description="deadline of one API call, whole")] = 15.0
+    call_seconds: Annotated[float, Meta(ge=0.001, le=300, description="deadline of one API call, whole")] = 15.0
     expand: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]{1,64}$")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]{1,64}\Z")], ...],
         Meta(description="parts of the invoice to ask for; none: the invoice alone"),
     ] = ("InvoiceItems", "Transactions", "Appointments")
     enrich: Annotated[
@@ -266,7 +286,10 @@ class Downstream(Section, frozen=True, kw_only=True):
             everybody
     """
 
-    queue: Annotated[str | None, Meta(description="the receiver's queue; not set: <prefix>.out.<name>")] = None
+    queue: Annotated[
+        str | None,
+        Meta(description="the receiver's queue, none of ours or of another receiver; not set: <prefix>.out.<name>"),
+    ] = None
     declare: Annotated[bool, Meta(description="false: the queue is theirs; it must be there and is only bound")] = True
     events: Annotated[Patterns, Meta(description="patterns of the event types that it gets")] = ("#",)
     sources: Annotated[
@@ -304,9 +327,9 @@ class Archive(Section, frozen=True, kw_only=True):
 
     enabled: Annotated[bool, Meta(description="keep every body as received, in a stream")] = True
     max_age: Annotated[
-        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]$", description="how long, as RabbitMQ spells it: 30D, 12h")
+        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]\Z", description="how long, as RabbitMQ spells it: 30D, 12h")
     ] = "30D"
-    max_bytes: Annotated[int, Meta(ge=MIB, description="bound of its size; the oldest goes")] = 10 * GIB
+    max_bytes: Annotated[int, Meta(ge=MIB, le=MAX_INTEGER, description="bound of its size; the oldest goes")] = 10 * GIB
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -353,13 +376,42 @@ def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
     Raises:
         WrongSettings: one line that names the key, the value and what would do.
     """
+    try:
+        return _load(path, environ)
+    except WrongSettings as error:
+        raise WrongSettings(printable(str(error))) from error.__cause__  # a name can hold line ends, too
+
+
+def _load(path: str | None, environ: Mapping[str, str]) -> Settings:
     tree = _read_file(path) if path else {}
-    for name, value in environ.items():
+    for name, value in sorted(environ.items()):  # a key before what somebody has put beneath it
         if name.startswith(ENV_PREFIX) and "__" in name[len(ENV_PREFIX) :]:
             _overlay(tree, name[len(ENV_PREFIX) :].lower().split("__"), _utf8(value, name), name)
     settings: Settings = _section(Settings, tree, "")
     _check(settings)
     return settings
+
+
+def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables that set nothing but look like a setting, each with the variable that may be meant."""
+    keys: dict[str, list[str]] = {"config": []}
+    for section in msgspec.structs.fields(Settings):
+        kind = get_args(section.type)[-1] if get_args(section.type) else section.type
+        keys[section.name] = [
+            key
+            for field in msgspec.structs.fields(kind)
+            for key in ((field.name, f"{field.name}_file") if _is_secret(field.type) else (field.name,))
+        ]
+    named = {section.name for section in msgspec.structs.fields(Settings) if get_args(section.type)}
+    for name, value in sorted(environ.items()):
+        rest = name.removeprefix(ENV_PREFIX)
+        if (
+            rest != name
+            and "__" not in rest
+            and name != CONFIG_ENV
+            and (words := meant(rest, value, keys, named=named))
+        ):
+            yield name, ENV_PREFIX + "__".join(words).upper()
 
 
 def enrich_window(settings: Settings, source: Source) -> int:
@@ -376,9 +428,11 @@ class _FromEnvironment(str):
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors put a BOM before it
     except OSError as error:
         raise WrongSettings(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise WrongSettings(f"configuration file {path} is not TOML: it is nested too deep") from None
     except ValueError as error:  # no TOML, no UTF-8, no path
         raise WrongSettings(f"configuration file {path} is not TOML: {error}") from error
 
@@ -448,8 +502,16 @@ def _leaf(annotation: Any, value: Any, path: str) -> Any:
         return msgspec.convert(given, annotation, strict=not lenient)
     except msgspec.ValidationError as error:
         told = re.sub(r" - at `.*`$", "", str(error))
-        shown = "…" if "@" in str(value) else repr(str(value)[:100])  # an address can hold a password
-        raise WrongSettings(f"{path} = {shown}: {told[0].lower()}{told[1:]} ({_description(annotation)})") from error
+        raise WrongSettings(
+            f"{path} = {_shown(value)}: {told[0].lower()}{told[1:]} ({_description(annotation)})"
+        ) from error
+
+
+def _shown(value: Any) -> str:
+    """A value as an error may show it: an address can hold a password, a table anything."""
+    if isinstance(value, dict):
+        return "a table"
+    return "…" if "@" in str(value) else repr(str(value)[:100])
 
 
 def _description(annotation: Any) -> str:
@@ -465,13 +527,16 @@ def _secret(tree: dict[str, Any], name: str, path: str) -> SecretSpec:
     if given is not None and file is not None:
         raise WrongSettings(f"{path}{name} is given twice: as {name} and as {name}_file; one must go")
     if file is not None:
-        if not isinstance(file, str) or not file:
+        if not isinstance(file, str) or not re.fullmatch(r"[^\x00-\x1f\x7f]+", file):
             raise WrongSettings(f"{path}{name}_file must be the path of a file")
         return SecretSpec(file=str(file))
     several = [given] if isinstance(given, str) else given
     if not isinstance(several, list) or not several or not all(isinstance(one, str) and one.strip() for one in several):
         raise WrongSettings(f"{path}{name} must be a text that is not empty, or a list of such")
-    return SecretSpec(given=tuple(str(one).strip() for one in several))
+    try:
+        return SecretSpec(given=tuple(secret(str(one)) for one in several))
+    except UnusableSecret as error:
+        raise WrongSettings(f"{path}{name} {error}") from None
 
 
 def _check(settings: Settings) -> None:
@@ -482,6 +547,8 @@ def _check(settings: Settings) -> None:
             raise WrongSettings(f"sources.{name}.verify = 'observe': wants a webhook_token, else anybody is let in")
         for key in (*source.api_key.given, *filter(None, [source.api_key.file])):
             spent.setdefault(key, []).append((name, source.calls_per_minute))
+        if fault := url_fault(source.base_url, schemes=("http", "https")):
+            raise WrongSettings(f"sources.{name}.base_url = {_shown(source.base_url)}: {fault}")
     for sharers in spent.values():
         total = sum(calls for _, calls in sharers)
         if len(sharers) > 1 and total > ORGANISATION_CALLS_PER_MINUTE:
@@ -490,23 +557,58 @@ def _check(settings: Settings) -> None:
                 f"{names} share an api_key, and their calls_per_minute sum to {total:g}: "
                 f"{ORGANISATION_CALLS_PER_MINUTE} is all that one organisation has"
             )
+    _check_bounds(settings)
+    _check_hosts(settings)
+    _check_queues(settings)
+    _check_urls(settings.broker)
+
+
+def _check_bounds(settings: Settings) -> None:
+    """Meta cannot bound an optional number."""
     window = settings.consumer.enrich_window
-    if window is not None and not 1 <= window <= 5000:  # noqa: PLR2004  # Meta cannot bound an optional number
+    if window is not None and not 1 <= window <= 5000:  # noqa: PLR2004  # as its description has it
         raise WrongSettings(f"consumer.enrich_window = {window}: must be 1 to 5000")
     for name, downstream in settings.downstream.items():
-        if downstream.max_bytes is not None and downstream.max_bytes < 1:
-            raise WrongSettings(f"downstream.{name}.max_bytes = {downstream.max_bytes}: must be at least 1")
-    _check_urls(settings.broker)
+        most = downstream.max_bytes
+        if most is not None and not 1 <= most <= MAX_INTEGER:
+            raise WrongSettings(f"downstream.{name}.max_bytes = {most}: must be at least 1, at most {MAX_INTEGER}")
+
+
+def _check_hosts(settings: Settings) -> None:
+    for section in ("intake", "consumer"):
+        for name, host in msgspec.structs.asdict(getattr(settings, section)).items():
+            if name.endswith("host") and (fault := host_fault(host)):
+                wanted = "wanted is a name or an address to listen on; all addresses are 0.0.0.0 or ::"
+                raise WrongSettings(f"{section}.{name} = {_shown(host)}: {fault} ({wanted})")
+
+
+def _check_queues(settings: Settings) -> None:
+    """Each receiver has a queue of its own, and none of ours: what we read or route there would go astray."""
+    names, owners = Names(settings.broker.prefix), dict[str, str]()
+    for name, downstream in settings.downstream.items():
+        queue = names.out(name) if downstream.queue is None else downstream.queue
+        told = f"downstream.{name}.queue = {_shown(queue)}"
+        if not queue.strip() or queue != queue.strip() or re.search(r"[\x00-\x1f\x7f]", queue):
+            raise WrongSettings(f"{told}: a name has neither blanks around it nor control characters, and is not empty")
+        if len(queue.encode()) > MAX_NAME_BYTES:
+            raise WrongSettings(f"{told}: a name has at most {MAX_NAME_BYTES} bytes")
+        if queue.startswith("amq."):
+            raise WrongSettings(f"{told}: names that begin with `amq.` are the broker's own")
+        if names.are_ours(queue):
+            raise WrongSettings(f"{told}: it is one of our own; wanted is the receiver's, such as {names.out(name)}")
+        if (other := owners.setdefault(queue, name)) != name:
+            raise WrongSettings(f"{told}: it is the queue of downstream.{other}; give each receiver its own")
 
 
 def _check_urls(broker: Broker) -> None:
     for url in broker.url.given:
         broker_urls(url)
+    wanted = "wanted is http://user:password@host:15672, or https://"
     for url in broker.management_url.given:
-        if not re.fullmatch(r"https?://[^/?#\s]+([/?]\S*)?", url):
-            raise WrongSettings(
-                "broker.management_url is no HTTP URL: wanted is http://user:password@host:15672, or https://"
-            )
+        if fault := url_fault(url, schemes=("http", "https")):
+            raise WrongSettings(f"broker.management_url is no HTTP URL: {fault} ({wanted})")
+        if ":" in (URL(url).user or ""):
+            raise WrongSettings(f"broker.management_url: no user with a colon in its name can log in there ({wanted})")
 
 
 def broker_urls(text: str) -> tuple[str, ...]:
@@ -517,17 +619,21 @@ def broker_urls(text: str) -> tuple[str, ...]:
     """
     urls = tuple(part.strip() for part in text.split(",") if part.strip())
     for url in urls:
-        try:
-            parsed = URL(url)
-            good = parsed.scheme in {"amqp", "amqps"} and bool(parsed.host)
-        except ValueError:
-            good, parsed = False, URL()
-        if not good:
-            raise WrongSettings(
-                "broker.url is no AMQP URL: wanted is amqp://user:password@host:port/vhost, or amqps://"
-            )
-        if "no_verify_ssl" in parsed.query:
-            raise WrongSettings("broker.url: no_verify_ssl is not allowed; give the CA as ?cafile=…")
+        if fault := url_fault(url, schemes=("amqp", "amqps")) or _amqp_fault(URL(url)):
+            wanted = "wanted is amqp://user:password@host:port/vhost, or amqps://"
+            raise WrongSettings(f"broker.url is no AMQP URL: {fault} ({wanted})")
     if not urls:
         raise WrongSettings("broker.url is empty")
     return urls
+
+
+def _amqp_fault(url: URL) -> str:
+    """What the library would take in silence, or fail at with an error of its own."""
+    if "no_verify_ssl" in url.query:
+        return "no_verify_ssl is not allowed; give the CA as ?cafile=…"
+    heartbeat = url.query.get("heartbeat", "1")
+    if not re.fullmatch("[0-9]{1,4}", heartbeat) or not 1 <= int(heartbeat) <= MAX_HEARTBEAT_SECONDS:
+        return f"its heartbeat must be 1 to {MAX_HEARTBEAT_SECONDS} s"
+    if len(url.path.encode()) - 1 > MAX_NAME_BYTES:
+        return f"its virtual host has more than {MAX_NAME_BYTES} bytes"
+    return ""

@@ -29,7 +29,7 @@ from worker.core.messages import received as read_message
 from worker.core.quota import told
 from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from worker.core.topology import Names, definitions
-from worker.settings import ENV_PREFIX, load
+from worker.settings import ENV_PREFIX, ignored, load
 
 SECRET: Final = b"test-secret"
 EXPAND: Final = ("InvoiceItems", "Transactions", "Appointments")
@@ -148,10 +148,11 @@ def configuration(given: bytes) -> None:
     _SETTINGS_FILE.write_bytes(file)
     pairs = (line.partition("=") for line in _text(lines).splitlines())
     environ = {f"{ENV_PREFIX}{name}": value for name, _, value in pairs}
+    assert all(meant.startswith(ENV_PREFIX) for _, meant in ignored(environ))
     try:
         settings = load(path=str(_SETTINGS_FILE), environ=environ)
     except WrongSettings as error:
-        assert str(error)
+        assert len(str(error).splitlines()) == 1
         return
     json.dumps(definitions(full_topology(settings), vhost="/"))
 

@@ -7,13 +7,14 @@ as much as clocks may differ, and reads to the end.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from worker.core.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
 CLOCKS_DIFFER = timedelta(hours=2)  # a time zone mistaken for another, or one that stood still for long
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + CLOCKS_DIFFER  # AMQP's times begin there
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
 REST_SECONDS = 2.0
 LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for
@@ -87,7 +88,7 @@ async def read(
     Raises:
         BrokerUnavailable: the stream cannot be read, or it delivers no more although there is more.
     """
-    start = since - CLOCKS_DIFFER if isinstance(since, datetime) else since
+    start = max(since, EARLIEST) - CLOCKS_DIFFER if isinstance(since, datetime) else since
     after = -1 if isinstance(start, datetime) else start - 1
     while after < last:
         begun_at = after

@@ -79,9 +79,9 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
         """A session that ends within so many seconds, and where to ask."""
         at = URL(self.url)
         place = f"the management API at {at.host}:{at.port}"
-        tls = ssl.create_default_context(cafile=at.query.get("cafile")) if at.scheme == "https" else True
         user, password = (at.user, at.password or "") if at.user else (self.user, self.password)
         try:
+            tls = ssl.create_default_context(cafile=at.query.get("cafile")) if at.scheme == "https" else True
             async with (
                 asyncio.timeout(seconds),
                 aiohttp.ClientSession(

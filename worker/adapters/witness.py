@@ -4,8 +4,7 @@ An auto-delete exchange that is bound to nothing but the queue: the broker remov
 nobody but us makes it again. A queue that is deleted and declared again between two looks looks whole otherwise.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection
@@ -16,8 +15,8 @@ class Witnesses:
 
     Args:
         queues: that are watched.
-        owner: this process's name among all that run; asked when the witnesses are set up. A name that comes again
-            after a kill takes over what that one left.
+        owner: this process's name among all that run, and that none has: two that share a witness hide from each
+            other that a queue was deleted. Asked when the witnesses are set up.
     """
 
     def __init__(self, queues: Sequence[str], *, owner: Callable[[], str]) -> None:
@@ -31,7 +30,7 @@ class Witnesses:
         Returns:
             The queues that were deleted since the last time. A new witness would hide that, so it is asked here, too.
         """
-        exchanges = {queue: f"{queue}.witness.{self._owner()}"[:255] for queue in self._queues}
+        exchanges = self._of(self._owner())
         deleted = await self.deleted(connection)
         unwatched = [q for q, exchange in exchanges.items() if q in deleted or self._exchanges.get(q) != exchange]
         self._in_doubt.update(unwatched)
@@ -57,11 +56,22 @@ class Witnesses:
     async def remove(self, connection: AbstractConnection) -> None:
         """What happens to the queues from now on is nobody's deletion; a look that is under way takes it for none."""
         exchanges, self._exchanges = self._exchanges, {}
-        with suppress(aiormq.exceptions.AMQPError):
-            async with connection.channel() as channel:
-                underlay = await channel.get_underlay_channel()
-                for exchange in exchanges.values():
-                    await underlay.exchange_delete(exchange)
+        await _delete(connection, exchanges.values())
+
+    async def clear(self, connection: AbstractConnection, owner: str) -> None:
+        """Remove what another process left when it was killed."""
+        await _delete(connection, self._of(owner).values())
+
+    def _of(self, owner: str) -> dict[str, str]:
+        return {queue: f"{queue}.witness.{owner}" for queue in self._queues}
+
+
+async def _delete(connection: AbstractConnection, exchanges: Iterable[str]) -> None:
+    """Delete them; to the broker one that is not there is deleted."""
+    async with connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        for exchange in exchanges:
+            await underlay.exchange_delete(exchange)
 
 
 async def _is_there(connection: AbstractConnection, exchange: str) -> bool:

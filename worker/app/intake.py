@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from worker.adapters import state
 from worker.adapters.admin_http import Check
 from worker.adapters.broker import Link
 from worker.adapters.http_door import HttpDoor, Limits
+from worker.adapters.owners import Owners
 from worker.adapters.spool import Spool
 from worker.adapters.systemd import given_sockets
 from worker.adapters.witness import Witnesses
@@ -51,7 +52,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, at = names_of(settings), settings.intake
     spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
-    eye = _DoorsEye(settings, admin_port=lambda: daemon.port)
+    eye = _DoorsEye(settings)
     link, watch = eye.link, eye.watch
     intake = Intake(
         traced(link, traces),
@@ -127,16 +128,15 @@ def door_limits(settings: Settings) -> Limits:
 class _DoorsEye:
     """The door's connection, and what it sees: whether the topology is whole, and has been since the last look."""
 
-    def __init__(self, settings: Settings, *, admin_port: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings) -> None:
         names = names_of(settings)
         raw = [names.raw(source) for source in settings.sources] if settings.broker.declare else []
         self._settings = settings
         self._topology = door_topology(settings)
-        # Doors that share a port have each an admin port of its own, and one of a bounded number.
-        at = f"{socket.gethostname()[:60]}.{settings.intake.port}"
-        self._witnesses = Witnesses(raw, owner=lambda: f"{at}.{admin_port()}")
+        self._owners = Owners(Path(settings.intake.spool_dir))
+        self._witnesses = Witnesses(raw, owner=lambda: self._owners.own)
         self._looked: Looked = Nobody()
-        self.link = broker_link(settings, name="intake", prepare=self._prepare, url_may_come_later=True)
+        self.link = broker_link(settings, name="intake", prepare=self._prepare, stays_up=True)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: Looked) -> None:
@@ -153,9 +153,14 @@ class _DoorsEye:
         """Leave nothing behind."""
         with suppress(BrokerUnavailable):
             await self.link.use(self._witnesses.remove, within=CLOSE_SECONDS)
+            self._owners.forget(self._owners.own)
+        self._owners.release()
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         declared = await ensure(self._settings, connection, self._topology)
+        for owner in self._owners.ended():
+            await self._witnesses.clear(connection, owner)
+            self._owners.forget(owner)
         deleted = await self._witnesses.set_up(connection)
         if deleted or declared.new_queues:
             await self._looked.was_missing()

@@ -10,8 +10,10 @@ from worker.adapters import broker_topology
 from worker.adapters.broker import Link, Prepare
 from worker.adapters.broker_topology import Declared
 from worker.adapters.management import ManagementApi
+from worker.adapters.secrets import Secret
 from worker.adapters.witness import Witnesses
 from worker.app.sources import secret_of
+from worker.core.errors import BrokerUnavailable, WrongSettings
 from worker.core.size_budget import SizeBudget
 from worker.core.topology import Topology
 from worker.daemon import instance
@@ -29,30 +31,47 @@ def broker_link(
     topology: Topology | None = None,
     prepare: Prepare | None = None,
     refuse_mismatch: bool = False,
+    stays_up: bool = False,
     budget: SizeBudget | None = None,
-    url_may_come_later: bool = False,
 ) -> Link:
     """A connection that is ready once it is prepared; where a topology is given, once the broker has that.
 
-    The connections of a daemon share its `budget`.
+    The connections of a daemon share its `budget`. A `broker.url_file` that cannot be used is a broker that is away:
+    with `stays_up` from the start on, else once the file could be used.
 
     Raises:
-        WrongSettings: the file of broker.url cannot be read, or holds nothing; not where that may come later.
+        WrongSettings: the file cannot be used.
     """
-    secret = secret_of("broker.url", settings.broker.url, may_come_later=url_may_come_later)
+    secret = secret_of("broker.url", settings.broker.url, required=not stays_up)
+
+    if not stays_up:
+        _nodes(secret)
+
+    def urls() -> list[str]:
+        try:
+            return _nodes(secret)
+        except WrongSettings as error:
+            raise BrokerUnavailable(str(error)) from error
 
     async def ensured(connection: AbstractConnection) -> None:
         if topology is not None:
             await ensure(settings, connection, topology)
 
     return Link(
-        lambda: [url for text in secret.texts() for url in broker_urls(text)],
+        urls,
         name=f"zenoti-ingest {name} {instance()}",
         role=name,
         prepare=prepare or ensured,
         refuse_mismatch=refuse_mismatch,
         budget=budget or size_budget(settings),
     )
+
+
+def _nodes(secret: Secret) -> list[str]:
+    found = [url for text in secret.texts() for url in broker_urls(text)]
+    if not found:
+        raise WrongSettings(secret.fault)
+    return found
 
 
 def management_api(settings: Settings) -> ManagementApi | None:

@@ -5,13 +5,13 @@ from worker.core.errors import WrongSettings
 from worker.settings import SecretSpec, Settings
 
 
-def secret_of(key: str, spec: SecretSpec, *, may_come_later: bool = False) -> Secret:
+def secret_of(key: str, spec: SecretSpec, *, required: bool = True) -> Secret:
     """A secret from where the settings say.
 
     Raises:
-        WrongSettings: its file cannot be read, or holds nothing, and may not come later.
+        WrongSettings: it is required, and its file cannot be used.
     """
-    return Secret(key=key, given=spec.given, file=spec.file, may_come_later=may_come_later)
+    return Secret(key=key, given=spec.given, file=spec.file, required=required)
 
 
 def require_sources(settings: Settings) -> None:

@@ -30,7 +30,7 @@ def downstreams_of(settings: Settings) -> tuple[Downstream, ...]:
     return tuple(
         Downstream(
             name=name,
-            queue=d.queue or f"{settings.broker.prefix}.out.{name}",
+            queue=d.queue or names_of(settings).out(name),
             declare=d.declare,
             events=d.events,
             sources=d.sources,

@@ -111,4 +111,4 @@ def _retries(names: Names) -> str:
 
 
 def _any(patterns: Iterable[str]) -> str:
-    return f"^({'|'.join(patterns)})$"
+    return rf"^({'|'.join(patterns)})(?!\n)$"  # the broker's `$` matches before a line end, too

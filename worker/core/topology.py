@@ -28,6 +28,9 @@ NEVER_FORGET = 1_000_000
 UNROUTED_MAX_BYTES = 100_000_000
 STATE_MAX_BYTES = 1_000_000
 _MAX_SEGMENT_BYTES = 4_000_000
+_FIRST_WORDS = {  # of Names, but for `out`
+    "archive", "dead", "enrich", "events", "for", "intake", "raw", "retry", "state", "to", "unrouted", "wait", "work",
+}  # fmt: skip
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -148,6 +151,15 @@ class Names(msgspec.Struct, frozen=True):
     def state(self) -> str:
         """Exchange and stream of what the daemons say of themselves."""
         return f"{self.prefix}.state"
+
+    def out(self, name: str) -> str:
+        """Queue of a receiver that has named none."""
+        return f"{self.prefix}.out.{name}"
+
+    def are_ours(self, queue: str) -> bool:
+        """Whether a name is one of those below, or kept for one, and so can be no receiver's queue."""
+        head, _, rest = queue.partition(f"{self.prefix}.")
+        return not head and rest.partition(".")[0] in _FIRST_WORDS
 
     def receiver(self, name: str) -> str:
         """Fanout exchange that the events exchange leads to; the receiver's queue is bound."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -20,7 +19,7 @@ from worker.core.letter_groups import Group, Groups, by_reason
 from worker.core.routing import names_type
 from worker.core.topology import Names
 from worker.operations.link import connected
-from worker.operations.terminal import DocumentWithList, say, show, table
+from worker.operations.terminal import DocumentWithList, note, say, show, table
 from worker.settings import Settings
 
 COUNT_SECONDS = 10.0
@@ -134,7 +133,7 @@ async def looking(link: Link, names: Names) -> AsyncIterator[tuple[Letters, int]
         await asyncio.sleep(0.2)
         count, lookers = await _waiting(link, names)
     if lookers:
-        print(f"another command holds letters of {names.dead}: these may not be all", file=sys.stderr)  # noqa: T201  # beside the product
+        note(f"another command holds letters of {names.dead}: these may not be all")
     async with letters(link, queue=names.dead) as in_hand:
         yield in_hand, count
 
@@ -169,4 +168,7 @@ def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:
 def _show_one(headers: DeadLetterHeaders, body: str | None) -> None:
     rows = [*msgspec.structs.asdict(headers).items(), ("fingerprint", dead_letter.fingerprint(headers))]
     show(table(["header", "value"], rows))
-    say(body or (f"The body is not in the letter: {headers.body_at}." if headers.body_at else ""))
+    if body or not headers.body_at:
+        say(body or "", lines=True)
+    else:
+        say(f"The body is not in the letter: {headers.body_at}.")

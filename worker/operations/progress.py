@@ -1,12 +1,13 @@
 """How far a long command has come: a bar on a terminal, a line now and then elsewhere; always on stderr."""
 
-import sys
 import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.operations.terminal import note as note_line
 
 LINE_SECONDS = 10.0
 WAITING_SECONDS = 3.0  # a shorter wait is nobody's concern
@@ -69,4 +70,4 @@ class Told:
             return
         self._next_line = time.monotonic() + LINE_SECONDS
         of = "" if self._total is None else f" of {self._total}"
-        print(f"{self._what}: {self._done}{of}{'; ' if note else ''}{note}", file=sys.stderr, flush=True)  # noqa: T201  # for the person who waits
+        note_line(f"{self._what}: {self._done}{of}{'; ' if note else ''}{note}")

@@ -7,30 +7,35 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.addresses import host_fault, url_fault
 from worker.core.errors import WrongSettings
 from worker.operations.simulate import TRACES, Wish
 from worker.simulator.plans import CLOSING_TIME_INVOICES
 from worker.simulator.switches import WIRE_FAULTS, Switches, WrongSwitch, changed
 
+_FASTEST: Final = 1_000_000
+_MOST: Final = 1_000_000_000
+_LAST_PORT: Final = 65_535
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give the command its flags."""
-    parser.add_argument("--host", default="127.0.0.1", help="address of API and control (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8070, help="their port (8070); 0: any")
-    parser.add_argument("--source", help="the source whose key, secret and token are used (the first)")
-    parser.add_argument("--door", metavar="URL", help="where webhooks go (the configured intake)")
-    parser.add_argument("--visits", type=int, help="so many; 0: the API alone; else without end")
+    parser.add_argument("--host", type=_host, default="127.0.0.1", help="address of API and control (127.0.0.1)")
+    parser.add_argument("--port", type=_port, default=8070, help="their port (8070); 0: any")
+    parser.add_argument("--source", type=_filled, help="the source whose key, secret and token are used (the first)")
+    parser.add_argument("--door", type=_url, metavar="URL", help="where webhooks go (the configured intake)")
+    parser.add_argument("--visits", type=_count, help="so many; 0: the API alone; else without end")
     parser.add_argument("--trace", choices=sorted(TRACES), help="send this instead of visits")
-    parser.add_argument("--invoices", type=int, default=CLOSING_TIME_INVOICES, help="how many the trace has (300)")
+    parser.add_argument("--invoices", type=_count, default=CLOSING_TIME_INVOICES, help="how many the trace has (300)")
     parser.add_argument(
         "--linger",
-        type=_number,
+        type=_any_number,
         default=30.0,
         metavar="S",
         help="after the last event: end once all its invoices were asked for, or nobody has called for so long (30)",
     )
     parser.add_argument("--seed", type=int, help="the same seed makes the same visits and faults")
-    parser.add_argument("--speed", type=_number, default=1.0, help="all times and rates so many times as fast (1)")
+    parser.add_argument("--speed", type=_any_number, default=1.0, help="all times and rates so many times as fast (1)")
     parser.add_argument("--json", action="store_true", help="at the end one JSON document on stdout: what was counted")
     for section, switches in _SWITCHES.items():
         group = parser.add_argument_group(section, "switches; also at run time: PATCH /simulator")
@@ -57,19 +62,56 @@ def wish(arguments: argparse.Namespace) -> Wish:
         section, _, name = error.where.partition(".")
         field, _, what = ("", "", error.what) if name else error.what.partition(": ")
         raise WrongSettings(f"--{(name or field).replace('_', '-')}: {what} ({section})") from error
-    if not 0 < given["speed"] < math.inf:
-        raise WrongSettings(f"--speed {given['speed']:g}: above 0; 60 makes a minute a second")
+    if not 1 / _FASTEST <= given["speed"] <= _FASTEST:
+        raise WrongSettings(f"--speed {given['speed']:g}: above 0, at most {_FASTEST}; 60 makes a minute a second")
     if given["linger"] < 0:
         raise WrongSettings(f"--linger {given['linger']:g}: 0 or more; inf to go on until interrupted")
     own = {field: given[field] for field in Wish.__struct_fields__ if field != "switches"}
     return Wish(**own, switches=switches)
 
 
-def _number(text: str) -> float:
+def _any_number(text: str) -> float:
     value = float(text)
     if math.isnan(value):
         raise ValueError("no number")
     return value
+
+
+def _number(text: str) -> float:
+    """Of a switch; JSON, as which it is given on, has no infinity."""
+    if math.isinf(value := _any_number(text)):
+        raise ValueError("not finite")
+    return value
+
+
+def _count(text: str) -> int:
+    if not 0 <= (value := int(text)) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_MOST}")
+    return value
+
+
+def _port(text: str) -> int:
+    if not 0 <= (value := int(text)) <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LAST_PORT}")
+    return value
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _host(text: str) -> str:
+    if fault := host_fault(text):
+        raise argparse.ArgumentTypeError(fault)
+    return text
+
+
+def _url(text: str) -> str:
+    if fault := url_fault(text, schemes=("http", "https")):
+        raise argparse.ArgumentTypeError(fault)
+    return text
 
 
 def _range(text: str) -> tuple[float, float]:

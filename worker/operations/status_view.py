@@ -12,6 +12,7 @@ from schemas.status import Depth, Status
 from worker.core.alarms import in_hands
 from worker.core.differences import role
 from worker.core.topology import Names
+from worker.operations.terminal import plain
 
 _WIDE = 160  # off a terminal, as wide as the widest table needs
 _MINUTE, _HOUR, _DAY, _MIB = 60, 3600, 86_400, 2**20
@@ -37,17 +38,17 @@ def render(found: Status | None, *, prefix: str, before: Status | None = None, a
     parts: list[RenderableType] = [_heading(found, prefix)]
     if away:
         parts.append(
-            Text(f" ✗ the broker cannot be asked: {away}" + ("; what follows is old" if found else ""), "bold red")
+            plain(f" ✗ the broker cannot be asked: {away}" + ("; what follows is old" if found else ""), "bold red")
         )
     if found is None:
         return Group(*parts)
     if not away:
         parts.extend(_alarms(found))
     parts += [_letters(found), *_spool(found)]
-    parts += [Text(""), _sources(found), Text(""), _queues(found, before, prefix)]
+    parts += [plain(""), _sources(found), plain(""), _queues(found, before, prefix)]
     if found.unseen:
-        parts.append(Text(f" {found.unseen}", "dim"))
-    parts += [Text(""), _daemons(found)]
+        parts.append(plain(f" {found.unseen}", "dim"))
+    parts += [plain(""), _daemons(found)]
     return Group(*parts)
 
 
@@ -58,15 +59,15 @@ def _heading(found: Status | None, prefix: str) -> Text:
 
 def _alarms(found: Status) -> Iterable[Text]:
     if not found.alarms:
-        return [Text(" ✓ all is well", "green")]
+        return [plain(" ✓ all is well", "green")]
     marks = {"wrong": (" ✗ ", "bold red"), "look": (" ! ", "yellow")}
-    return [Text(marks[alarm.level][0] + alarm.text, marks[alarm.level][1]) for alarm in found.alarms]
+    return [plain(marks[alarm.level][0] + alarm.text, marks[alarm.level][1]) for alarm in found.alarms]
 
 
 def _sources(found: Status) -> Table:
     made = _table("source", "last event", "circuit", "saved", "calls", "waiting", "invoices", "done in")
     for name, source in found.sources.items():
-        circuit = Text(
+        circuit = plain(
             source.circuit or "-", "bold red" if source.circuit == "open" else "green" if source.circuit else "dim"
         )
         last = source.seconds_since_last_event
@@ -95,43 +96,44 @@ def _queues(found: Status, before: Status | None, prefix: str) -> Table:
             shown = name.removeprefix(f"{prefix}.")
             made.add_row(shown, _ready(name, depth, prefix), _change(name, depth, before), _readers(depth))
         if roles[name] == "retry" and in_hands(depth):
-            made.add_row(" in transit (dead-letter worker)", Text(f"{in_hands(depth):,}", "yellow"), "", "")
+            made.add_row(" in transit (dead-letter worker)", plain(f"{in_hands(depth):,}", "yellow"), "", "")
     return made
 
 
 def _ready(name: str, depth: Depth, prefix: str) -> Text:
     if depth.ready is None:
-        return Text("missing", "bold red")
+        return plain("missing", "bold red")
     is_bad = name in (f"{prefix}.dead", f"{prefix}.unrouted")
-    return Text(f"{depth.ready:,}", ("yellow" if is_bad else "bold") if depth.ready else "dim")
+    return plain(f"{depth.ready:,}", ("yellow" if is_bad else "bold") if depth.ready else "dim")
 
 
 def _change(name: str, depth: Depth, before: Status | None) -> Text:
     then = before.queues[name].ready if before and name in before.queues else None
     if then is None or depth.ready is None or then == depth.ready:
-        return Text("")
-    return Text(f"{depth.ready - then:+,}", "yellow" if depth.ready > then else "green")
+        return plain("")
+    return plain(f"{depth.ready - then:+,}", "yellow" if depth.ready > then else "green")
 
 
 def _readers(depth: Depth) -> Text:
-    return Text("" if depth.consumers is None else str(depth.consumers), "" if depth.consumers else "dim")
+    return plain("" if depth.consumers is None else str(depth.consumers), "" if depth.consumers else "dim")
 
 
 def _daemons(found: Status) -> Table:
     made = _table("daemon", "instance", "version", "port", "state")
     for daemon in found.daemons:
-        how = Text("ready", "green") if daemon.ready else Text(daemon.detail or "not ready", "bold red")
-        made.add_row(daemon.daemon, daemon.instance, daemon.version, str(daemon.admin_port), how)
+        how = plain("ready", "green") if daemon.ready else plain(daemon.detail or "not ready", "bold red")
+        said = (daemon.daemon, daemon.instance, daemon.version, daemon.admin_port)
+        made.add_row(*map(plain, said), how)
     return made
 
 
 def _letters(found: Status) -> Text:
     total = found.dead_letters_total
     if not total:
-        return Text(" no dead letters", "dim")
+        return plain(" no dead letters", "dim")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.dead_letters.items())
     told = reasons or "too many to read at each look (above 10,000): `zenoti-ingest dead list` tells their reasons"
-    return Text(f" dead letters: {total:,}  {told}", "yellow")
+    return plain(f" dead letters: {total:,}  {told}", "yellow")
 
 
 def _spool(found: Status) -> Iterable[Text]:
@@ -139,7 +141,7 @@ def _spool(found: Status) -> Iterable[Text]:
     if at is not None and at.events:
         oldest = "" if at.oldest_seconds is None else f", the oldest {_span(at.oldest_seconds)} old"
         told = f" spool: {at.events:,} events{oldest}; {at.bytes / _MIB:,.1f} of {at.max_bytes / _MIB:,.0f} MiB on disk"
-        yield Text(told, "yellow")
+        yield plain(told, "yellow")
 
 
 def _table(*headings: str) -> Table:

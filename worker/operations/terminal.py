@@ -1,4 +1,7 @@
-"""What the commands print: a table for people, one JSON document for programs. Both on stdout; logs stay on stderr."""
+"""What the commands print: a table for people, one JSON document for programs. Both on stdout; logs stay on stderr.
+
+What is shown to people may come from strangers: nothing in it steers their terminal. A document keeps it, escaped.
+"""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +14,32 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.printable import printable, printable_json
 
-def say(text: str) -> None:
-    """A plain line; nothing in it is taken for markup."""
-    Console(highlight=False, soft_wrap=True).print(Text(text))
+
+def say(text: str, *, lines: bool = False) -> None:
+    """A plain line, or several; nothing in it is taken for markup, and what would steer the terminal is spelled out."""
+    Console(highlight=False, soft_wrap=True).print(plain(text, lines=lines))
+
+
+def note(text: str) -> None:
+    """A plain line beside the product, on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201  # for the person who waits
+
+
+def plain(text: object, style: str = "", *, lines: bool = False) -> Text:
+    """As `say` has it, for a part of a page."""
+    return Text(printable(str(text), lines=lines), style)
 
 
 def document(content: Any) -> None:
     """One JSON document."""
-    print(msgspec.json.format(msgspec.json.encode(content), indent=2).decode())  # noqa: T201  # stdout is the product here
+    _write(msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n")
+
+
+def _write(part: str) -> None:
+    """A part of a document, which is UTF-8 whatever the terminal's encoding."""
+    sys.stdout.buffer.write(printable_json(part).encode())
 
 
 class DocumentWithList:
@@ -44,22 +64,22 @@ class DocumentWithList:
 
     def add(self, element: Any) -> None:
         """The next element of the list, on a line of its own."""
-        sys.stdout.write(f"{self._between}\n    {msgspec.json.encode(element).decode()}")
+        _write(f"{self._between}\n    {msgspec.json.encode(element).decode()}")
         self._between = ","
 
     def end(self, rest: Mapping[str, Any]) -> None:
         """Close the list, and say the rest."""
         if self._between is self._opening:
-            sys.stdout.write(self._opening)
+            _write(self._opening)
         whole = msgspec.json.format(msgspec.json.encode(rest), indent=2).decode()
-        sys.stdout.write("\n  ]," + whole.removeprefix("{") + "\n")
+        _write("\n  ]," + whole.removeprefix("{") + "\n")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
     """A table of plain cells."""
     made = Table(*headings, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for row in rows:
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        made.add_row(*(plain("" if cell is None else cell) for cell in row))
     return made
 
 

@@ -8,6 +8,7 @@ from yarl import URL
 
 from worker.adapters import broker_topology
 from worker.adapters.broker_topology import Declared
+from worker.adapters.secrets import read_secrets
 from worker.app.links import management_api, vhost_of
 from worker.app.sources import secret_of
 from worker.app.topologies import downstreams_of, full_topology, names_of
@@ -15,6 +16,7 @@ from worker.core.differences import Difference, joined, of_seen
 from worker.core.errors import WrongSettings
 from worker.core.migration import with_migration
 from worker.core.permissions import ROLES, password_hash, rights, with_users
+from worker.core.secret_text import UnusableSecret
 from worker.core.topology import definitions
 from worker.operations.link import connected
 from worker.operations.terminal import document, say, show, table
@@ -62,8 +64,8 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
         document({"new_queues": new, "absent": absent})
     else:
         say(f"Declared and bound as configured; {new} queues are new.")
-    for queue in absent:
-        say(f"{queue} is missing: its owner declares it (declare = false). Its events wait until it is there.")
+        for queue in absent:
+            say(f"{queue} is missing: its owner declares it (declare = false). Its events wait until it is there.")
     return 1 if absent else 0
 
 
@@ -87,11 +89,13 @@ async def export(settings: Settings, *, passwords: str | None) -> int:
 def _password(folder: str, role: str) -> str:
     file = Path(folder) / role
     try:
-        password = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        password, *others = read_secrets(file)
+    except OSError as error:
         raise WrongSettings(f"--users: {file} cannot be read; it must hold the password of {role}") from error
-    if not password:
-        raise WrongSettings(f"--users: {file} is empty; it must hold the password of {role}")
+    except UnusableSecret as error:
+        raise WrongSettings(f"--users: {file} {error}; it must hold the password of {role}") from error
+    if others:
+        raise WrongSettings(f"--users: {file} has several lines; it must hold the one password of {role}")
     return password
 
 
@@ -116,7 +120,7 @@ def _tell(found: list[Difference], unseen: str | None) -> None:
         for text in dict.fromkeys(d.migrate for d in found):
             names = [d.name for d in found if d.migrate == text]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            say(f"- {', '.join(names[:SHOWN])}{more}:\n  {text}")
+            say(f"- {', '.join(names[:SHOWN])}{more}:\n  {text}", lines=True)
     elif unseen:
         say("The broker has every exchange and queue as declared.")
     else:

@@ -19,6 +19,7 @@ WIRE_FAULTS: Final = (
     "cut", "hang", "hang-after-headers", "drip", "half-answer", "truncated-json", "empty", "html", "no-invoice",
     "another-invoice", "redirect", "too-large",
 )  # fmt: skip
+_MANY: Final = 1_000_000
 _SUM_MARGIN: Final = 1e-9  # ten times 0.1 is a little more than 1
 
 
@@ -36,14 +37,14 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         late_calls: how many calls do not find such an invoice.
     """
 
-    calls_per_minute: Annotated[float, Meta(ge=1)] = 60.0
-    other_calls: Annotated[float, Meta(ge=0)] = 0.0
+    calls_per_minute: Annotated[float, Meta(ge=1, le=_MANY)] = 60.0
+    other_calls: Annotated[float, Meta(ge=0, le=_MANY)] = 0.0
     quota_headers: bool = True
     latency: tuple[Seconds, Seconds] = (0.0, 0.0)
     faults: dict[str, Share] = {}
     split_expands: bool = False
     late: Share = 0.0
-    late_calls: Annotated[int, Meta(ge=1)] = 1
+    late_calls: Annotated[int, Meta(ge=1, le=_MANY)] = 1
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
@@ -73,7 +74,7 @@ class WebhookSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     on: bool = True
-    rate: Annotated[float, Meta(gt=0)] = 1.0
+    rate: Annotated[float, Meta(ge=1 / _MANY, le=_MANY)] = 1.0
     others: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     bare: Share = 0.0
     duplicates: Share = 0.0

@@ -5,7 +5,8 @@ field; a defect's traceback comes without local variables and without the except
 
 Two lines are *canonical*: `door_request`, one for each request, and `delivery`, one for each delivery that a stage has
 settled. What can repeat itself without bound (warnings, errors, requests that were not let in) is told REPEATS_TOLD
-times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log must refuse no event.
+times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log, or a stderr that is
+closed, must refuse no event. What could not be written is counted, and told once stderr takes lines again.
 """
 
 import json
@@ -25,13 +26,15 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from worker.core.printable import printable
 from worker.core.repeats import Repeats
-from worker.telemetry.metrics import lines_suppressed
+from worker.telemetry.metrics import lines_lost, lines_suppressed
 
 EVENTS: Final = frozenset(
     {
         # every process
-        "started", "stopping", "stopped", "admin_listening", "defect", "library", "repeated",
+        "started", "stopping", "stopped", "admin_listening", "defect", "library", "repeated", "lines_lost",
+        "secret_unusable", "setting_ignored",
         "traces_on", "traces_off", "traces_unexported", "traces_exported_again",
         # broker
         "broker_connected", "broker_away", "broker_blocked", "broker_unblocked", "broker_close_failed",
@@ -73,7 +76,7 @@ _KIND: Final = (
     "instance",
 )
 _HARMLESS: Final = frozenset({"info", "debug"})
-_TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated"})
+_TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated", "lines_lost"})
 _STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
@@ -89,7 +92,11 @@ def configure(*, level: str, fmt: str) -> None:
 
     def for_people(stamped: EventDict) -> bytes:
         stamped["timestamp"] = _plain(stamped["timestamp"])
-        return str(console(_STREAM, stamped["level"], stamped)).encode("utf-8", "replace")
+        shown = {
+            name: printable(value, lines=name == "exception") if isinstance(value, str) else value
+            for name, value in stamped.items()
+        }
+        return str(console(_STREAM, stamped["level"], shown)).encode("utf-8", "replace")
 
     def rendered(_: WrappedLogger, method: str, event: EventDict) -> bytes:
         return as_text(_stamped(method, event.pop("event"), **event))
@@ -122,18 +129,36 @@ def tell_repeats(*, at_the_end: bool = False) -> None:
     for kind, times in _repeats.dropped(now=inf if at_the_end else time.monotonic()).items():
         fields = dict(kind)
         log.warning("repeated", line=fields.pop("event"), times=times, **fields)
+    _STREAM.tell_lost()
 
 
 class _Stderr:
     """A line is one write of the system's, so that lines of several processes do not mix."""
 
+    def __init__(self) -> None:
+        self._lost = 0  # and not told yet
+        self._takes = True
+        self._before = b""  # ends a line of which only a part was taken: a full disk takes what still fits
+
     def msg(self, line: bytes) -> None:
         try:  # half the time of contextlib.suppress, at each line
-            os.write(_STDERR, line + b"\n")
+            left = len(line) + 1 - os.write(_STDERR, self._before + line + b"\n") + len(self._before)
         except OSError:
-            return
+            left, self._takes = 1, False
+        else:
+            self._takes, self._before = True, b"\n" if left else b""
+        if left:
+            self._lost += 1
+            lines_lost.inc()
 
     debug = info = warning = error = critical = msg
+
+    def tell_lost(self) -> None:
+        """A line for those that were lost, once others have been taken again."""
+        if self._lost and self._takes:
+            lost, self._lost = self._lost, 0
+            log.warning("lines_lost", times=lost)
+            self._lost += lost if self._lost else 0  # this one was lost, too
 
 
 _STREAM: Final = _Stderr()
@@ -181,7 +206,8 @@ def _as_json(stamped: EventDict) -> bytes:
         line = _encode(stamped)
     except ValueError:  # an unpaired surrogate
         line = b""
-    return line if line and line.isascii() else json.dumps(stamped, default=_plain).encode()
+    whole = line if line and line.isascii() else json.dumps(stamped, default=_plain).encode()
+    return whole.replace(b"\x7f", b"\\u007f")
 
 
 def _plain(value: Any) -> str:

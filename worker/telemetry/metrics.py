@@ -321,6 +321,13 @@ loop_lag: Final = _made(
 lines_suppressed: Final = _made(
     Counter, "zenoti_log_lines_suppressed", "line", "Repeats of a log line that were counted, not written.", of=BOTH
 )
+lines_lost: Final = _made(
+    Counter,
+    "zenoti_log_lines_lost",
+    "",
+    "Log lines that stderr did not take: it is closed, its reader is gone, or the disk below it is full.",
+    of=BOTH,
+)
 build: Final = _made(Info, "zenoti_build", "", "The version of this process, as a label.", of=BOTH)
 
 

@@ -5,6 +5,7 @@ import pytest
 from worker.core.errors import WrongSettings
 from worker.core.period import instant, moment
 
+BEGINNING = "1970-01-01T00:00:00.000000Z"
 NOW = datetime(2031, 5, 6, 17, 8, 10, 5, tzinfo=timezone(timedelta(hours=2)))
 
 
@@ -20,18 +21,59 @@ NOW = datetime(2031, 5, 6, 17, 8, 10, 5, tzinfo=timezone(timedelta(hours=2)))
         ("2031-05-06T17:08", "2031-05-06T17:08:00.000000Z"),
         ("2031-05-06T17:08:10.5Z", "2031-05-06T17:08:10.500000Z"),
         ("2031-05-06T17:08:10+05:30", "2031-05-06T11:38:10.000000Z"),
+        ("2031-05-06T17:08+23:59", "2031-05-05T17:09:00.000000Z"),
+        ("1970-01-01", BEGINNING),
+        ("1969-12-31T23:59:59.999999", BEGINNING),
+        ("1970-01-01T00:00+00:01", BEGINNING),
+        ("0001-01-01", BEGINNING),
+        ("0001-01-01T00:00+23:59", BEGINNING),
+        ("4000w", BEGINNING),
+        ("999999w", BEGINNING),
+        ("999999999999999999d", BEGINNING),
+        ("9999-12-31", "9999-12-31T00:00:00.000000Z"),
+        ("9999-12-31T23:59:59.999999-23:59", "9999-12-31T23:59:59.999999Z"),
     ],
 )
 def test_times_as_people_write_them(text: str, meant: str) -> None:
-    """So long ago, or ISO 8601, in UTC where no zone is given; as `received_at` is written."""
+    """So long ago, or ISO 8601, in UTC where no zone is given; as `received_at` is written.
+
+    What lies before 1970 means from the beginning: nothing was received then, and AMQP has no such times.
+    """
     assert moment(text, now=NOW) == meant
     assert instant(meant).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") == meant
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2", "h", "-2h", "2y", "2031-13-01", "999999w", "0001-01-01T00:00+05:00"]
+    "text",
+    [
+        *(
+            "",
+            " ",
+            "yesterday",
+            "2",
+            "h",
+            "-2h",
+            "2y",
+            "2031-13-01",
+            "0000-01-01",
+            "10000-01-01",
+            "9" * 5000 + "d",
+            "٢h",
+        ),
+        *(
+            "2031-05-06T24:00",
+            "2031-05-06T17:08+24:00",
+            "2031-05-06T17:08+99:99",
+            "2h\0",
+            "\x1b[31m",
+            "x" * 5000,
+            "nan",
+        ),
+    ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     """Whatever is neither is wrong usage, and the message says what would do."""
-    with pytest.raises(WrongSettings, match="2h, 3d"):
+    with pytest.raises(WrongSettings, match="2h, 3d") as refused:
         moment(text, now=NOW)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300

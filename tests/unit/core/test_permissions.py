@@ -94,3 +94,12 @@ def test_definitions_of_users() -> None:
         {"user": "zen.oti-intake", "vhost": "v", "configure": "^$", "write": "^w$", "read": "^r$"}
     ]
     assert found["queues"] == definitions(TOPOLOGY, vhost="v")["queues"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_name_with_a_line_end_is_another_name(role: str) -> None:
+    """The broker's `$`, as Python's, matches before a line end, too: nobody makes or reads such a twin of a queue."""
+    given = RIGHTS[role]
+    for name in (*(q.name for q in TOPOLOGY.queues), *(e.name for e in TOPOLOGY.exchanges), "Theirs+1"):
+        for pattern in (given.configure, given.write, given.read):
+            assert not may(pattern, f"{name}\n")

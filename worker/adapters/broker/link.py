@@ -182,11 +182,9 @@ class Link:
         """
         channel = await self._open_channel(confirms=False)
         try:
-            with no_foreign_cancel():
+            with rim():
                 async with asyncio.timeout(TAKE_SECONDS):
                     message = await channel.basic_get(queue, no_ack=True)
-        except LOST as error:
-            raise BrokerUnavailable(what(error)) from error
         finally:
             await close_channel(channel, name=queue)
         return message.body if isinstance(message.delivery, spec.Basic.GetOk) else None

@@ -18,17 +18,22 @@ Written from `worker/settings.py` by `make schemas`; a change here is lost.
 
 A TOML file, named by `--config` or by the environment variable `ZENOTI_INGEST_CONFIG`. Each key can be set or
 overridden by an environment variable of its own, named below; without a file the variables are enough. What a process
-was started with holds until it is restarted; only secrets in files are read again when the file changes.
+was started with holds until it is restarted; only secrets in files are read again, every second.
 
 - **Lists** are TOML arrays in the file and comma-separated in the environment.
 - **Secrets** (and URLs that hold a password) can be given as the path of a file instead: the same key with `_file`
-  behind it, one secret a line. A key and its `_file` in one place is an error; in the environment either replaces what
-  the file says.
+  behind it, one secret a line, in UTF-8. Empty lines, blanks around a secret and a BOM are none of it. A file that
+  cannot be used ends the start (but not that of an intake whose `broker.url_file` it is: the spool takes the events);
+  later the last values count until it can be used again. A key and its `_file` in one place is an error; in the
+  environment either replaces what the file says.
 - **Names** of sources and downstreams (`<name>`) are lower case letters, digits and `_`, begin with a letter, have at
   most 32 characters and no `__`. In a variable the name stands in upper case. One exists once one of its keys is set.
-- **Patterns** are those of AMQP topics, over words parted by dots: `*` is one word, `#` any number of them.
+- **Patterns** are those of AMQP topics, over words parted by dots: `*` is one word, `#` any number of them; neither
+  stands beside other characters.
 - **What is wrong** (an unknown key, a type, a bound) ends the start with status 2 and one line that says what would
   do. `zenoti-ingest check` tries it without starting anything.
+- **Variables without `__`** behind `ZENOTI_INGEST_` set nothing: Kubernetes injects such names. One that looks like a
+  setting (`ZENOTI_INGEST_BROKER_URL`) is told in a warning, `setting_ignored`, with the name that may be meant.
 
 The least that works:
 
