@@ -233,7 +233,7 @@ def _limit_mib(kind: str) -> int:
     containers = [
         container
         for document in documents
-        if document and document["kind"] == "Deployment"
+        if document and document["kind"] in {"Deployment", "StatefulSet"}
         for container in document["spec"]["template"]["spec"]["containers"]
     ]
     limit = next(one["resources"]["limits"]["memory"] for one in containers if one["name"] == kind)
