@@ -11,7 +11,7 @@ import yaml
 from tests.acceptance.conftest import ROOT
 from tests.chaos import hands
 from tests.chaos.events import FULL, PREFIX, Event
-from tests.chaos.ledger import Answered, Pace, most_in_a_window
+from tests.chaos.ledger import Answered, Ledger, Pace, most_in_a_window
 from tests.chaos.parts import IN_FLIGHT_SECONDS, PARTS, Part, Scene
 from tests.chaos.rounds import SETTLE_SECONDS, Outcome, Say, Struck, alive, settle
 from tests.chaos.scenarios import CALLS_PER_MINUTE
@@ -55,7 +55,8 @@ async def partial(world: World, parts: Sequence[Part], *, seconds: float, say: S
     async with AsyncExitStack() as undo:
         scene = await _set(world, undo)
         memory: dict[str, int] = {}
-        undo.callback(asyncio.create_task(_watch(world, memory)).cancel)
+        watching = asyncio.create_task(_watch(world, memory))
+        undo.callback(watching.cancel)
         sending = asyncio.create_task(world.load.run())
         begun = time.monotonic()
         try:
@@ -66,21 +67,15 @@ async def partial(world: World, parts: Sequence[Part], *, seconds: float, say: S
         lasted = time.monotonic() - begun
         lost = await _excuse(scene)
         settlement, left = await settle(world, say=say)
+        if watching.done():
+            watching.result()  # it never ends by itself, unless it failed
     rows, wrong = _judge(world, shares)
     memory_rows, over = _memory(memory)
     settlement.wrong += wrong + over
     calls = most_in_a_window(world.api.times, seconds=WINDOW_SECONDS, since=begun, until=time.monotonic())
     if calls > CALLS_PER_MINUTE:
         settlement.wrong.append(f"{calls} calls within {WINDOW_SECONDS:g} s")
-    notes = [
-        *HEAD,
-        *rows,
-        "",
-        *memory_rows,
-        "",
-        f"calls in the worst 60 s of all, at {CALLS_PER_MINUTE}: {calls}",
-        *lost,
-    ]
+    notes = [*HEAD, *rows, "", *memory_rows, "", f"calls in the worst 60 s, of {CALLS_PER_MINUTE}: {calls}", *lost]
     left_out = [part.name for part in parts if part not in {share.part for share in shares}]
     notes += [f"no time for: {', '.join(left_out)}"] if left_out else []
     struck = [
@@ -143,7 +138,7 @@ def _judge(world: World, shares: Sequence[Share]) -> tuple[list[str], list[str]]
             _in(world, share, part.is_other if part else lambda _, __: True), apart=frozenset({FULL})
         )
         calls = most_in_a_window(world.api.times, seconds=WINDOW_SECONDS, since=share.since, until=share.until)
-        found = _complaints(world, share, pace, calls=calls, bound=TIMES * quiet + MORE_SECONDS)
+        found = complaints(world.ledger, share, pace, calls=calls, bound=TIMES * quiet + MORE_SECONDS)
         wrong += [f"{name}: {line}" for line in found]
         figures = (*(pace.percentile(q) for q in (0.5, 0.95)), pace.delays[-1] if pace.delays else 0.0)
         cells = [name, part.others if part else "all", str(pace.events), *(f"{one:.2f}" for one in figures)]
@@ -152,7 +147,16 @@ def _judge(world: World, shares: Sequence[Share]) -> tuple[list[str], list[str]]
     return rows, wrong
 
 
-def _complaints(world: World, share: Share, pace: Pace, *, calls: int, bound: float) -> list[str]:
+def complaints(ledger: Ledger, share: Share, pace: Pace, *, calls: int, bound: float) -> list[str]:
+    """What is wrong with a share, in words; nothing: it was kept.
+
+    Args:
+        ledger: knows when each event was accepted.
+        share: of which fault, and since when.
+        pace: of the others.
+        calls: the most in any 60 s that end in the share.
+        bound: of the 95th percentile, in seconds.
+    """
     found = []
     if not pace.events:
         found.append("there were no others")
@@ -162,7 +166,7 @@ def _complaints(world: World, share: Share, pace: Pace, *, calls: int, bound: fl
         found.append(f"p95 {pace.percentile(0.95):.2f} s is above {bound:.2f} s")
     allowed = share.part.copies if share.part else 0
     in_flight = share.since + IN_FLIGHT_SECONDS
-    copied = [n for n, more in pace.copies.items() if more > allowed or world.ledger.answered[n].at > in_flight]
+    copied = [n for n, more in pace.copies.items() if more > allowed or ledger.answered[n].at > in_flight]
     if copied:
         found.append(f"copies: {', '.join(f'{name} {pace.copies[name]}' for name in copied[:20])}")
     if calls > CALLS_PER_MINUTE:
@@ -220,14 +224,14 @@ def _memory(most: dict[str, int]) -> tuple[list[str], list[str]]:
     rows = ["| resident MiB | at most | limit in deploy/kubernetes |", "|---|--:|--:|"]
     wrong = []
     for name, kib in sorted(most.items()):
-        limit = _limit_mib(name.partition("-")[0])
+        limit = limit_mib(name.partition("-")[0])
         rows.append(f"| {name} | {kib / 1024:.1f} | {limit} |")
         if kib > 1024 * limit:
             wrong.append(f"{name} held {kib / 1024:.1f} MiB of {limit}")
     return rows, wrong
 
 
-def _limit_mib(kind: str) -> int:
+def limit_mib(kind: str) -> int:
     """What deploy/ gives a kind of daemon: the least of its ways."""
     documents = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / LIMITS[kind]).read_text())
     containers = [
