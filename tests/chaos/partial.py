@@ -12,7 +12,7 @@ from tests.acceptance.conftest import ROOT
 from tests.chaos import hands
 from tests.chaos.events import FULL, PREFIX, Event
 from tests.chaos.ledger import Answered, Ledger, Pace, most_in_a_window
-from tests.chaos.parts import IN_FLIGHT_SECONDS, PARTS, Part, Scene
+from tests.chaos.parts import IN_FLIGHT_SECONDS, PARTS, Part, Scene, every_event
 from tests.chaos.rounds import SETTLE_SECONDS, Outcome, Say, Struck, alive, settle
 from tests.chaos.scenarios import CALLS_PER_MINUTE
 from tests.chaos.world import World
@@ -130,13 +130,11 @@ async def _shares(scene: Scene, parts: Sequence[Part], *, seconds: float, say: S
 def _judge(world: World, shares: Sequence[Share]) -> tuple[list[str], list[str]]:
     """The rows of the table, and what is wrong with them in words."""
     rows, wrong = [], []
-    quiet = world.ledger.pace(_in(world, shares[0], lambda _, __: True)).percentile(0.95)
+    quiet = world.ledger.pace(_in(world, shares[0], every_event)).percentile(0.95)
     for share in shares:
         part = share.part
         name = part.name if part else "none (quiet)"
-        pace = world.ledger.pace(
-            _in(world, share, part.is_other if part else lambda _, __: True), apart=frozenset({FULL})
-        )
+        pace = world.ledger.pace(_in(world, share, part.is_other if part else every_event), apart=frozenset({FULL}))
         calls = most_in_a_window(world.api.times, seconds=WINDOW_SECONDS, since=share.since, until=share.until)
         found = complaints(world.ledger, share, pace, calls=calls, bound=TIMES * quiet + MORE_SECONDS)
         wrong += [f"{name}: {line}" for line in found]

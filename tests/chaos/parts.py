@@ -193,7 +193,8 @@ async def _again(scene: Scene, *ones: Daemon) -> None:
             scene.world.ledger.wrong.append(complaint)
 
 
-def _every(_: Event, __: Answered) -> bool:
+def every_event(_: Event, __: Answered) -> bool:
+    """Nobody may be touched."""
     return True
 
 
@@ -210,13 +211,13 @@ def _by_door(_: Event, answered: Answered, *, door: int) -> bool:
 # events without an invoice are the others. That nothing that waited is lost, and the quota kept, is looked at as well.
 # A gateway's pages concern each event with an invoice. An intake without a broker concerns what it takes, nothing else.
 PARTS = (
-    Part("sick invoices", "all others", _every, _sick),
+    Part("sick invoices", "all others", every_event, _sick),
     Part("gateway pages", "without invoice", _without_invoice, _gateway),
-    Part("full receiver", "all, in the other queues", _every, _full, copies=1),
-    Part("oversized events", "all others", _every, _too_large),
+    Part("full receiver", "all, in the other queues", every_event, _full, copies=1),
+    Part("oversized events", "all others", every_event, _too_large),
     Part("damaged spool", "by the other door", partial(_by_door, door=1), _spool),
     Part("frozen process", "without invoice", _without_invoice, _frozen, least=FREEZE_SECONDS),
     Part("cut-off process", "without invoice", _without_invoice, _cut_off, least=FREEZE_SECONDS),
-    Part("clock an hour off", "all", _every, _clock),
-    Part("strangers", "all", _every, _strangers),
+    Part("clock an hour off", "all", every_event, _clock),
+    Part("strangers", "all", every_event, _strangers),
 )
