@@ -171,6 +171,10 @@ class Ledger:
         frames = sum(1 for name in self._dead if name.startswith("frame "))
         return len(self._unsettled) + max(0, self._frames - frames)
 
+    def unsettled_before(self, at: float) -> int:
+        """How many of the events accepted before then are still on their way."""
+        return sum(1 for name in self._unsettled if self.answered[name].at < at)
+
     @property
     def arrivals(self) -> int:
         """Deliveries so far; grows as long as something moves."""

@@ -166,6 +166,18 @@ def test_a_delay_lasts_until_the_last_queue_has_it() -> None:
     assert apart.percentile(0.95) == 1.0
 
 
+def test_who_is_still_on_his_way_of_those_before_a_time() -> None:
+    """What was accepted at that time or later is not waited for."""
+    ledger = Ledger()
+    for event, at in ((GUEST, 10.0), (INVOICE, 20.0)):
+        ledger.offer(event)
+        ledger.accept(event, at=at)
+    assert [ledger.unsettled_before(at) for at in (10.0, 20.0, 21.0)] == [0, 1, 2]
+    for queue in GUEST.queues:
+        ledger.arrive(queue, out(GUEST), at=11.0)
+    assert ledger.unsettled_before(21.0) == 1
+
+
 def test_a_second_202_moves_nothing_and_no_copy_is_told_of_what_was_posted_twice(ledger: Ledger) -> None:
     """Whoever posts an event twice may get it twice; its delay counts from the first 202."""
     ledger.offer(GUEST)
