@@ -34,7 +34,7 @@ class Daemon:
         self.program: tuple[str, ...] = ("-m", "worker")
         self._settings = {**settings, **own}
         self._arguments = arguments
-        self._log = folder / f"{name}.log"
+        self.log = folder / f"{name}.log"
         self._guard = guard
 
     @property
@@ -44,7 +44,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Start it; it may take a second until it works."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self.program,

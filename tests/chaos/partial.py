@@ -25,6 +25,7 @@ LEAST_CALM_SECONDS = 10.0
 LEAST_QUIET_SECONDS = 20.0
 CAUGHT_UP_SECONDS = 90.0
 TIMES, MORE_SECONDS = 2.0, 5.0  # of the quiet p95, and beside it
+DAMAGE_WORDS = ('"event":"spool_damaged"', '"event":"spool_record_lost"')
 SPOOL_MAY_LOSE = 1  # of the events in a damaged file
 OWN_PROXIES = ("intake-1", "enrich-1", "enrich-2")
 LIMITS = {"intake": "intake.yaml", "translate": "consumers.yaml", "enrich": "consumers.yaml"}
@@ -222,6 +223,9 @@ async def _excuse(scene: Scene) -> list[str]:
     deadline = time.monotonic() + SETTLE_SECONDS
     while len(found := missing()) > SPOOL_MAY_LOSE and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
+    log = next(one.log for one in scene.world.daemons if one.name == "intake-1").read_text()
+    if not any(word in log for word in DAMAGE_WORDS):
+        ledger.wrong.append("the intake did not notice the damaged spool, so nothing was shown")
     for name in found[:SPOOL_MAY_LOSE]:
         ledger.excuse(name)
     return [f"lost with the damaged bytes of the spool: {', '.join(found) or 'nothing'}"]

@@ -108,8 +108,12 @@ async def _full(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _spool(scene: Scene) -> AsyncIterator[None]:
-    """One intake has no broker and spools; three bytes in the middle of its file are overwritten."""
+    """One intake has no broker and spools; three bytes in the middle of its file are overwritten.
+
+    It is restarted (SIGTERM) then: the running process has the pages of a small file in memory and would not notice.
+    """
     loop, proxy = asyncio.get_running_loop(), scene.proxies["intake-1"]
+    [intake] = [one for one in scene.world.of("intake") if one.name == "intake-1"]
     began = loop.time()
     proxy.refusing = True
     proxy.cut()
@@ -122,6 +126,7 @@ async def _spool(scene: Scene) -> AsyncIterator[None]:
             raw.seek(file.stat().st_size // 2)
             raw.write(b"\xff\x00\xff")
         scene.spooling.append((began, loop.time()))
+        await _again(scene, intake)
     finally:
         proxy.refusing = False
 
