@@ -36,7 +36,7 @@ demo: $(STAMP) ## the same journey, checked; ends by itself
 test: $(STAMP) ## all tests, on a real RabbitMQ
 	@$(WITH_BROKER) $(BIN)/pytest $(BESIDE) $(ARGS)
 
-chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage RABBITMQ=folder ARGS=…
+chaos: $(STAMP) ## break everything, count every event: MINUTES=20 SEED=1 NODES=3 SCENARIO=outage|away|soak|partial RABBITMQ=folder ARGS=…
 	@$(BIN)/python -m tests.chaos --scenario $(or $(SCENARIO),chaos) $(if $(MINUTES),--minutes $(MINUTES)) --nodes $(or $(NODES),3) $(if $(SEED),--seed $(SEED)) $(if $(RABBITMQ),--rabbitmq $(RABBITMQ)) $(ARGS)
 
 closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEED=20 PROCESSES=2 (docs/quota.md)

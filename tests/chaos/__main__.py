@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local import broker as local
-from tests.chaos import away, report, rounds, scenarios, world
+from tests.chaos import away, partial, report, rounds, scenarios, world
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.world import Plan
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(
         seed=seed,
         nodes=options.nodes,
-        rate=options.rate,
+        rate=scenario.rate if options.rate is None else options.rate,
         programs=_programs(options.rabbitmq),
         folder=folder,
         config=scenario.config,
@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
-    faults = rounds.chosen(nodes=plan.nodes, only=options.only, without=options.without)
+    if options.scenario == "partial":
+        parts = partial.chosen(only=options.only, without=options.without)
+    else:
+        faults = rounds.chosen(nodes=plan.nodes, only=options.only, without=options.without)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
     say(f"seed {plan.seed}: starting {plan.nodes} node(s) and the daemons; logs in {plan.folder}")
     async with world.standing(plan) as standing:
@@ -54,6 +57,8 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
                 outcome = await scenarios.outage(standing, seconds=60 * minutes, say=say)
             case "away":
                 outcome = await away.away(standing, seconds=60 * minutes, say=say)
+            case "partial":
+                outcome = await partial.partial(standing, parts, seconds=60 * minutes, say=say)
             case "soak":
                 outcome = await scenarios.soak(standing, seconds=60 * minutes, say=say)
             case _:
@@ -84,15 +89,19 @@ def say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break things, and count the events.")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="chaos", help="outage: of the API; soak: no faults")
     parser.add_argument(
-        "--minutes", type=float, help="how long it lasts, the settlement apart (default: 2, outage 5.5, soak 23)"
+        "--scenario", choices=SCENARIOS, default="chaos", help="outage: of the API; partial: one thing at a time"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="how long it lasts, the settlement apart (default: 2, outage 5.5, partial 10, soak 23)",
     )
     parser.add_argument("--faults", type=int, help="at least so many, beyond the time if need be (default 10 a minute)")
     parser.add_argument("--each", action="store_true", help="each kind of fault once, however long that takes")
     parser.add_argument("--seed", type=int, help="of all that is left to chance; printed where none is given")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3, help="of the broker (default 3)")
-    parser.add_argument("--rate", type=float, default=45.0, help="events a second (default 45)")
+    parser.add_argument("--rate", type=float, help="events a second (default 45, partial 12)")
     parser.add_argument("--at-once", type=int, default=4, help="faults at a time, at most (default 4)")
     parser.add_argument("--only", type=_names, default=(), metavar="FAULT,…", help="these kinds of faults")
     parser.add_argument("--without", type=_names, default=(), metavar="FAULT,…", help="all but these")

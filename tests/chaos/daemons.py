@@ -31,9 +31,10 @@ class Daemon:
         self.process: asyncio.subprocess.Process | None = None
         part = "INTAKE" if self.kind == "intake" else "CONSUMER"
         own = {"INTAKE__PORT": str(self.port), f"{part}__ADMIN_PORT": str(self.admin_port)}
-        self._environ = _environ({**settings, **own})
+        self.program: tuple[str, ...] = ("-m", "worker")
+        self._settings = {**settings, **own}
         self._arguments = arguments
-        self._log = folder / f"{name}.log"
+        self.log = folder / f"{name}.log"
         self._guard = guard
 
     @property
@@ -43,19 +44,22 @@ class Daemon:
 
     async def start(self) -> None:
         """Start it; it may take a second until it works."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                "worker",
+                *self.program,
                 *self._arguments,
                 cwd=ROOT,
-                env=self._environ,
+                env=_environ(self._settings),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self._guard.write(b"%d\n" % self.process.pid)
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """It has these settings from its next start on."""
+        self._settings |= settings
 
     async def ready(self) -> None:
         """Return once /readyz says so."""
@@ -81,6 +85,13 @@ class Daemon:
             await self.kill()
             return f"{self.name} did not end within {EXIT_SECONDS:g} s after SIGTERM"
         return f"{self.name} ended with {status} after SIGTERM" if status else ""
+
+    async def again(self) -> str:
+        """SIGTERM, and a start; returns as `terminate`, once it is ready."""
+        complaint = await self.terminate()
+        await self.start()
+        await self.ready()
+        return complaint
 
     def freeze(self) -> None:
         """SIGSTOP."""

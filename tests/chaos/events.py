@@ -2,12 +2,15 @@
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PREFIX = "zenoti"
 ALL, INVOICES, GUESTS = f"{PREFIX}.out.all", f"{PREFIX}.out.invoices", f"{PREFIX}.out.guests"
 DOWNSTREAMS = {"ALL": "#", "INVOICES": "invoice.#", "GUESTS": "guest.#,guestpass.#"}
 QUEUES = (ALL, INVOICES, GUESTS)
+FULL = f"{PREFIX}-theirs"  # somebody else's queue, for events whose type begins with `full`
+SICK, LARGE = "sick-", "large-"  # how the ids of invoices begin that the API cannot give, or gives at length
+DOOR_BYTES, LANE_BYTES = 100_000, 40_000  # of a body too large for the broker, and of one that its invoice makes so
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +22,14 @@ class Event:
         body: what is posted.
         queues: the downstream queues bound for it; none where it belongs among the dead letters.
         invoice_id: the invoice to enrich it with.
+        letter: the reason of its dead letter, where it belongs there.
     """
 
     id: str
     body: bytes
     queues: frozenset[str]
     invoice_id: str | None = None
+    letter: str = "malformed"
 
 
 class Maker:
@@ -59,6 +64,29 @@ class Maker:
         """A body that is no JSON: it is accepted, and belongs among the dead letters."""
         name = self._name()
         return Event(name, b'{"event_id":"%s","event_type":"Guest.Created","data":{' % name.encode(), frozenset())
+
+    def sick(self) -> Event:
+        """Of an invoice that the API never gives."""
+        return self._doomed(SICK, letter="attempts-exhausted")
+
+    def too_large(self) -> Event:
+        """Too large for the broker: as it is, or with its invoice."""
+        if self._rng.random() < 0.5:
+            return self._doomed(LARGE, letter="too-large", note=" " * LANE_BYTES)
+        name = self._name()
+        made = _event(name, "Guest.Created", {"id": f"guest-{name}", "note": " " * DOOR_BYTES}, queues=())
+        return replace(made, letter="too-large")
+
+    def for_full(self) -> Event:
+        """A guest's, for one more receiver."""
+        name = self._name()
+        return _event(name, "Full.Created", {"id": f"guest-{name}"}, queues=(ALL, FULL))
+
+    def _doomed(self, kind: str, *, letter: str, **more: str) -> Event:
+        """Of an invoice of its own."""
+        name = self._name()
+        data: dict[str, object] = {"invoice": {"id": f"{kind}{name}", "invoice_number": name}, **more}
+        return replace(_event(name, "Invoice.Closed", data, queues=(), invoice_id=f"{kind}{name}"), letter=letter)
 
     def _name(self) -> str:
         self._made += 1

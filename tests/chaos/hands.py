@@ -10,6 +10,7 @@ from typing import Any
 import aiormq
 import aiormq.abc
 from pamqp import commands, decode
+from pamqp.common import FieldTable
 
 from tests.chaos.events import PREFIX
 from tests.chaos.ledger import FRAME_POISON
@@ -122,6 +123,17 @@ async def depths(urls: Sequence[str], queues: Sequence[str]) -> dict[str, int]:
         if len(found) == len(queues):
             break
     return found
+
+
+async def declare(url: str, queue: str, *, max_length: int) -> None:
+    """A receiver's own queue, which refuses what it has no room for."""
+    connection = await aiormq.connect(url)
+    try:
+        channel = await connection.channel()
+        arguments: FieldTable = {"x-queue-type": "quorum", "x-max-length": max_length, "x-overflow": "reject-publish"}
+        await channel.queue_declare(queue, durable=True, arguments=arguments)
+    finally:
+        await connection.close()
 
 
 async def release(url: str) -> str:

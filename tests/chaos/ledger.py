@@ -5,7 +5,7 @@ Pure bookkeeping, without a wait: the suite is as honest as this file, so it has
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,14 +42,53 @@ class Settlement:
         return not self.lost and not self.wrong
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A 202.
+
+    Attributes:
+        at: seconds of any clock.
+        door: which of the doors.
+    """
+
+    at: float
+    door: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How some events fared.
+
+    Attributes:
+        events: how many.
+        delays: seconds from the 202 to the arrival in the last of their queues, sorted; of those that arrived.
+        missing: those that are not there yet.
+        copies: deliveries to one queue beyond the first, the most of all queues, by event. Of what was posted once.
+    """
+
+    events: int
+    delays: list[float]
+    missing: list[str]
+    copies: dict[str, int]
+
+    def percentile(self, share: float) -> float:
+        """The delay that such a share of the events did not exceed; 0 where none arrived."""
+        return self.delays[min(int(len(self.delays) * share), len(self.delays) - 1)] if self.delays else 0.0
+
+
 @dataclass
 class Ledger:
-    """Counts. `offered` knows every event that was ever posted, `accepted` those that were answered with 202."""
+    """Counts. `offered` knows every event that was ever posted, `answered` the first 202 of each that has one."""
 
     offered: dict[str, Event] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
+    answered: dict[str, Answered] = field(default_factory=dict)
+    posts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
+    _first: dict[tuple[str, str], float] = field(default_factory=dict)
+    _receipts: dict[str, Event] = field(default_factory=dict)
+    _bare: dict[str, str] = field(default_factory=dict)
     _arrived: Counter[tuple[str, str]] = field(default_factory=Counter)
     _dead: dict[str, str] = field(default_factory=dict)
     _unsettled: set[str] = field(default_factory=set)
@@ -58,9 +97,15 @@ class Ledger:
     def offer(self, event: Event) -> None:
         """It is about to be posted."""
         self.offered[event.id] = event
+        self.posts[event.id] += 1
 
-    def accept(self, event: Event) -> None:
+    def accept(self, event: Event, *, at: float = 0.0, door: int = 0, receipt: str = "") -> None:
         """The door has answered 202."""
+        self.answered.setdefault(event.id, Answered(at, door))
+        if receipt:
+            self._receipts[receipt] = event
+        if receipt in self._bare:
+            self._bury(event, self._bare.pop(receipt))
         if event.id not in self.accepted:
             self.accepted.add(event.id)
             if self._missing(event):
@@ -74,7 +119,11 @@ class Ledger:
         """A message that the client library cannot read was put on the raw queue."""
         self._frames += 1
 
-    def arrive(self, queue: str, body: bytes, *, again: bool = False) -> None:
+    def excuse(self, event_id: str) -> None:
+        """It may be missing: what was done to it allows that."""
+        self._unsettled.discard(event_id)
+
+    def arrive(self, queue: str, body: bytes, *, again: bool = False, at: float = 0.0) -> None:
         """A downstream queue has delivered. `again`: the broker says that it may have delivered this copy before."""
         try:
             found: dict[str, Any] = json.loads(body)
@@ -88,6 +137,7 @@ class Ledger:
         if again and self._arrived[event.id, queue]:
             return  # this reader's own doing: its ack was lost
         self._arrived[event.id, queue] += 1
+        self._first.setdefault((event.id, queue), at)
         if complaint := _complaint(event, body, found):
             self.wrong.append(f"{queue}: {event.id}: {complaint}")
         self._settle(event)
@@ -101,14 +151,15 @@ class Ledger:
                 self.wrong.append(f"dead letter of the unreadable message: {reason}")
             return
         name = body.partition(b'"event_id":')[2].split(b'"')[1:2]
-        event = self.offered.get(name[0].decode()) if name else None
-        if event is None:
-            self.wrong.append(f"dead letter of nobody: {reason}")
-        elif event.queues or reason != "malformed":
-            self.wrong.append(f"dead letter {event.id}: {reason}: {headers.get('detail')}")
+        known = name[0].decode() if name else str(headers.get("event_id", ""))
+        receipt = str(headers.get("receipt_id", ""))
+        event = self.offered.get(known) or self._receipts.get(receipt)
         if event is not None:
-            self._dead[event.id] = reason
-            self._settle(event)
+            self._bury(event, reason, detail=str(headers.get("detail")))
+        elif receipt and not body:
+            self._bare[receipt] = reason  # the 202 with this receipt is still to come
+        else:
+            self.wrong.append(f"dead letter of nobody: {reason}")
 
     def has_arrived(self, event: Event) -> bool:
         """Whether it is in every downstream queue bound for it, or among the dead letters where it belongs."""
@@ -120,10 +171,28 @@ class Ledger:
         frames = sum(1 for name in self._dead if name.startswith("frame "))
         return len(self._unsettled) + max(0, self._frames - frames)
 
+    def unsettled_before(self, at: float) -> int:
+        """How many of the events accepted before then are still on their way."""
+        return sum(1 for name in self._unsettled if self.answered[name].at < at)
+
     @property
     def arrivals(self) -> int:
         """Deliveries so far; grows as long as something moves."""
         return self._arrived.total() + len(self._dead)
+
+    def pace(self, event_ids: Iterable[str], *, apart: frozenset[str] = frozenset()) -> Pace:
+        """How these fared, in all their queues but those that are left apart."""
+        found, delays, missing, copies = list(event_ids), [], [], {}
+        for name in found:
+            queues = [(name, queue) for queue in self.offered[name].queues - apart]
+            if any(place not in self._first for place in queues):
+                missing.append(name)
+                continue
+            delays.append(max(self._first[place] for place in queues) - self.answered[name].at)
+            more = max(self._arrived[place] for place in queues) - 1
+            if more and self.posts[name] == 1:
+                copies[name] = more
+        return Pace(len(found), sorted(delays), missing, copies)
 
     def settlement(self) -> Settlement:
         """The verdict as things stand."""
@@ -131,6 +200,7 @@ class Ledger:
         frames = sum(1 for name in self._dead if name.startswith("frame "))
         if frames < self._frames:
             lost["unreadable messages"] = f"{self._frames - frames} of {self._frames} are nowhere"
+        wrong = [*self.wrong, *(f"dead letter of nobody: {reason}" for reason in self._bare.values())]
         deliveries: Counter[str] = Counter()
         duplicates: Counter[str] = Counter()
         for (_, queue), count in self._arrived.items():
@@ -139,11 +209,17 @@ class Ledger:
         return Settlement(
             accepted=len(self.accepted),
             lost=lost,
-            wrong=list(self.wrong),
+            wrong=wrong,
             poisoned=len(self._dead),
             deliveries=dict(sorted(deliveries.items())),
             duplicates=dict(sorted(duplicates.items())),
         )
+
+    def _bury(self, event: Event, reason: str, *, detail: str = "") -> None:
+        if event.queues or reason != event.letter:
+            self.wrong.append(f"dead letter {event.id}: {reason}: {detail}")
+        self._dead[event.id] = reason
+        self._settle(event)
 
     def _settle(self, event: Event) -> None:
         if event.id in self._unsettled and not self._missing(event):
@@ -157,6 +233,17 @@ class Ledger:
             return "not among the dead letters"
         queues = sorted(queue for queue in event.queues if not self._arrived[event.id, queue])
         return f"not in {', '.join(queues)}" if queues else ""
+
+
+def most_in_a_window(times: list[float], *, seconds: float, since: float, until: float) -> int:
+    """The most of some times, in order, in any so many seconds that end with one of those from `since` to `until`."""
+    most, first = 0, 0
+    for at, one in enumerate(times):
+        while times[first] <= one - seconds:
+            first += 1
+        if since <= one <= until:
+            most = max(most, at + 1 - first)
+    return most
 
 
 FRAME_POISON = b"no JSON either, and the AMQP timestamp beside it is out of range"

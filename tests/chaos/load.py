@@ -1,6 +1,7 @@
 """Zenoti's part: posts distinct events at a steady pace, again until each has its 202; some twice, some late."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Sequence
@@ -90,7 +91,6 @@ class Load:
 
     async def _send(self, event: Event, after: float) -> None:
         await asyncio.sleep(after)
-        self._ledger.offer(event)
         while not await self._post(event):
             self.retried += 1
             await asyncio.sleep(self._rng.uniform(*AGAIN_SECONDS))
@@ -103,12 +103,12 @@ class Load:
     async def _post(self, event: Event) -> bool:
         """One attempt; whether the door took it."""
         self._turn += 1
+        door = self._turn % len(self._doors)
+        self._ledger.offer(event)
         begun = time.monotonic()
         try:
-            async with self._http().post(
-                self._doors[self._turn % len(self._doors)], data=event.body, headers=signed(event.body)
-            ) as answer:
-                await answer.read()
+            async with self._http().post(self._doors[door], data=event.body, headers=signed(event.body)) as answer:
+                told = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:
             self._ledger.refuse("time-out" if isinstance(error, TimeoutError) else "no answer")
@@ -116,7 +116,7 @@ class Load:
         if status != 202:
             self._ledger.refuse(str(status))
             return False
-        self._ledger.accept(event)
+        self._ledger.accept(event, at=time.monotonic(), door=door, receipt=json.loads(told)["receipt_id"])
         self.waits.append(time.monotonic() - begun)
         self.slowest = max(self.slowest, self.waits[-1])
         return True

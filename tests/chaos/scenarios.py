@@ -17,6 +17,7 @@ MODES = ("down", "hang", "503")
 WARM_UP_SECONDS = 180.0
 SAMPLE_SECONDS = 10.0
 FLAT_KIB = 10 * 1024
+CALLS_PER_MINUTE = 1200  # in the scenario `partial`
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Scenario:
         config: lines for rabbitmq.conf.
         advanced: the text of advanced.config.
         settings: of the product.
+        rate: events a second where nobody says.
     """
 
     minutes: float
     config: str = ""
     advanced: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    rate: float = 45.0
 
 
 SCENARIOS = {
@@ -46,6 +49,12 @@ SCENARIOS = {
         settings={"CONSUMER__HOLD_SECONDS": str(TIMEOUT_SECONDS / 2)},
     ),
     "away": Scenario(minutes=30),
+    # A quota that is a quota: two thirds of the events need a call each, which is 480 a minute.
+    "partial": Scenario(
+        minutes=10,
+        rate=12,
+        settings={"SOURCES__MAIN__CALLS_PER_MINUTE": str(CALLS_PER_MINUTE), "BROKER__MAX_MESSAGE_BYTES": "65536"},
+    ),
     # What is remembered grows for as long as the window; here it is full before the first sample.
     "soak": Scenario(minutes=23, settings={"CONSUMER__DUPLICATE_WINDOW_SECONDS": str(WARM_UP_SECONDS / 2)}),
 }

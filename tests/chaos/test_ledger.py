@@ -7,7 +7,7 @@ import pytest
 
 from tests.acceptance.conftest import invoice_document
 from tests.chaos.events import ALL, GUESTS, INVOICES, Event
-from tests.chaos.ledger import FRAME_POISON, Ledger
+from tests.chaos.ledger import FRAME_POISON, Ledger, most_in_a_window
 
 GUEST = Event("g-1", b'{"event_id":"g-1","price":0.10}', frozenset({ALL, GUESTS}))
 INVOICE = Event("i-1", b'{"event_id":"i-1"}', frozenset({ALL, INVOICES}), "invoice-1")
@@ -145,3 +145,87 @@ def test_unreadable_messages_are_owed(ledger: Ledger) -> None:
     ledger.bury(FRAME_POISON, {})
     assert ledger.unsettled == 0
     assert ledger.settlement().ok
+
+
+def test_a_delay_lasts_until_the_last_queue_has_it() -> None:
+    """From the 202 to the last of its queues but those left apart; the first copy counts, and more are copies."""
+    ledger = Ledger()
+    for event, at in ((GUEST, 10.0), (INVOICE, 20.0)):
+        ledger.offer(event)
+        ledger.accept(event, at=at, door=1)
+    ledger.arrive(ALL, out(GUEST), at=11.0)
+    ledger.arrive(GUESTS, out(GUEST), at=14.0)
+    ledger.arrive(ALL, out(GUEST), at=18.0)
+    ledger.arrive(ALL, out(INVOICE), at=20.5)
+    found = ledger.pace(["g-1", "i-1"])
+    assert (found.events, found.delays, found.missing, found.copies) == (2, [4.0], ["i-1"], {"g-1": 1})
+    assert ledger.answered["g-1"].door == 1
+    apart = ledger.pace(["g-1", "i-1"], apart=frozenset({GUESTS, INVOICES}))
+    assert apart.delays == [0.5, 1.0]
+    assert apart.percentile(0.0) == 0.5
+    assert apart.percentile(0.95) == 1.0
+
+
+def test_who_is_still_on_his_way_of_those_before_a_time() -> None:
+    """What was accepted at that time or later is not waited for."""
+    ledger = Ledger()
+    for event, at in ((GUEST, 10.0), (INVOICE, 20.0)):
+        ledger.offer(event)
+        ledger.accept(event, at=at)
+    assert [ledger.unsettled_before(at) for at in (10.0, 20.0, 21.0)] == [0, 1, 2]
+    for queue in GUEST.queues:
+        ledger.arrive(queue, out(GUEST), at=11.0)
+    assert ledger.unsettled_before(21.0) == 1
+
+
+def test_a_second_202_moves_nothing_and_no_copy_is_told_of_what_was_posted_twice(ledger: Ledger) -> None:
+    """Whoever posts an event twice may get it twice; its delay counts from the first 202."""
+    ledger.offer(GUEST)
+    ledger.accept(GUEST, at=5.0)
+    for queue in (ALL, ALL, GUESTS):
+        ledger.arrive(queue, out(GUEST), at=7.0)
+    found = ledger.pace(["g-1"])
+    assert found.copies == {}
+    assert found.delays == [7.0]
+
+
+def test_no_delay_at_all() -> None:
+    """Nothing arrived: the percentile of nothing is none."""
+    assert Ledger().pace([]).percentile(0.95) == 0.0
+
+
+def test_a_letter_without_a_body_is_known_by_its_receipt() -> None:
+    """The letter of what is too large has no body, and may be read before the 202 that names the receipt."""
+    large = Event("l-1", b"...", frozenset(), letter="too-large")
+    ledger = Ledger()
+    ledger.offer(large)
+    ledger.bury(b"", {"reason": "too-large", "receipt_id": "r-1", "event_id": ""})
+    assert ledger.settlement().wrong == ["dead letter of nobody: too-large"]
+    ledger.accept(large, receipt="r-1")
+    assert ledger.settlement().ok
+    assert ledger.settlement().poisoned == 1
+
+
+@pytest.mark.parametrize(("reason", "is_right"), [("attempts-exhausted", True), ("refused", False)])
+def test_each_letter_has_the_reason_that_was_intended(reason: str, *, is_right: bool) -> None:
+    """An event that belongs among the dead letters does so for one reason."""
+    sick = Event("s-1", b'{"event_id":"s-1"}', frozenset(), "sick-1", letter="attempts-exhausted")
+    ledger = Ledger()
+    ledger.offer(sick)
+    ledger.accept(sick)
+    ledger.bury(sick.body, {"reason": reason})
+    assert ledger.settlement().ok == is_right
+
+
+def test_what_is_excused_is_not_lost(ledger: Ledger) -> None:
+    """One event, and no other."""
+    ledger.excuse("g-1")
+    assert set(ledger.settlement().lost) == {"i-1", "p-1"}
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "most"), [(0, 200, 3), (0, 30, 2), (70, 100, 3), (150, 200, 1), (300, 400, 0)]
+)
+def test_the_worst_window(since: float, until: float, most: int) -> None:
+    """A window is open at its beginning, and may begin before the time that is asked about."""
+    assert most_in_a_window([10.0, 20.0, 70.0, 75.0, 160.0], seconds=60, since=since, until=until) == most

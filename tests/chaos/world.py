@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Plan:
 
 @dataclass(kw_only=True)
 class World:
-    """What faults work on."""
+    """What faults work on; `read` takes everything out of more queues from now on, into the ledger."""
 
     plan: Plan
     broker: Broker
@@ -59,6 +60,7 @@ class World:
     ledger: Ledger
     queues: list[str]
     release: str
+    read: Callable[[Sequence[str]], None]
 
     def of(self, kind: str) -> list[Daemon]:
         """The daemons of a kind."""
@@ -111,10 +113,14 @@ async def standing(plan: Plan) -> AsyncIterator[World]:
             if queue == DEAD:
                 ledger.bury(body, headers)
             else:
-                ledger.arrive(queue, body, again=redelivered)
+                ledger.arrive(queue, body, again=redelivered, at=time.monotonic())
 
         group = await undo.enter_async_context(asyncio.TaskGroup())  # a reader that fails ends the run
-        undo.callback(group.create_task(hands.Reader(broker.urls, [*QUEUES, DEAD], keep).run()).cancel)
+
+        def read(queues: Sequence[str]) -> None:
+            undo.callback(group.create_task(hands.Reader(broker.urls, queues, keep).run()).cancel)
+
+        read([*QUEUES, DEAD])
         yield World(
             plan=plan,
             broker=broker,
@@ -124,6 +130,7 @@ async def standing(plan: Plan) -> AsyncIterator[World]:
             ledger=ledger,
             queues=queues,
             release=await hands.release(broker.urls[0]),
+            read=read,
         )
 
 
