@@ -1,6 +1,7 @@
 """The world in memory, behind the same ports as the adapters; tests/contract holds both to one contract."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
@@ -234,28 +235,66 @@ class FakeChannel:
 
 
 class FakeSubscription:
-    """A subscription that delivers what it has at once, while it is being entered, as a broker may."""
+    """A subscription that delivers what it may at once, while it is being entered, as a broker may."""
 
-    def __init__(self, waiting: Mapping[int, Outgoing], on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        waiting: Mapping[int, Outgoing],
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        *,
+        prefetch: int,
+        max_bytes: int,
+    ) -> None:
         self._waiting = dict(waiting)
         self._on_delivery = on_delivery
+        self.prefetch = prefetch  # for the tests to see
+        self._max_bytes = max_bytes
         self._handling: list[asyncio.Future[None]] = []
         self.channel = FakeChannel()
         self.ended = asyncio.Event()
         self.leaving = asyncio.Event()
         self.unsettled: dict[int, float] = {}
+        self.in_hand: dict[int, int] = {}
+        self.bytes_in_hand = 0
+        self.most_returned = 0
+        self.passed_at = 0
+        self.filled = asyncio.Event()
         self.delivered = 0
         self.lost = False
         self.orderly = False
         self.detail = ""
 
     async def __aenter__(self) -> Self:
-        for tag, message in self._waiting.items():
-            self.delivered += 1
-            one = delivery(message, self.channel, tag=tag)
-            self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
+        self._deliver()
         await asyncio.sleep(0)
         return self
+
+    def settle(self, tag: int) -> bool:
+        """Ack one, which lets the next one come."""
+        self._forget(tag)
+        return self.channel.settle(tag)
+
+    def _deliver(self) -> None:
+        """As many as may be in hand."""
+        while self._waiting and len(self.in_hand) < self.prefetch and not self.passed_at:
+            tag = next(iter(self._waiting))
+            message = self._waiting.pop(tag)
+            self.delivered += 1
+            if self.in_hand and self.bytes_in_hand + len(message.body) > self._max_bytes:
+                self.passed_at = len(self.in_hand)
+                self.fail("more bytes than may be in hand", orderly=True)
+                return
+            self.in_hand[tag] = len(message.body)
+            self.bytes_in_hand += len(message.body)
+            if len(self.in_hand) >= self.prefetch:
+                self.filled.set()
+            one = delivery(message, self.settle, tag=tag)
+            self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
+
+    def _forget(self, tag: int) -> None:
+        self.bytes_in_hand -= self.in_hand.pop(tag, 0)
+        if not self.channel.lost:
+            self._deliver()
 
     async def __aexit__(self, *_: object) -> None:
         self.channel.lost = True
@@ -263,6 +302,7 @@ class FakeSubscription:
     def reject(self, tag: int) -> None:
         """Leave it to the broker, as a dead letter."""
         self.channel.rejected.append(tag)
+        self._forget(tag)
 
     async def acks_arrived(self) -> None:
         """The broker answers, unless the channel is lost."""
@@ -271,7 +311,9 @@ class FakeSubscription:
 
     async def handled(self) -> None:
         """Return once every delivery has been handled; a receiver must not fail."""
-        await asyncio.gather(*self._handling)
+        while self._handling:
+            handling, self._handling = self._handling, []
+            await asyncio.gather(*handling)
 
     def fail(self, detail: str, *, orderly: bool = False) -> None:
         """End it."""
@@ -314,11 +356,16 @@ class FakeLink:
         return {tag: message for tag, message in self._messages.items() if tag not in acked}
 
     def subscribe(
-        self, queue: str, *, prefetch: int, on_delivery: Callable[[Delivery], Awaitable[None]]
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        max_bytes: int = sys.maxsize,
     ) -> FakeSubscription:
         """The next subscription."""
-        del queue, prefetch
-        self.subscriptions.append(FakeSubscription(self.unacked, on_delivery))
+        del queue
+        self.subscriptions.append(FakeSubscription(self.unacked, on_delivery, prefetch=prefetch, max_bytes=max_bytes))
         return self.subscriptions[-1]
 
 
@@ -327,7 +374,7 @@ def as_link(fake: FakeLink) -> Link:
     return cast("Link", fake)
 
 
-def delivery(message: Outgoing, channel: FakeChannel, *, tag: int) -> Delivery:
+def delivery(message: Outgoing, settle: Callable[[int], bool], *, tag: int) -> Delivery:
     """A message as the broker would deliver it."""
     headers: dict[str, Any] = dict(message.headers)
     return Delivery(
@@ -337,5 +384,5 @@ def delivery(message: Outgoing, channel: FakeChannel, *, tag: int) -> Delivery:
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         tag=tag,
-        settle=channel.settle,
+        settle=settle,
     )

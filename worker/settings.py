@@ -16,6 +16,7 @@ from msgspec import Meta
 from yarl import URL
 
 from worker.core.addresses import host_fault, url_fault
+from worker.core.byte_shares import DEFAULT_ENRICH_MAX_BYTES, DEFAULT_TRANSLATE_MAX_BYTES
 from worker.core.errors import WrongSettings
 from worker.core.misspelt import meant
 from worker.core.printable import printable
@@ -180,8 +181,10 @@ class Consumer(Section, frozen=True, kw_only=True):
         admin_host: they are for the machine and its monitoring, never for the internet
         admin_port: several processes on one machine need no numbers of their own
         translate_prefetch: enough to hide the way to the broker and back
+        translate_max_bytes: with what is in memory several times while it goes out, within the 512 MiB of deploy/
         enrich_window: more could not be served before they had to be handed back; those that are looked at together
             share calls
+        enrich_max_bytes: with what is in memory several times while it goes out, within the 1 GiB of deploy/
         duplicate_window_seconds: Zenoti's five tries, ten minutes apart at most, are over after 40
         duplicate_window_max: bounds the memory that they take
         hold_seconds: RabbitMQ closes the channel of who holds one for longer than 30 minutes
@@ -192,12 +195,30 @@ class Consumer(Section, frozen=True, kw_only=True):
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9091
     translate_prefetch: Annotated[
-        int, Meta(ge=1, le=10_000, description="unacknowledged events that translate holds")
+        int, Meta(ge=1, le=10_000, description="unacknowledged events that translate holds, of each source")
     ] = 200
+    translate_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=64 * 1024,
+            le=MAX_INTEGER,
+            description="their bytes, inflated, of all sources of a process together; a source's only event may"
+            " have more",
+        ),
+    ] = DEFAULT_TRANSLATE_MAX_BYTES
     enrich_window: Annotated[
         int | None,
         Meta(description="events that a lane looks at together, 1 to 5000; not set: the calls of hold_seconds"),
     ] = None
+    enrich_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=64 * 1024,
+            le=MAX_INTEGER,
+            description="their bytes, inflated, with the invoices that go out with them, of all lanes of a process"
+            " together; a lane's only event may have more",
+        ),
+    ] = DEFAULT_ENRICH_MAX_BYTES
     duplicate_window_seconds: Annotated[float, Meta(ge=0, le=86_400, description="how long an event is remembered")] = (
         3600.0
     )

@@ -1,5 +1,6 @@
 """Consuming: one contract for the fake of the tests and for a subscription on the real broker."""
 
+import sys
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -12,6 +13,7 @@ from worker.adapters.broker import Delivery, Link, Subscription
 from worker.core.messages import Outgoing
 
 COUNT = 5
+SIZE = len(b"body 0")
 
 
 class Port(msgspec.Struct):
@@ -20,9 +22,11 @@ class Port(msgspec.Struct):
     link: Link
     queue: str
 
-    def subscribe(self, on_delivery: Callable[[Delivery], Awaitable[None]]) -> Subscription:
-        """A subscription that takes all that waits."""
-        return self.link.subscribe(self.queue, prefetch=COUNT, on_delivery=on_delivery)
+    def subscribe(
+        self, on_delivery: Callable[[Delivery], Awaitable[None]], *, max_bytes: int = sys.maxsize
+    ) -> Subscription:
+        """A subscription that takes all that waits, within a bound of bytes."""
+        return self.link.subscribe(self.queue, prefetch=COUNT, on_delivery=on_delivery, max_bytes=max_bytes)
 
 
 def message(number: int, *, queue: str) -> Outgoing:
@@ -120,3 +124,30 @@ async def test_failing_ends_it_with_its_reason(port: Port) -> None:
         subscription.fail("the second")
         assert subscription.ended.is_set()
         assert subscription.detail == "the first"
+
+
+@pytest.mark.parametrize(("max_bytes", "kept"), [(SIZE, 1), (3 * SIZE - 1, 2), (3 * SIZE, 3), (1, 1)])
+async def test_what_passes_the_bound_of_bytes_is_not_kept(port: Port, max_bytes: int, kept: int) -> None:
+    """It ends, in order; what is in hand can be settled, and nothing else: the rest comes again. One alone is kept."""
+    first = Taker()
+    async with port.subscribe(first.on_delivery, max_bytes=max_bytes) as subscription:
+        await subscription.ended.wait()
+        await subscription.handled()
+        assert all([await delivery.ack() for delivery in first.taken])
+        assert (subscription.passed_at, subscription.orderly) == (kept, True)
+    assert first.numbers == list(range(kept))
+    second = Taker(*range(COUNT))
+    async with port.subscribe(second.on_delivery) as subscription:
+        await eventually(lambda: len(second.taken) == COUNT - kept)
+        await subscription.handled()
+    assert second.numbers == list(range(kept, COUNT))
+
+
+async def test_what_is_in_hand_is_counted(port: Port) -> None:
+    """Bytes come with a delivery; that as many are in hand as may be is said."""
+    taker = Taker()
+    async with port.subscribe(taker.on_delivery, max_bytes=COUNT * SIZE) as subscription:
+        await subscription.filled.wait()
+        await eventually(lambda: len(taker.taken) == COUNT)
+        assert (subscription.bytes_in_hand, len(subscription.in_hand)) == (COUNT * SIZE, COUNT)
+        assert (subscription.passed_at, subscription.ended.is_set()) == (0, False)

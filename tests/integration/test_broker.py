@@ -499,3 +499,31 @@ async def test_a_call_that_we_cancel_stays_cancelled(link: Link) -> None:
     task.cancel()
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
+
+
+async def test_an_ack_gives_its_bytes_back(link: Link, hand: Hand, own_queue: str) -> None:
+    """Once acked or rejected a body counts no more, and the next may come in its place."""
+    inbox = Inbox()
+    await fill(hand, own_queue, 3)
+    async with subscription(link, own_queue, inbox, prefetch=1, max_bytes=1) as one:
+        for count in (1, 2, 3):
+            await inbox.holds(count)
+            assert (one.bytes_in_hand, len(one.in_hand)) == (1, 1)
+            if count == 3:
+                one.reject(inbox.deliveries[-1].tag)
+            else:
+                await inbox.deliveries[-1].ack()
+        assert (one.bytes_in_hand, one.in_hand, one.passed_at) == (0, {}, 0)
+
+
+async def test_how_often_what_is_in_hand_has_come_back(link: Link, hand: Hand, own_queue: str) -> None:
+    """The most often of those in hand; an acked one counts no more."""
+    await fill(hand, own_queue, 1)
+    for returned in range(3):
+        inbox = Inbox()
+        async with subscription(link, own_queue, inbox) as one:
+            await inbox.holds(1)
+            assert one.most_returned == returned
+            if returned == 2:
+                await inbox.deliveries[0].ack()
+                assert one.most_returned == 0

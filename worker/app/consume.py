@@ -41,6 +41,7 @@ from worker.stages.ports import Batons, States, Traces
 from worker.stages.queue_watch import Depths, QueueWatch
 from worker.stages.traced import traced
 from worker.stages.translate import Translate
+from worker.stages.waiting import MAX_BYTES as WAITING_MAX_BYTES
 from worker.stages.waiting import Waiting
 from worker.telemetry import log
 
@@ -76,7 +77,10 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             for n, s in turn
             if "translate" in stages
         }
-        waiting = {name: Waiting(to, names=names, receiver=name) for name in settings.downstream}
+        waiting = {
+            name: Waiting(to, names=names, receiver=name, max_bytes=WAITING_MAX_BYTES // len(settings.downstream))
+            for name in settings.downstream
+        }
         working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
 
         watch = topology_watch(settings, publisher, topology, note_absent=fan_out.note_absent)
@@ -218,6 +222,7 @@ def _translate(
         names=names_of(settings),
         source=name,
         prefetch=settings.consumer.translate_prefetch,
+        max_bytes=settings.consumer.translate_max_bytes // len(settings.sources),
         enrich=source.enrich,
         seen=_seen(settings),
         budget=budget,
@@ -253,6 +258,7 @@ def _lane(
         names=names_of(settings),
         source=name,
         prefetch=enrich_window(settings, source),
+        max_bytes=settings.consumer.enrich_max_bytes // len(settings.sources),
         plan=Plan(
             max_in_flight=source.max_in_flight,
             deliver_failures=source.on_enrich_failure == "deliver",

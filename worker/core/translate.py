@@ -5,6 +5,7 @@ Malformed: what decides nothing is not even decoded. Texts of errors name the pl
 messages can quote what a customer sent.
 """
 
+import codecs
 import hashlib
 import re
 from datetime import datetime
@@ -28,8 +29,13 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[
 _MAX_ATTRIBUTE_BYTES = 255  # what a short text of AMQP can carry; longer attributes are left out
 _MAX_EVENT_ID_BYTES = 200  # an id, made of it, must fit into a short text
 _DIGEST_DIGITS = 16
+_PIECE_BYTES = 1024 * 1024  # of a body that is checked as text: four bytes a character are four times as much
+_MAX_SHAPE_BYTES = (
+    4 * 1024 * 1024
+)  # a larger body is not looked through for its kind: each `{}` in it is an object here
 _PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
 _NULL = msgspec.Raw(b"null")
+_utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -44,7 +50,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         time: the envelope's time where that is RFC 3339.
         center_id: Zenoti's centre.
         body: UTF-8 JSON, inflated, without a byte order mark; unpaired surrogate escapes stand as they came.
-        received: the message that it was read from, inflated.
+            Empty while the event is packed.
+        received: the message that it was read from, as it came.
     """
 
     id: str
@@ -61,6 +68,20 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def duplicate_key(self) -> str | None:
         """What two deliveries of one event have in common; None where they are never to be dropped as duplicates."""
         return None if self.event_id is None or self.received.replay or self.received.redriven else self.id
+
+    def packed(self) -> "Event":
+        """The event as it waits: without a body of its own where `unpacked` can read that again."""
+        return self if self.body is self.received.body else msgspec.structs.replace(self, body=b"")
+
+    def unpacked(self, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> "Event":
+        """The event with its body.
+
+        Raises:
+            TooLarge: inflated it is larger than `max_bytes`.
+        """
+        return (
+            self if self.body else msgspec.structs.replace(self, body=_plain(self.received, max_bytes=max_bytes).body)
+        )
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -89,7 +110,7 @@ class _OddPayload(_Around, gc=False):
     invoice: msgspec.Raw = _NULL
 
 
-class _Progress(msgspec.Struct):
+class _Progress(msgspec.Struct, gc=False):
     appointment_progress: msgspec.Raw = _NULL
 
 
@@ -110,13 +131,13 @@ class _Json(msgspec.Struct, gc=False):
     def is_mended(self) -> bool:
         return self.text is not self.body
 
-    def content(self) -> bytes:
+    def content(self) -> bytes | msgspec.Raw:
         """What tells two events of one `event_id` apart: `data`, or the whole body where there is none, as it came."""
         if self.envelope.data is msgspec.UNSET:
             return self.body
         if self.is_mended:
             return json_text.member("data", text=self.text, body=self.body)
-        return bytes(self.envelope.data)
+        return self.envelope.data
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -140,7 +161,7 @@ def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Ev
         TooLarge: inflated it is larger than that.
         Malformed: no JSON in UTF-8, as it came or inflated; or no usable invoice id where one stands.
     """
-    found, message = _plain(message, max_bytes=max_bytes)
+    found = _plain(message, max_bytes=max_bytes)
     envelope = found.envelope
     inner, at = (found.text, "$") if envelope.data is msgspec.UNSET else (bytes(envelope.data), "$.data")
     inner = inner if inner.lstrip()[:1] == b"{" else b"{}"
@@ -167,8 +188,8 @@ def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Ev
     )
 
 
-def _plain(message: Received, *, max_bytes: int) -> tuple[_Json, Received]:
-    """The body as JSON, and the message with it: as it came, else with one compression less, as often as declared.
+def _plain(message: Received, *, max_bytes: int) -> _Json:
+    """The body as JSON: as it came, else with one compression less, as often as declared.
 
     Raises:
         Malformed: it is none.
@@ -186,7 +207,7 @@ def _plain(message: Received, *, max_bytes: int) -> tuple[_Json, Received]:
             if not left:
                 raise
         else:
-            return found, msgspec.structs.replace(message, body=body, content_encoding=None) if encoding else message
+            return found
         body = encodings.inflate(body, at_most=max_bytes)
         left -= 1
 
@@ -200,7 +221,7 @@ def _json(body: bytes) -> _Json:
     if marks := _BOMS.match(body):
         body = body[marks.end() :]
     try:
-        body.decode()  # msgspec leaves the UTF-8 of what it skips unchecked
+        _require_utf8(body)  # msgspec leaves the UTF-8 of what it skips unchecked
         return _Json(body, body, _envelope.decode(body))
     except _UNREADABLE:
         text = _readable(body)
@@ -210,7 +231,7 @@ def _json(body: bytes) -> _Json:
 def _readable(body: bytes) -> bytes:
     text = json_text.mended(body)
     try:
-        body.decode()
+        _require_utf8(body)
         _anything.decode(text)
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8 at byte {error.start}") from error
@@ -220,6 +241,25 @@ def _readable(body: bytes) -> bytes:
         place = re.search(r"\(byte \d+\)", str(error))
         raise Malformed(f"not JSON {place.group() if place else '(cut off)'}") from error
     return text
+
+
+def _require_utf8(body: bytes) -> None:
+    """Check a body, piece by piece.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8; `start` is the place in the whole body.
+    """
+    if len(body) <= _PIECE_BYTES:
+        body.decode()
+        return
+    decoder = _utf8()
+    for at in range(0, len(body), _PIECE_BYTES):
+        begun, _ = decoder.getstate()  # the first bytes of a character, which the piece before ended in
+        try:
+            decoder.decode(body[at : at + _PIECE_BYTES], at + _PIECE_BYTES >= len(body))
+        except UnicodeDecodeError as error:
+            place = at - len(begun) + error.start
+            raise UnicodeDecodeError("utf-8", b"", place, place + 1, error.reason) from None
 
 
 def _payload_of(inner: bytes) -> tuple[_Around, _Invoice]:
@@ -245,8 +285,9 @@ def _id(event_id: str | None, kind: str, found: _Json) -> str:
     """The CloudEvent's id; see docs/delivery.md, "Ids"."""
     if event_id is None:
         return "sha256:" + hashlib.sha256(found.body).hexdigest()
-    digest = hashlib.sha256(kind.encode() + b"\0" + found.content()).hexdigest()
-    return f"{event_id}.{digest[:_DIGEST_DIGITS]}"
+    digest = hashlib.sha256(kind.encode() + b"\0")
+    digest.update(found.content())
+    return f"{event_id}.{digest.hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def _invoice_id(value: msgspec.Raw, place: str) -> str | None:
@@ -286,6 +327,8 @@ def _time(text: str | None) -> str | None:
 
 def _type_by_shape(body: bytes) -> str:
     """The two bare bodies that Zenoti's pages show without an envelope; everything else is unknown."""
+    if len(body) > _MAX_SHAPE_BYTES:
+        return UNKNOWN_TYPE
     members = _members.decode(body)
     beside = any("membership" in key.lower() or "package" in key.lower() for key in members)
     invoice = bytes(members.get("invoice", b""))

@@ -14,6 +14,7 @@ import msgspec
 from worker.adapters.broker import Delivery, Link, Subscription
 from worker.core.defects import Defects
 from worker.core.errors import BrokerUnavailable
+from worker.core.prefetch import Prefetch
 from worker.telemetry import log
 from worker.telemetry.metrics import stage_stopped, subscriptions
 
@@ -34,6 +35,7 @@ class Stage(Protocol):
         name: `translate` or `enrich`.
         source: whose events it takes.
         queue: where from.
+        max_bytes: of the bodies of its deliveries, as they came; one alone may be larger.
         defects: in a row.
         doing: `waiting` for the broker, `consuming` (an enrich may be the standby), `stopped`.
     """
@@ -41,6 +43,7 @@ class Stage(Protocol):
     name: str
     source: str
     queue: str
+    max_bytes: int
     defects: Defects
     doing: str
 
@@ -69,10 +72,12 @@ class _Fortune(msgspec.Struct):
         losses: how many were lost one after the other, soon after they began. A message that breaks the client as it
             is read makes that happen for ever; with a prefetch of one it takes no neighbour along.
         silent: seconds without a delivery after which a subscription is taken for dead.
+        counts: how many deliveries at most, by their sizes.
         window: how many deliveries at most: what could be settled while one may be held, where that was too few.
     """
 
     silent: float
+    counts: Prefetch
     pause: float = FIRST_PAUSE_SECONDS
     losses: int = 0
     window: int = sys.maxsize
@@ -84,7 +89,7 @@ class _Fortune(msgspec.Struct):
 
     def prefetch(self, wanted: int) -> int:
         """How many deliveries to take of those that the stage can hold."""
-        return 1 if self.is_careful else min(wanted, self.window)
+        return 1 if self.is_careful else min(wanted, self.window, self.counts.count)
 
     def note(self, *, lasted: float, lost: bool) -> None:
         """A subscription has ended."""
@@ -108,7 +113,7 @@ async def consume(
         stop: ends it.
         hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
     """
-    fortune = _Fortune(silent=SILENT_SECONDS)
+    fortune = _Fortune(silent=SILENT_SECONDS, counts=Prefetch(stage.prefetch, max_bytes=stage.max_bytes))
     stage_stopped.labels(stage.name, stage.source).set(0)
     while not stop.is_set():
         stage.doing = "waiting"
@@ -134,7 +139,9 @@ async def consume(
 async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _Fortune, hold_seconds: float) -> str:
     """One subscription from open to close; returns why it ended."""
     prefetch = fortune.prefetch(stage.prefetch)
-    subscription = link.subscribe(stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery)
+    subscription = link.subscribe(
+        stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery, max_bytes=stage.max_bytes
+    )
     stage.open(subscription)
     begun = asyncio.get_running_loop().time()
     try:
@@ -146,6 +153,8 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
                 asyncio.create_task(_wake(stage, subscription, stop)),
                 asyncio.create_task(_keep(stage, link, subscription, fortune=fortune, hold_seconds=hold_seconds)),
             ]
+            if fortune.counts.can_grow and prefetch == fortune.counts.count:
+                beside.append(asyncio.create_task(_widen(subscription, fortune.counts)))
             try:
                 await stage.serve(subscription, stop)
             finally:
@@ -154,7 +163,10 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
     except BrokerUnavailable as error:
         return str(error)
     finally:
-        fortune.note(lasted=asyncio.get_running_loop().time() - begun, lost=subscription.lost)
+        ended = asyncio.get_running_loop().time()
+        fortune.note(lasted=ended - begun, lost=subscription.lost)
+        if subscription.passed_at:
+            fortune.counts.passed(subscription.passed_at, now=ended)
     if subscription.orderly:
         log.info("handed_back", stage=stage.name, queue=stage.queue, detail=subscription.detail)
         return ""
@@ -165,6 +177,17 @@ async def _wake(stage: Stage, subscription: Subscription, stop: asyncio.Event) -
     await _unless(stop, subscription.ended.wait())
     subscription.leaving.set()
     stage.wake()
+
+
+async def _widen(subscription: Subscription, counts: Prefetch) -> None:
+    """End a subscription that could take far more deliveries, once it has as many as it takes."""
+    loop = asyncio.get_running_loop()
+    while not subscription.ended.is_set():
+        await subscription.filled.wait()
+        subscription.filled.clear()
+        held, held_bytes = len(subscription.in_hand), subscription.bytes_in_hand
+        if counts.grow(held, held_bytes, returned=subscription.most_returned, now=loop.time()):
+            subscription.fail(f"{held} events take {held_bytes} bytes: {counts.count} may be in hand", orderly=True)
 
 
 async def _keep(
@@ -184,7 +207,7 @@ async def _keep(
             subscription.fail(f"an event was held for over {hold_seconds:g} s", orderly=True)
         elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
             subscription.fail("steady: deliveries need not come one by one any more", orderly=True)
-        elif fortune.window < stage.prefetch and loop.time() - begun > WIDEN_AFTER * hold_seconds:
+        elif fortune.window < fortune.counts.count and loop.time() - begun > WIDEN_AFTER * hold_seconds:
             fortune.window *= 2
             subscription.fail("nothing was held for long: the window may be wider", orderly=True)
         elif loop.time() - heard > fortune.silent:

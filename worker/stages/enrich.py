@@ -19,6 +19,7 @@ from worker.adapters import clock
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.traces import NO_SPAN, UNTRACED
 from worker.core import outbound
+from worker.core.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
 from worker.core.circuit import REMEMBERED, Blame, Circuit
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
@@ -37,6 +38,7 @@ from worker.stages.fan_out import FanOut
 from worker.stages.invoice_calls import InvoiceCalls
 from worker.stages.journal import Journal
 from worker.stages.ports import Batons, Publishes, Span, States, Traces
+from worker.stages.room import Room
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from worker.stages.turn import Turn
 from worker.telemetry import log
@@ -68,7 +70,7 @@ class _Filling(msgspec.Struct):
 
 
 class _Held(msgspec.Struct):
-    """An event in the window, with what it can be settled by; `since_ns` (Unix) and `span` for its trace."""
+    """An event in the window, packed, with what it can be settled by; `since_ns` (Unix) and `span` for its trace."""
 
     event: Event
     delivery: Delivery
@@ -87,6 +89,7 @@ class Lane:
         names: of exchanges and queues.
         source: whose lane it is.
         prefetch: unacknowledged events looked at together.
+        max_bytes: of them in hand, inflated, with the invoices that go out with them; one alone may be larger.
         plan: how the source wants its invoices.
         seen: what this lane has passed on.
         states: what the processes say to each other; None: there is no other process.
@@ -112,6 +115,7 @@ class Lane:
         prefetch: int,
         plan: Plan,
         seen: Seen,
+        max_bytes: int = DEFAULT_ENRICH_MAX_BYTES,
         states: States | None = None,
         batons: Batons | None = None,
         budget: SizeBudget | None = None,
@@ -146,6 +150,11 @@ class Lane:
         self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
         self._prefetch = prefetch
+        shares = ByteShares.of(max_bytes)
+        self.max_bytes = shares.kept
+        self._room = Room(shares.at_work)
+        self._max_answer_bytes = shares.answers
+        self._answer_bytes = 0  # of invoices whose events are not all out
 
     @property
     def prefetch(self) -> int:
@@ -266,8 +275,8 @@ class Lane:
         return now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
 
     def _holds_up(self, now: float) -> bool:
-        """Whether something else than the quota is waited for."""
-        is_full = self._calling >= self._plan.max_in_flight
+        """Whether something else than the quota is waited for: calls, what they brought, the lease."""
+        is_full = self._calling >= self._plan.max_in_flight or self._answer_bytes > self._max_answer_bytes
         return self._probes_only or is_full or self._is_filling(now) or not self.calls.lease.holds(now)
 
     @property
@@ -279,7 +288,7 @@ class Lane:
         event = read(message, max_bytes=self._budget.max_message_bytes)
         if event.invoice_id is None:
             raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
-        return event
+        return event.packed()
 
     def _begin(self, now: float) -> Round[_Held] | None:
         was_held_up, self._is_held_up = self._is_held_up, self._holds_up(now)
@@ -322,7 +331,9 @@ class Lane:
             blame = await self.calls.blame(begun.invoice_id, leaving=subscription.leaving)
             await self._guarded(self._settle_failure(begun, error, blame), subscription)
         else:
+            self._answer_bytes += len(invoice.document)
             await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
+            self._answer_bytes -= len(invoice.document)
         for span in spans:
             span.end()
         self._lane_events.set(len(self._window))
@@ -395,10 +406,7 @@ class Lane:
             duplicates.labels(self._source, self.name).inc()
             held.span.outcome(DUPLICATE)
         else:
-            outgoing = outbound.outgoing(
-                held.event, exchange=self._names.events, enrichment=enrichment, invoice=invoice
-            )
-            await self._pass_on(held, outgoing)
+            await self._send(held, enrichment, invoice)
             held.span.outcome(enrichment.status, error=enrichment.reason or "")
             enriched.labels(self._source, enrichment.status).inc()
             if key is not None:
@@ -410,6 +418,24 @@ class Lane:
             to, reason = enrichment.status, enrichment.reason or ""
             self._journal.settled(held.delivery, held.event, "passed_on", came_out=True, to=to, reason=reason)
         self.defects.went_well()
+
+    async def _send(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
+        """Publish one event with its invoice, once there is room for both.
+
+        Raises:
+            PublishUnconfirmed: it is not sure that it is there; or the subscription has failed meanwhile.
+            Unroutable, TooLarge: as `until_confirmed` says.
+        """
+        subscription = held.subscription
+        with await self._room.enter(len(held.event.received.body) + len(invoice or b"")) as at_work:
+            if at_work.has_waited and subscription.ended.is_set() and not subscription.orderly:
+                raise PublishUnconfirmed(subscription.detail)
+            event = held.event.unpacked(max_bytes=self._budget.max_message_bytes)
+            if event is not held.event:
+                at_work.grow(len(event.body))
+            await self._pass_on(
+                held, outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment, invoice=invoice)
+            )
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception, blame: Blame) -> None:
         for waiting in begun.waiting:
@@ -458,7 +484,8 @@ class Lane:
         await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=held.subscription)
 
     async def _publish(self, held: _Held, outgoing: Outgoing) -> None:
-        await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
+        with await self._room.enter(len(outgoing.body)):
+            await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
 
     async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
         """A letter; after too many defects in a row none is written, and the stage stops."""
@@ -491,14 +518,15 @@ class Lane:
         subscription: Subscription,
         **known: str,
     ) -> None:
-        await bury(
-            self._publisher,
-            delivery,
-            message,
-            verdict,
-            subscription=subscription,
-            names=self._names,
-            journal=self._journal,
-            archived=self._archived,
-            **known,
-        )
+        with await self._room.enter(len(message.body)):
+            await bury(
+                self._publisher,
+                delivery,
+                message,
+                verdict,
+                subscription=subscription,
+                names=self._names,
+                journal=self._journal,
+                archived=self._archived,
+                **known,
+            )

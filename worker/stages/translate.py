@@ -14,6 +14,7 @@ from schemas.enriched import Enrichment
 from worker.adapters.broker import Delivery, Subscription
 from worker.adapters.traces import UNTRACED
 from worker.core import outbound
+from worker.core.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
 from worker.core.defects import Defects
 from worker.core.duplicates import Seen
 from worker.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
@@ -27,6 +28,7 @@ from worker.core.translate import Event, read
 from worker.stages.fan_out import FanOut
 from worker.stages.journal import Journal
 from worker.stages.ports import Publishes, Span, Traces
+from worker.stages.room import AtWork, Room
 from worker.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from worker.telemetry import log
 from worker.telemetry.metrics import duplicates, translated, unrouted
@@ -41,6 +43,7 @@ class Translate:
         names: of exchanges and queues.
         source: whose raw queue it reads.
         prefetch: unacknowledged events it holds.
+        max_bytes: of them in hand, inflated; one alone may be larger.
         enrich: patterns of the types worth an API call.
         seen: what this process has passed on.
         budget: how large a body may be.
@@ -60,6 +63,7 @@ class Translate:
         prefetch: int,
         enrich: tuple[str, ...],
         seen: Seen,
+        max_bytes: int = DEFAULT_TRANSLATE_MAX_BYTES,
         budget: SizeBudget | None = None,
         archived: bool = True,
         traces: Traces = UNTRACED,
@@ -85,6 +89,9 @@ class Translate:
         self._journal = Journal(stage=self.name, source=source)
         self.queue = names.raw(source)
         self.prefetch = prefetch
+        shares = ByteShares.of(max_bytes)
+        self.max_bytes = shares.kept
+        self._room = Room(shares.at_work)
 
     def open(self, subscription: Subscription) -> None:
         """Be ready for deliveries."""
@@ -136,21 +143,30 @@ class Translate:
 
     async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
         """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
+        with await self._room.enter(len(delivery.body)) as at_work:
+            if not (at_work.has_waited and subscription.leaving.is_set()):
+                await self._handle(delivery, subscription, at_work)
+
+    async def _handle(self, delivery: Delivery, subscription: Subscription, at_work: AtWork) -> None:
         message = message_of(delivery, source=self.source)
         place = place_of(delivery, stage=self.name, queue=self.queue)
         with self._traces.processing(message, place) as span:
             if span.context is not None:
                 message = msgspec.structs.replace(message, trace=span.context)
             try:
-                await self._pass_on(message, delivery, subscription, span)
+                await self._pass_on(message, delivery, subscription, span, at_work)
             except (PublishUnconfirmed, Unroutable) as error:
                 span.outcome(HANDED_BACK, error=type(error).__name__)
                 subscription.fail(str(error))
 
-    async def _pass_on(self, message: Received, delivery: Delivery, subscription: Subscription, span: Span) -> None:
+    async def _pass_on(
+        self, message: Received, delivery: Delivery, subscription: Subscription, span: Span, at_work: AtWork
+    ) -> None:
         event: Event | None = None
         try:
             event = read(message, max_bytes=self._budget.max_message_bytes)
+            if event.body is not message.body:
+                at_work.grow(len(event.body))
             outcome, to = await self._send(event, subscription)
             span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
         except PermanentError as error:

@@ -15,6 +15,7 @@ from worker.core.topology import Names
 from worker.stages.ports import PUBLISH_SECONDS, Publishes
 
 PREFETCH = 5  # bodies in memory; one is published at a time
+MAX_BYTES = 32 * 1024 * 1024  # of these bodies, of all receivers together
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
 
@@ -26,6 +27,7 @@ class Waiting:
         publisher: the port to the broker.
         names: of exchanges and queues.
         receiver: its name; metrics and logs have it as `source`.
+        max_bytes: of bodies in hand; one alone may be larger.
 
     Attributes:
         in_hand: events taken from the wait queue that the receiver's queue has not confirmed yet.
@@ -33,7 +35,7 @@ class Waiting:
 
     name = "wait"
 
-    def __init__(self, publisher: Publishes, *, names: Names, receiver: str) -> None:
+    def __init__(self, publisher: Publishes, *, names: Names, receiver: str, max_bytes: int = MAX_BYTES) -> None:
         self._publisher = publisher
         self._exchange = names.receiver_alone(receiver)
         self._changed = asyncio.Event()
@@ -42,6 +44,7 @@ class Waiting:
         self.source = receiver
         self.queue = names.waiting(receiver)
         self.prefetch = PREFETCH
+        self.max_bytes = max_bytes
         self.defects = Defects()
         self.doing = "waiting"
 

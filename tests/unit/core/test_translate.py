@@ -81,12 +81,13 @@ def test_any_object_passes_through(document: dict[str, Any], indent: int | None,
 @settings(max_examples=25, deadline=None)
 @given(document=json_objects, encoding=st.sampled_from(["gzip", "deflate", " X-GZIP "]))
 def test_compressed_body_is_read_like_the_plain_one(document: dict[str, Any], encoding: str) -> None:
-    """A compressed body gives the event, and the id, of the same body sent plain; it travels on inflated."""
+    """A compressed body gives the event, and the id, of the same body sent plain; the message stays as it came."""
     body = json.dumps(document).encode()
-    packed = zlib.compress(body) if encoding == "deflate" else gzip.compress(body)
-    found = read(received(body=packed, content_encoding=encoding))
-    assert found == read(received(body=body))
-    assert found.received.content_encoding is None
+    came = received(
+        body=zlib.compress(body) if encoding == "deflate" else gzip.compress(body), content_encoding=encoding
+    )
+    found = read(came)
+    assert found == msgspec.structs.replace(read(received(body=body)), received=came)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,13 @@ def test_it_comes_out(case: Strange) -> None:
 
 
 def test_what_decided_once_decides_again() -> None:
-    """The message that goes to the lane is read there as the same event: nothing in it needs its encoding any more."""
+    """The message goes to the lane as it came, and is read there as the same event; packed and unpacked it is, too."""
     for case in strange():
-        found = read(received(body=case.body, content_encoding=case.encoding or None))
-        assert found.received.content_encoding is None
+        came = received(body=case.body, content_encoding=case.encoding or None)
+        found = read(came)
+        assert found.received is came
         assert read(found.received) == found
+        assert found.packed().unpacked() == found
 
 
 def test_ids_differ() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -235,10 +236,26 @@ class Link:
         on_delivery: Callable[[Delivery], Awaitable[None]],
         arguments: Mapping[str, Any] | None = None,
         publishes: bool = False,
+        max_bytes: int = sys.maxsize,
     ) -> "Subscription":
-        """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered."""
+        """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered.
+
+        Args:
+            queue: where from.
+            prefetch: unsettled deliveries at a time.
+            on_delivery: takes one; each runs in a task of its own.
+            arguments: of the consumer.
+            publishes: with confirms.
+            max_bytes: of unsettled bodies; the subscription ends before it has more, and one alone it always takes.
+        """
         return Subscription(
-            self, queue, prefetch=prefetch, on_delivery=on_delivery, arguments=arguments, publishes=publishes
+            self,
+            queue,
+            prefetch=prefetch,
+            on_delivery=on_delivery,
+            arguments=arguments,
+            publishes=publishes,
+            max_bytes=max_bytes,
         )
 
     async def open_sender(self, *, confirms: bool = True) -> Sender:

@@ -1,6 +1,7 @@
 """A consumer: deliveries until it is left, and their acks."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -42,6 +43,11 @@ class Subscription:
         orderly: we ended it, and nothing is wrong.
         delivered: how many have come.
         unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
+        in_hand: delivery tag -> bytes of its body, of those unsettled ones whose body is kept.
+        bytes_in_hand: of these bodies together.
+        passed_at: how many were in hand when the next would have passed `max_bytes`; 0: that has not been so. From then
+            on it is over, and no body of what still comes is kept.
+        filled: set whenever as many are in hand as may be.
     """
 
     def __init__(
@@ -53,8 +59,10 @@ class Subscription:
         on_delivery: Callable[[Delivery], Awaitable[None]],
         arguments: Mapping[str, Any] | None,
         publishes: bool = False,
+        max_bytes: int = sys.maxsize,
     ) -> None:
         self._link = link
+        self._max_bytes = max_bytes
         self._publishes = publishes
         self._tag: str | None = None
         self._queue = queue
@@ -66,6 +74,11 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         self._handling: set[asyncio.Task[None]] = set()
         self.unsettled: dict[int, float] = {}
+        self.in_hand: dict[int, int] = {}
+        self.bytes_in_hand = 0
+        self._returned: dict[int, int] = {}
+        self.passed_at = 0
+        self.filled = asyncio.Event()
         self.delivered = 0
         self._has_all_tags = True
         self.lost = False
@@ -144,7 +157,7 @@ class Subscription:
 
     def reject(self, tag: int) -> None:
         """Leave a delivery to the broker, which makes it a dead letter with its body; comes again where that fails."""
-        self.unsettled.pop(tag, None)
+        self._forget(tag)
         if self._sender is not None:
             self._sender.reject(tag)
 
@@ -163,6 +176,11 @@ class Subscription:
         except BrokerUnavailable as error:
             raise BrokerUnavailable(f"the broker does not answer for {self._queue}: {error}") from error
 
+    @property
+    def most_returned(self) -> int:
+        """How often the one of those in hand that has come back most often has done so."""
+        return max(self._returned.values(), default=0)
+
     def held_seconds(self) -> float:
         """How long the oldest unsettled delivery has been in our hands."""
         oldest = next(iter(self.unsettled.values()), None)
@@ -175,7 +193,7 @@ class Subscription:
 
     def _settle(self, tag: int) -> bool:
         """Acknowledge a delivery, with the others of this turn of the event loop; False where the channel is gone."""
-        self.unsettled.pop(tag, None)
+        self._forget(tag)
         if self._sender is None or self._sender.is_closed:
             return False
         if not self._acks:
@@ -211,10 +229,37 @@ class Subscription:
         self.delivered += 1
         self._has_all_tags = self._has_all_tags and delivery.tag == self.delivered
         self.unsettled[delivery.tag] = delivery.came_at
+        if not self._keep(delivery):
+            return
         # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
         task = self._loop.create_task(self._handle(delivery))
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
+
+    def _keep(self, delivery: Delivery) -> bool:
+        """Count a delivery's body; False where it is one too many: then the close of the channel hands it back.
+
+        The prefetch bounds their number alone, so bytes are counted as they come. One alone is kept, however large.
+        """
+        size = len(delivery.body)
+        if self.passed_at or (self.in_hand and self.bytes_in_hand + size > self._max_bytes):
+            if not self.ended.is_set():
+                self.passed_at = len(self.in_hand)
+                self.fail(f"more than {self._max_bytes} bytes would be in hand", orderly=True)
+            return False
+        self.in_hand[delivery.tag] = size
+        self.bytes_in_hand += size
+        if delivery.returned:
+            self._returned[delivery.tag] = delivery.returned
+        if len(self.in_hand) >= self._prefetch:
+            self.filled.set()
+        return True
+
+    def _forget(self, tag: int) -> None:
+        self.unsettled.pop(tag, None)
+        self.bytes_in_hand -= self.in_hand.pop(tag, 0)
+        if self._returned:
+            self._returned.pop(tag, None)
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
