@@ -108,7 +108,8 @@ class Quota:
         tokens = self._tokens
         for since, until, pace in self._paces():
             tokens += max(0.0, min(until, now) - since) / pace
-        return min(self._most, tokens)
+        saved = sum(at + _KEPT_SECONDS > now for at in self._saved)  # a minute has one burst, be it in several parts
+        return min(max(1, self._most - saved), tokens)
 
     def spend(self, now: float) -> None:
         """Count a call that goes now."""

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.core.quota import MAX_WAIT_SECONDS, MOST_SAVED, WINDOW_SECONDS, Quota, Told, told
@@ -85,6 +85,7 @@ def test_never_more_calls_than_the_quota(rate: float, pauses: list[float]) -> No
 
 @settings(max_examples=200, deadline=None)
 @given(rate=st.floats(3, 600), idle=st.floats(0, 300), calls=st.integers(0, 12), again=st.floats(0, 61))
+@example(rate=21, idle=25, calls=5, again=21)  # a second burst within the minute of the first
 def test_no_pause_is_longer_than_two_intervals(rate: float, idle: float, calls: int, again: float) -> None:
     """After a burst, and another within its minute, a backlog is served at half the pace at least."""
     quota, now = Quota(calls_per_minute=rate, now=NOW), NOW + idle
