@@ -6,7 +6,7 @@ import os
 import pty
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from aio_pika import DeliveryMode, Message
@@ -23,6 +23,14 @@ WAYS = {
     "stderr on a full disk": "2>/dev/full",
 }
 EVENTS = 20
+
+
+@pytest.fixture(autouse=True)
+def _hears_a_hang_up() -> Iterator[None]:
+    """Processes heed `nohup`, so one under which the tests run must not be handed on to those started here."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 async def spawn(system: System, name: str, command: str) -> None:
