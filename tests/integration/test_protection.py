@@ -16,7 +16,6 @@ from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
 from worker.adapters.broker import Delivery
-from worker.core import prefetch
 from worker.core.defects import DEFECTS_IN_A_ROW
 from worker.core.duplicates import Seen
 from worker.core.errors import ApiUnreachable
@@ -157,7 +156,6 @@ async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pyte
 async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an event was held too long less is taken at a time; after a good while more again."""
     monkeypatch.setattr(consuming, "WIDEN_AFTER", 1)
-    monkeypatch.setattr(prefetch, "FIRST", 1000)
     api, stop, taken = knows("i-1"), asyncio.Event(), list[int]()
     api.will(path("i-1"), ApiUnreachable("nobody listens"))
     holding = lane(way.publisher, api, way.names, prefetch=1000)

@@ -1,7 +1,9 @@
 """How many deliveries a subscription takes. AMQP bounds their number alone, so the number follows the sizes seen.
 
-It begins small, and each change costs a subscription: the channel is closed, which hands back what is in hand, and the
-next one takes another number. So it grows only where the number was the limit, and at once as far as the sizes allow.
+It begins with all that the stage can hold: bytes are bounded as bodies come, and the number only keeps it rare that one
+is too many. Each change costs a subscription: the channel is closed, which hands back what is in hand, out of its turn
+where others consume the queue, too, and the next one takes another number. So it shrinks only where the bound was
+passed, and grows again only where the number was the limit, at once as far as the sizes allow.
 """
 
 from math import inf
@@ -9,7 +11,6 @@ from typing import Final
 
 from worker.core.settle import RETURNS_OF_A_SUSPECT
 
-FIRST: Final = 20  # of nobody knows what size
 FIRST_PATIENCE_SECONDS: Final = 10.0
 MAX_PATIENCE_SECONDS: Final = 600.0
 _SHARE: Final = 2  # what is in hand is to take one part in so many: the next events may be larger
@@ -32,7 +33,7 @@ class Prefetch:
         self._max_bytes = max_bytes
         self._patience = 0.0
         self._passed_at = -inf
-        self.count = min(FIRST, most)
+        self.count = most
 
     @property
     def can_grow(self) -> bool:

@@ -4,10 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.prefetch import FIRST, FIRST_PATIENCE_SECONDS, MAX_PATIENCE_SECONDS, Prefetch
+from worker.core.prefetch import FIRST_PATIENCE_SECONDS, MAX_PATIENCE_SECONDS, Prefetch
 from worker.core.settle import RETURNS_OF_A_SUSPECT
 
-MOST, BOUND = 5000, 96_000_000
+MOST, BOUND, FEW = 5000, 96_000_000, 20
+
+
+def small(most: int = MOST) -> Prefetch:
+    """A number that the events of long ago, large ones, have brought down."""
+    number = Prefetch(most, max_bytes=BOUND)
+    number.passed(2 * FEW, now=-1e6)
+    return number
 
 
 def full(number: Prefetch, size: int, *, now: float, returned: int = 0) -> bool:
@@ -20,15 +27,15 @@ def at_its_bound(number: Prefetch, size: int, *, now: float) -> None:
     number.passed(max(1, BOUND // size), now=now)
 
 
-def test_it_begins_small() -> None:
-    """Nobody knows how large the first events are; a stage that holds fewer begins with those."""
-    assert Prefetch(MOST, max_bytes=BOUND).count == FIRST
-    assert Prefetch(5, max_bytes=BOUND).count == 5
+def test_it_begins_with_all() -> None:
+    """Most events are small; what is too much is found out as it comes."""
+    number = Prefetch(MOST, max_bytes=BOUND)
+    assert (number.count, number.can_grow) == (MOST, False)
 
 
 def test_ordinary_events_take_one_step() -> None:
-    """With events of some kilobytes all that the stage can hold is taken after the first look."""
-    number = Prefetch(MOST, max_bytes=BOUND)
+    """With events of some kilobytes all that the stage can hold is taken again after one look."""
+    number = small()
     assert full(number, 3000, now=0)
     assert number.count == MOST
     assert not number.can_grow
@@ -36,7 +43,7 @@ def test_ordinary_events_take_one_step() -> None:
 
 def test_large_events_are_let_in_as_far_as_half_of_the_bound() -> None:
     """Of 900 kB as many are taken as fill half of it, and then the number stays."""
-    number = Prefetch(MOST, max_bytes=BOUND)
+    number = small()
     assert full(number, 900_000, now=0)
     assert number.count == BOUND // 2 // 900_000
     assert not full(number, 900_000, now=1000)
@@ -44,15 +51,15 @@ def test_large_events_are_let_in_as_far_as_half_of_the_bound() -> None:
 
 def test_what_is_worth_no_subscription() -> None:
     """Where the number could not even double it stays, unless that is all the stage can hold."""
-    assert not full(Prefetch(MOST, max_bytes=BOUND), BOUND // 40 // 2 + 100_000, now=0)
-    number = Prefetch(FIRST + 1, max_bytes=BOUND)
+    assert not full(small(), BOUND // 40 // 2 + 100_000, now=0)
+    number = small(FEW + 1)
     assert full(number, 1, now=0)
-    assert number.count == FIRST + 1
+    assert number.count == FEW + 1
 
 
 def test_bodies_of_no_bytes() -> None:
     """They take no room, and divide nothing by zero."""
-    number = Prefetch(MOST, max_bytes=BOUND)
+    number = small()
     assert full(number, 0, now=0)
     assert number.count == MOST
 
@@ -60,7 +67,6 @@ def test_bodies_of_no_bytes() -> None:
 def test_past_the_bound_half_of_what_was_in_hand_is_taken() -> None:
     """The next events may be larger still."""
     number = Prefetch(MOST, max_bytes=BOUND)
-    full(number, 3000, now=0)
     at_its_bound(number, 900_000, now=1)
     assert number.count == BOUND // 900_000 // 2
 
@@ -69,7 +75,6 @@ def test_past_the_bound_half_of_what_was_in_hand_is_taken() -> None:
 def test_any_sizes_come_to_one_in_hand_at_last(sizes: list[int]) -> None:
     """Whatever passes the bound, over and over, so few are taken after a few times that one alone is in hand."""
     number = Prefetch(MOST, max_bytes=BOUND)
-    full(number, 1, now=0)
     before = number.count
     for now, size in enumerate(sizes):
         held = min(number.count - 1, max(1, BOUND // size))
@@ -84,7 +89,6 @@ def test_any_sizes_come_to_one_in_hand_at_last(sizes: list[int]) -> None:
 def test_it_grows_again_after_a_pause_that_doubles() -> None:
     """Small and huge events by turns cost few subscriptions: each time the bound is passed it waits longer to grow."""
     number, now, waited = Prefetch(MOST, max_bytes=BOUND), 0.0, list[float]()
-    full(number, 3000, now=now)
     for _ in range(9):
         at_its_bound(number, 10_000_000, now=now)
         since = now
@@ -108,7 +112,7 @@ def test_what_was_long_ago_is_forgotten() -> None:
 
 def test_no_event_becomes_a_suspect_by_it() -> None:
     """What has come back almost so often that it is handled alone is settled before the number grows."""
-    number = Prefetch(MOST, max_bytes=BOUND)
+    number = small()
     assert not full(number, 3000, now=0, returned=RETURNS_OF_A_SUSPECT - 1)
     assert full(number, 3000, now=0, returned=RETURNS_OF_A_SUSPECT - 2)
 
