@@ -146,9 +146,9 @@ async def test_large_events(bounded: System, stage: str) -> None:
     log = bounded.log("consume")
     found = [json.loads(line) for line in log.splitlines() if '"subscribed"' in line]
     counts = [line["prefetch"] for line in found if line["stage"] == stage]
-    assert counts[0] == 20
-    assert counts[-1] < 20  # of which 3 MiB hold ten
-    assert len(counts) < 6
+    assert counts[0] > 100
+    assert counts[-1] <= 10  # so many are in 3 MiB
+    assert 2 <= len(counts) < 6
 
 
 @pytest.mark.parametrize("stage", ["translate", "enrich"])
