@@ -45,6 +45,7 @@ class Turn:
     def open(self) -> None:
         """A subscription begins; the lane is not ours yet."""
         self._began.clear()
+        self._question = None  # what the channel before answered says nothing of this one
         self.is_ours = False
 
     async def take_over(self, subscription: Subscription) -> None:
