@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.conftest import Hand, topology_of
 from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi
+from tests.fakes import FakeInvoiceApi, FakeLink, as_link
 from worker.adapters.broker import Link
 from worker.adapters.traces import UNTRACED
 from worker.core.duplicates import Seen
@@ -113,6 +113,18 @@ def lane(
         traces=traces,
         **more,
     )
+
+
+@asynccontextmanager
+async def between_fakes(stage: Stage, link: FakeLink) -> AsyncIterator[asyncio.Event]:
+    """Run a stage between fakes, until the body ends or sets the event."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(consume(stage, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
 
 
 class Way:

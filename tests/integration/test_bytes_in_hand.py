@@ -2,17 +2,14 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from tests.eventually import eventually, next_turn
-from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, as_link
-from tests.way import body, event, event_ids, fan_out, lane, path
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher
+from tests.way import between_fakes, body, event, event_ids, fan_out, lane, path
 from worker.core.duplicates import Seen
 from worker.core.invoice_request import Response
 from worker.core.messages import Outgoing, Received
 from worker.core.topology import Names
-from worker.stages.consuming import Stage, consume
 from worker.stages.translate import Translate
 from worker.stages.waiting import Waiting
 
@@ -72,23 +69,11 @@ def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) 
     )
 
 
-@asynccontextmanager
-async def running(one: Stage, link: FakeLink) -> AsyncIterator[asyncio.Event]:
-    """Run a stage until the body ends, or sets the event."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(consume(one, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 5)
-
-
 async def test_translate_lets_out_as_much_as_there_is_room_for() -> None:
     """Compressed or not, bodies are at work for an eighth of the bound, one by one where one is larger; in order."""
     events = [large(number, packed=number % 2 == 0) for number in range(6)]
     publisher, link = Gated(), waiting_in(NAMES.raw("main"), *events)
-    async with running(translate(publisher, max_bytes=8 * SIZE), link):
+    async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
         for number in range(6):
             await eventually(lambda: event_ids(publisher.waiting) == [f"e-{number}"])  # noqa: B023  # it is awaited here
             publisher.confirm()
@@ -100,7 +85,7 @@ async def test_small_ones_go_out_together() -> None:
     """What there is room for waits for nobody."""
     events = [event(body(f"e-{number}"), number=number) for number in range(15)]
     publisher, link = Gated(), waiting_in(NAMES.raw("main"), *events)
-    async with running(translate(publisher, max_bytes=8 * SIZE), link):
+    async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
         await eventually(lambda: len(publisher.waiting) == 15)
         publisher.confirm(15)
         await eventually(lambda: not link.unacked)
@@ -109,7 +94,7 @@ async def test_small_ones_go_out_together() -> None:
 async def test_a_stop_waits_for_what_goes_out_and_not_for_what_waits() -> None:
     """What is on its way is finished; what waits for room is handed back."""
     publisher, link = Gated(), waiting_in(NAMES.raw("main"), *(large(number) for number in range(3)))
-    async with running(translate(publisher, max_bytes=8 * SIZE), link) as stop:
+    async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link) as stop:
         await eventually(lambda: publisher.waiting)
         stop.set()
         await next_turn()
@@ -123,7 +108,7 @@ async def test_a_lane_lets_out_one_by_one_what_shares_a_large_answer() -> None:
     publisher, api = Gated(), FakeInvoiceApi({path("i-1"): [answer_of("i-1", SIZE)]})
     events = [large(number, invoice="i-1", packed=True) for number in range(4)]
     link = waiting_in(NAMES.lane("main"), *events)
-    async with running(lane(publisher, api, NAMES, max_bytes=8 * SIZE), link):
+    async with between_fakes(lane(publisher, api, NAMES, max_bytes=8 * SIZE), link):
         for number in range(4):
             await eventually(lambda: event_ids(publisher.waiting) == [f"e-{number}"])  # noqa: B023  # it is awaited here
             publisher.confirm()
@@ -138,7 +123,7 @@ async def test_no_call_begins_while_what_was_brought_is_not_out() -> None:
     publisher, api = Gated(), FakeInvoiceApi({path(one): [answer_of(one, SIZE)] for one in invoices})
     events = [event(body(f"e-{one}", invoice=one), number=number) for number, one in enumerate(invoices)]
     link = waiting_in(NAMES.lane("main"), *events)
-    async with running(lane(publisher, api, NAMES, max_bytes=8 * SIZE, max_in_flight=1), link):
+    async with between_fakes(lane(publisher, api, NAMES, max_bytes=8 * SIZE, max_in_flight=1), link):
         for count in range(1, 7):
             await eventually(lambda: publisher.waiting)
             for _ in range(10):
@@ -155,7 +140,7 @@ async def test_a_lane_keeps_events_as_they_came() -> None:
     link = waiting_in(NAMES.lane("main"), sent := large(1, invoice="i-1", packed=True))
     one = lane(publisher, api, NAMES)
     api.gate.clear()
-    async with running(one, link):
+    async with between_fakes(one, link):
         await eventually(lambda: api.waiting)
         api.gate.set()
         await eventually(lambda: not link.unacked)
@@ -167,7 +152,7 @@ async def test_small_events_are_all_taken_at_once() -> None:
     """As many as the stage can hold, by one subscription; each of them goes out once."""
     events = [event(body(f"e-{number}"), number=number % 60) for number in range(50)]
     publisher, link = FakePublisher(), waiting_in(NAMES.raw("main"), *events)
-    async with running(translate(publisher, max_bytes=2**30), link):
+    async with between_fakes(translate(publisher, max_bytes=2**30), link):
         await eventually(lambda: not link.unacked)
     assert [one.prefetch for one in link.subscriptions] == [100]
     assert sorted(event_ids(publisher.published)) == sorted(f"e-{number}" for number in range(50))
@@ -177,7 +162,7 @@ async def test_past_the_bound_fewer_are_taken_until_all_are_out() -> None:
     """Each subscription takes half of what was too much, and each settles what it took."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.raw("main"), *(large(number) for number in range(12)))
-    async with running(translate(publisher, max_bytes=8 * SIZE), link):
+    async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
         await eventually(lambda: not link.unacked)
     assert [one.prefetch for one in link.subscriptions][:2] == [100, 2]
     assert event_ids(publisher.published) == [f"e-{number}" for number in range(12)]
@@ -188,7 +173,7 @@ async def test_each_larger_than_the_bound() -> None:
     """One at a time, they all come out."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.raw("main"), *(large(number) for number in range(5)))
-    async with running(translate(publisher, max_bytes=SIZE // 2), link):
+    async with between_fakes(translate(publisher, max_bytes=SIZE // 2), link):
         await eventually(lambda: not link.unacked)
     assert event_ids(publisher.published) == [f"e-{number}" for number in range(5)]
 
@@ -197,7 +182,7 @@ async def test_what_waits_for_a_receiver_is_bounded_too() -> None:
     """Few large ones are in hand at a time, and they go out in order."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.waiting("all"), *(large(number) for number in range(5)))
-    async with running(Waiting(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):
+    async with between_fakes(Waiting(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):
         await eventually(lambda: not link.unacked)
     assert [message.message_id for message in publisher.published] == [f"receipt-{number}" for number in range(5)]
     assert [one.prefetch for one in link.subscriptions] == [5, 1]

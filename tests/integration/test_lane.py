@@ -3,17 +3,16 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, as_link
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeStates
 from tests.proxy import Proxy
-from tests.way import Way, answer, body, event, event_ids, invoice, knows, lane, path
+from tests.way import Way, answer, between_fakes, body, event, event_ids, invoice, knows, lane, path
 from worker.adapters import clock
 from worker.app.consume import queue_depths
 from worker.core.invoice_request import Request, Response
@@ -21,7 +20,7 @@ from worker.core.messages import Outgoing
 from worker.core.settle import Ladder
 from worker.core.topology import Names
 from worker.stages import queue_watch
-from worker.stages.consuming import Stage, consume
+from worker.stages.consuming import consume
 from worker.stages.queue_watch import QueueWatch
 from worker.telemetry.metrics import exposed
 
@@ -538,7 +537,7 @@ async def test_a_publish_that_fails_in_mid_round(fake_names: Names) -> None:
     """It is repeated until it is confirmed, those after it wait, in order; no call is made again, none comes again."""
     publisher, api, link = FakePublisher(), knows("i-1"), FakeLink(*_round_of_three(fake_names))
     publisher.unroutable = {"main.invoice.voided"}
-    async with _between_fakes(lane(publisher, api, fake_names), link):
+    async with between_fakes(lane(publisher, api, fake_names), link):
         await eventually(lambda: publisher.refused > 1)
         assert event_ids(publisher.published) == ["e-1"]
         publisher.unroutable.clear()
@@ -551,7 +550,7 @@ async def test_stop_while_a_publish_fails(fake_names: Names) -> None:
     """Stop does not wait for a publish that fails: what is not confirmed is handed back, what is confirmed is acked."""
     publisher, api, link = FakePublisher(), knows("i-1"), FakeLink(*_round_of_three(fake_names))
     publisher.unroutable = {"main.invoice.voided"}
-    async with _between_fakes(lane(publisher, api, fake_names), link):
+    async with between_fakes(lane(publisher, api, fake_names), link):
         await eventually(lambda: publisher.refused)
     assert list(link.unacked) == [2, 3]
 
@@ -560,7 +559,7 @@ async def test_an_ack_that_comes_too_late(fake_names: Names) -> None:
     """Published, but the channel was lost before the ack: on the next subscription it is dropped as a duplicate."""
     publisher, api, link = FakePublisher(), knows("i-1"), FakeLink(*_round_of_three(fake_names))
     api.gate.clear()
-    async with _between_fakes(lane(publisher, api, fake_names), link):
+    async with between_fakes(lane(publisher, api, fake_names), link):
         await eventually(lambda: api.waiting)
         link.subscriptions[0].channel.lost = True
         link.subscriptions[0].fail("the channel was closed")
@@ -587,7 +586,7 @@ async def test_fetched_at_is_later_than_every_receipt(fake_names: Names, monkeyp
     queue = {"exchange": fake_names.work, "routing_key": fake_names.lane("main")}
     publisher, api = FakePublisher(), knows(*(f"i-{n}" for n in range(len(receipts))))
     link = FakeLink(*(one.to(**queue) for one in events))
-    async with _between_fakes(lane(publisher, api, fake_names, states=FakeStates()), link):
+    async with between_fakes(lane(publisher, api, fake_names, states=FakeStates()), link):
         await eventually(lambda: not link.unacked)
     times = {event_ids([m])[0]: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
     assert len(set(times.values())) == len(receipts)
@@ -608,7 +607,7 @@ async def test_nothing_goes_out_before_a_successor_would_know(fake_names: Names)
         stage.clock.confirmed(claims[-1][1])
 
     states.describe = describe
-    async with _between_fakes(stage, link):
+    async with between_fakes(stage, link):
         await eventually(lambda: not link.unacked)
     [before, *_, (published, claim)] = claims
     assert before == (0, None), "caught up before the first call, with nothing to claim"
@@ -624,7 +623,7 @@ async def test_no_state_is_confirmed(fake_names: Names) -> None:
     states.are_confirmed = False
     link = FakeLink(*_round_of_three(fake_names))
     began = time.monotonic()
-    async with _between_fakes(lane(publisher, api, fake_names, states=states, lease_seconds=0.5), link):
+    async with between_fakes(lane(publisher, api, fake_names, states=states, lease_seconds=0.5), link):
         await eventually(lambda: time.monotonic() - began > 1)
         assert not api.requests
         states.are_confirmed = True
@@ -646,17 +645,6 @@ def _round_of_three(names: Names) -> list[Outgoing]:
         )
         for n, kind in enumerate(kinds, start=1)
     ]
-
-
-@asynccontextmanager
-async def _between_fakes(stage: Stage, link: FakeLink) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(consume(stage, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await asyncio.wait_for(running, 5)
 
 
 async def _ready(way: Way, count: int) -> bool:

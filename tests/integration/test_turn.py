@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +10,8 @@ import pytest
 
 from tests.conftest import OpenLink
 from tests.eventually import eventually
-from tests.fakes import FakeBatons, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription, as_link
-from tests.way import Way, answer, body, event, lane, path
+from tests.fakes import FakeBatons, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription
+from tests.way import Way, answer, between_fakes, body, event, lane, path
 from worker.adapters.batons import BatonQueues
 from worker.core.baton import Baton
 from worker.core.errors import ApiUnreachable
@@ -20,7 +19,6 @@ from worker.core.invoice_request import Request, Response
 from worker.core.messages import Outgoing
 from worker.core.quota import Spent
 from worker.core.topology import Names
-from worker.stages.consuming import Stage, consume
 from worker.stages.enrich import Lane
 
 NAMES = Names("zi-fake")
@@ -76,24 +74,12 @@ def holder(api: FakeInvoiceApi, batons: FakeBatons, publisher: FakePublisher | N
     return lane(publisher or FakePublisher(), api, NAMES, batons=batons, **given)
 
 
-@asynccontextmanager
-async def running(stage: Stage, link: FakeLink) -> AsyncIterator[asyncio.Event]:
-    """A stage between fakes."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(consume(stage, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 5)
-
-
 async def test_a_baton_is_taken_and_handed_on() -> None:
     """With a baton a call goes at once, under the quota of those before; who leaves in order leaves one of its own."""
     batons, api = FakeBatons(), well("i-0", "i-1", "i-2")
     batons.lying["main"] = Baton(Spent(calls=(2.0, 1.0), tokens=1.0))
     began, link = time.monotonic(), FakeLink(*waiting(3))
-    async with running(holder(api, batons, lease_seconds=5.0), link):
+    async with between_fakes(holder(api, batons, lease_seconds=5.0), link):
         await eventually(lambda: not link.unacked)
     assert api.at[0] - began < 5.0, "no lease was waited for"
     assert all(after - before > 0.09 for before, after in pairwise(api.at)), "one token, then a call each 0.1 s"
@@ -107,7 +93,7 @@ async def test_no_baton_means_the_worst() -> None:
     """Without one the lease of the predecessor runs out first, then a burst is taken for spent: ten intervals more."""
     batons, api = FakeBatons(), well("i-0", "i-1")
     began, link = time.monotonic(), FakeLink(*waiting(2))
-    async with running(holder(api, batons), link):
+    async with between_fakes(holder(api, batons), link):
         await eventually(lambda: not link.unacked)
     assert LEASE + 1.0 <= api.at[0] - began < LEASE + 2.0
     assert set(batons.lying) == {"main"}
@@ -117,7 +103,7 @@ async def test_a_baton_that_comes_too_late() -> None:
     """One that is put there while the successor waits vouches for nobody afterwards: it is thrown away."""
     batons, api = FakeBatons(), well("i-0")
     link = FakeLink(*waiting(1))
-    async with running(holder(api, batons), link):
+    async with between_fakes(holder(api, batons), link):
         await eventually(lambda: link.subscriptions)
         await asyncio.sleep(LEASE / 2)
         batons.lying["main"] = Baton()
@@ -130,7 +116,7 @@ async def test_a_stop_while_waiting_for_a_lease() -> None:
     batons, api = FakeBatons(), well("i-0")
     link = FakeLink(*waiting(1))
     began = time.monotonic()
-    async with running(holder(api, batons, lease_seconds=5.0), link):
+    async with between_fakes(holder(api, batons, lease_seconds=5.0), link):
         await eventually(lambda: link.subscriptions)
         await asyncio.sleep(0.1)
     assert time.monotonic() - began < 2
@@ -149,7 +135,7 @@ async def test_a_broker_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(FakeSubscription, "acks_arrived", asked)
     batons, api = FakeBatons(), well(*(f"i-{n}" for n in range(40)))
     batons.lying["main"] = Baton()
-    async with running(holder(api, batons), FakeLink(*waiting(40))):
+    async with between_fakes(holder(api, batons), FakeLink(*waiting(40))):
         await eventually(lambda: api.at)
         answers.clear()
         silent_at = time.monotonic()
@@ -168,7 +154,7 @@ async def test_a_call_that_is_stopped_at_the_last_moment() -> None:
     batons, publisher, link = FakeBatons(), FakePublisher(), FakeLink(*waiting(1))
     batons.lying["main"] = Baton()
     api = Frozen({path("i-0"): [answer("i-0")]})
-    async with running(holder(api, batons, publisher), link):
+    async with between_fakes(holder(api, batons, publisher), link):
         await eventually(lambda: not link.unacked)
     assert len(api.at) == 1
     assert [one.exchange for one in publisher.published] == [NAMES.events]
@@ -178,7 +164,7 @@ async def test_a_state_that_is_not_confirmed_ends_the_calls() -> None:
     """A broker that is blocked confirms nothing; what it would not take is not asked for."""
     batons, states, api = FakeBatons(), FakeStates(), well(*(f"i-{n}" for n in range(40)))
     batons.lying["main"] = Baton()
-    async with running(holder(api, batons, states=states), FakeLink(*waiting(40))):
+    async with between_fakes(holder(api, batons, states=states), FakeLink(*waiting(40))):
         await eventually(lambda: api.at)
         states.are_confirmed = False
         blocked_at = time.monotonic()
@@ -192,20 +178,20 @@ async def test_an_open_circuit_is_handed_on() -> None:
     batons.lying["main"] = Baton()
     down = Timed({path(f"i-{n}"): [AWAY] for n in range(6)})
     first, link = holder(down, batons, lease_seconds=5.0), FakeLink(*waiting(6))
-    async with running(first, link):
+    async with between_fakes(first, link):
         await eventually(lambda: len(link.subscriptions) > 1)
         assert (first.circuit.is_open, first.prefetch) == (True, 1)
     opened = batons.lying["main"].opened
     assert opened is not None
     so_far = len(down.at)
     second = holder(down, batons, lease_seconds=5.0)
-    async with running(second, FakeLink(*waiting(6))):
+    async with between_fakes(second, FakeLink(*waiting(6))):
         await eventually(lambda: second.circuit.is_open)
         await asyncio.sleep(0.5)
     assert len(down.at) - so_far <= 1, "a probe at most"
     assert batons.lying["main"].opened is not None
     link = FakeLink(*waiting(6))
-    async with running(holder(well(*(f"i-{n}" for n in range(6))), batons), link):
+    async with between_fakes(holder(well(*(f"i-{n}" for n in range(6))), batons), link):
         await eventually(lambda: not link.unacked, within=10)
 
 
