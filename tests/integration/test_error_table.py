@@ -184,15 +184,12 @@ async def test_a_late_invoice(table: Table) -> None:
 
 @pytest.mark.parametrize("row", REFUSED_US)
 async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str) -> None:
-    """401 holds the event in its queue, in nobody's hands and uncharged, until a call succeeds."""
+    """401 holds the event uncharged, as the one by which the lane is held, until a call succeeds."""
     table.goes(row)
     event_id = await table.put(attempts=LADDER.max_attempts)
     await eventually(lambda: lane.circuit.is_open)
 
-    async def is_handed_back() -> bool:
-        return await table.way.hand.ready(table.way.lane_queue) == 1
-
-    await eventually(is_handed_back)
+    await eventually(lambda: lane.prefetch == 1 and len(lane.window) == 1)
     table.goes(None)
     assert await table.way.ids(1, within=15) == [event_id]
     assert await table.way.hand.ready(table.way.names.dead) == 0
