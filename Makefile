@@ -28,10 +28,10 @@ $(STAMP): pyproject.toml requirements-dev.txt $(PIPS)
 	@touch $@
 
 run: $(STAMP) ## everything on real parts, with a live table, until Ctrl-C
-	@$(WITH_BROKER) $(BIN)/python deploy/local/journey.py run
+	@$(WITH_BROKER) $(BIN)/python -m deploy.local.journey run
 
 demo: $(STAMP) ## the same journey, checked; ends by itself
-	@$(WITH_BROKER) $(BIN)/python deploy/local/journey.py demo
+	@$(WITH_BROKER) $(BIN)/python -m deploy.local.journey demo
 
 test: $(STAMP) ## all tests, on a real RabbitMQ
 	@$(WITH_BROKER) $(BIN)/pytest $(BESIDE) $(ARGS)

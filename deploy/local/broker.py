@@ -39,6 +39,10 @@ START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 INSTALL_SECONDS = 600.0
 
+# Beneath those that Linux and macOS give to connections: a node listens only seconds after its port was chosen, and
+# by then a connection of anybody's may have been given it.
+PORTS = range(6_000, 12_000)
+
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD_FRAME, CONNECTION_START = b"\x01", b"\x00\x0a\x00\x0a"  # AMQP 0-9-1: frame type 1; class 10, method 10
 
@@ -169,13 +173,20 @@ def stop(process: subprocess.Popen[bytes], *, grace: float) -> None:
         process.wait(STOP_SECONDS)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return so many different TCP ports of 127.0.0.1 that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+def any_ports() -> Iterator[int]:
+    """Return PORTS in an order of chance, each once."""
+    return iter(secrets.SystemRandom().sample(PORTS, len(PORTS)))
+
+
+def free_ports(count: int, candidates: Iterator[int]) -> list[int]:
+    """Return so many different TCP ports of 127.0.0.1 that nobody listens on: the first free ones of the candidates."""
+    found: list[int] = []
+    while len(found) < count:
+        port = next(candidates)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 @contextlib.contextmanager
@@ -243,7 +254,7 @@ def private_node(server: str, signals: Signals, *, verbose: bool, config: str = 
     with contextlib.ExitStack() as undo:
         home, guard = undo.enter_context(guarded_home())
         undo.callback(say, "stopped")
-        ports = free_ports(3)
+        ports = free_ports(3, any_ports())
         say(f"starting a private RabbitMQ node (port {ports[0]}, in {home.relative_to(PROJECT)}) …")
         started = time.monotonic()
         log = undo.enter_context((home / "log").open("wb"))

@@ -9,12 +9,12 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from deploy.local.broker import any_ports, free_ports
 from schemas.enriched import EnrichedEvent
 from worker import telemetry
 from worker.adapters import broker_topology
@@ -236,12 +237,16 @@ def _table(ledger: Ledger) -> Any:
 
 
 def _environment(configured: Settings, *, api_port: int, own_api: bool) -> dict[str, str]:
-    """The daemons' environment: the configured broker, prefix and ports of our own, the simulator unless own_api."""
+    """The daemons' environment: the configured broker, prefix and ports of our own, the simulator unless own_api.
+
+    The door has the configured port, where that is free.
+    """
+    door, intake_admin, consumer_admin = free_ports(3, chain([configured.intake.port], any_ports()))
     ours = {
         "BROKER__PREFIX": f"zi-{secrets.token_hex(4)}",
-        "INTAKE__PORT": str(_free_port(configured.intake.port)),
-        "INTAKE__ADMIN_PORT": str(_free_port(0)),
-        "CONSUMER__ADMIN_PORT": str(_free_port(0)),
+        "INTAKE__PORT": str(door),
+        "INTAKE__ADMIN_PORT": str(intake_admin),
+        "CONSUMER__ADMIN_PORT": str(consumer_admin),
     }
     kept = dict(os.environ)
     if not own_api:  # nothing of the operator's own settings but the broker's address
@@ -347,22 +352,9 @@ def _logs(settings: Settings) -> Path:
     return Path("var/log") / settings.broker.prefix
 
 
-def _free_port(wanted: int) -> int:
-    """The port wanted where it is free, else any."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise SystemExit("no port is free on 127.0.0.1")
-
-
 if __name__ == "__main__":
     if sys.argv[1:] not in (["run"], ["demo"]):
-        sys.exit("usage: journey.py run|demo")
+        sys.exit("usage: python -m deploy.local.journey run|demo")
     try:
         sys.exit(asyncio.run(main(sys.argv[1])))
     except WorkerError as error:

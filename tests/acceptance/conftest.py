@@ -6,11 +6,9 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
 
+from deploy.local import broker
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -229,18 +228,8 @@ async def http(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, each given once.
-
-    Each test runner has a range of its own, beneath those that the kernel gives to connections: so nobody else takes a
-    port before the process listens there that it is meant for.
-    """
-    found: list[int] = []
-    while len(found) < count:
-        port = next(_PORTS)
-        with socket.socket() as one, suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found.append(port)
-    return found
+    """Ports of 127.0.0.1 that nobody listens on, each given once; each test runner has a range of its own."""
+    return broker.free_ports(count, _PORTS)
 
 
 @pytest.fixture

@@ -136,7 +136,8 @@ async def test_the_demonstration(broker_url: str) -> None:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("ZENOTI_INGEST_")}
     process = await asyncio.create_subprocess_exec(
         ".venv/bin/python",
-        "deploy/local/journey.py",
+        "-m",
+        "deploy.local.journey",
         "demo",
         cwd=ROOT,
         env=environ | {"ZENOTI_INGEST_BROKER__URL": broker_url},

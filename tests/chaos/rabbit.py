@@ -138,7 +138,7 @@ async def running(
         raise SystemExit("chaos: Erlang's epmd is not on PATH; put the bin folder of RabbitMQ's Erlang there")
     async with AsyncExitStack() as undo:
         home, guard = undo.enter_context(local.guarded_home())
-        epmd_port, *ports = local.free_ports(1 + 2 * count)
+        epmd_port, *ports = local.free_ports(1 + 2 * count, local.any_ports())
         names = [f"{home.name}-{number + 1}" for number in range(count)]
         nodes = []
         with (folder / "epmd.log").open("ab") as log:

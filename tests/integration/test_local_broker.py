@@ -67,7 +67,7 @@ def python(code: str, *arguments: str) -> list[str]:
 
 def nowhere() -> str:
     """Return a broker URL at which nobody listens, and whose password nobody must see."""
-    [port] = broker.free_ports(1)
+    [port] = broker.free_ports(1, broker.any_ports())
     return f"amqp://guest:hunter2@127.0.0.1:{port}/"
 
 
@@ -287,3 +287,11 @@ def test_only_a_brokers_greeting_counts(greeting: bytes, reason: str) -> None:
         with server.accept()[0] as connection:
             connection.sendall(greeting)
             assert silence.result(timeout=5).endswith(reason)
+
+
+def test_a_port_is_free_and_none_that_a_connection_is_given() -> None:
+    """A port that is taken is passed over, and none is of the kernel's own range."""
+    first, second, third = broker.free_ports(3, broker.any_ports())
+    with socket.create_server(("127.0.0.1", second)), socket.create_server(("127.0.0.1", 0)) as given:
+        assert broker.free_ports(2, iter([first, second, third])) == [first, third]
+        assert max(broker.PORTS) < given.getsockname()[1]
