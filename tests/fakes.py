@@ -262,6 +262,7 @@ class FakeSubscription:
         self.delivered = 0
         self.lost = False
         self.orderly = False
+        self.by_defect = False
         self.detail = ""
 
     async def __aenter__(self) -> Self:
@@ -315,9 +316,10 @@ class FakeSubscription:
             handling, self._handling = self._handling, []
             await asyncio.gather(*handling)
 
-    def fail(self, detail: str, *, orderly: bool = False) -> None:
+    def fail(self, detail: str, *, orderly: bool = False, defect: bool = False) -> None:
         """End it."""
         self.orderly = orderly
+        self.by_defect = defect
         self.detail = self.detail or detail
         self.ended.set()
         self.leaving.set()

@@ -16,13 +16,14 @@ from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
 from worker.adapters.broker import Delivery
+from worker.core import dead_letter, outbound
 from worker.core.defects import DEFECTS_IN_A_ROW
 from worker.core.duplicates import Seen
 from worker.core.errors import ApiUnreachable
 from worker.core.messages import Outgoing, Received
 from worker.core.settle import RETURNS_OF_A_SUSPECT
 from worker.core.topology import Names
-from worker.stages import consuming
+from worker.stages import consuming, enrich
 from worker.stages import translate as stage
 from worker.stages.consuming import Stage, consume
 from worker.stages.translate import Translate
@@ -125,6 +126,52 @@ async def test_defects_in_a_row_stop_the_stage(monkeypatch: pytest.MonkeyPatch) 
     }
     assert len(link.unacked) == 5
     assert len(link.subscriptions) == 1
+
+
+@pytest.mark.parametrize("where", ["outgoing", "read"])
+async def test_a_defect_with_one_event_of_a_lane_is_its_own(
+    way: Way, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The others of its invoice go out, it becomes a letter `defect`, and no call is made again."""
+    whole = getattr(outbound if where == "outgoing" else enrich, where)
+
+    def defective_for_one(one: Any, **more: Any) -> Any:
+        body_of_it = one.body if where == "read" else one.received.body
+        if b"sick" in body_of_it:
+            raise ZeroDivisionError
+        return whole(one, **more)
+
+    monkeypatch.setattr(outbound if where == "outgoing" else enrich, where, defective_for_one)
+    api = knows("i-1")
+    for number, name in enumerate(("e-1", "sick", "e-2")):
+        await way.put(way.lane_queue, event(body(name, invoice="i-1"), number=number))
+    async with way.running(way.lane(api)):
+        assert sorted(await way.ids(2)) == ["e-1", "e-2"]
+        [letter] = await way.came(queue=way.names.dead)
+    assert letter.headers["reason"] == "defect"
+    assert letter.headers["detail"].startswith("ZeroDivisionError at tests.")
+    assert len(api.requests) == 1
+    assert await way.left() == {}
+
+
+@pytest.mark.parametrize("which", ["translate", "lane"])
+async def test_defects_as_letters_are_written_stop_the_stage(
+    way: Way, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Where not even a letter can be written the stage stops as well, and the events stay where they are."""
+
+    def no_letter(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(consuming, "MAX_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(dead_letter, "write", no_letter)
+    sick: Stage = way.translate() if which == "translate" else way.lane(knows())
+    queue = way.raw if which == "translate" else way.lane_queue
+    await way.put(queue, event(b"no event at all" if which == "translate" else body("e-1"), number=1))
+    async with way.running(sick):
+        await eventually(lambda: sick.doing == "stopped", within=30)
+        assert sick.defects.in_a_row == DEFECTS_IN_A_ROW
+    assert await way.left() == {queue.removeprefix(f"{way.names.prefix}."): 1}
 
 
 async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:

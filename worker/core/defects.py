@@ -10,7 +10,8 @@ class Defects:
     """The streak of one stage.
 
     Attributes:
-        in_a_row: dead letters with reason `defect` since the last event that went well.
+        in_a_row: dead letters with reason `defect`, and subscriptions that a defect ended, since the last event that
+            went well.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class Defects:
         return self.in_a_row >= DEFECTS_IN_A_ROW
 
     def noted(self) -> None:
-        """An event became a dead letter by a defect."""
+        """A defect made an event a dead letter, or ended a subscription."""
         self.in_a_row += 1
 
     def went_well(self) -> None:

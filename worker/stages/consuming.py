@@ -157,6 +157,11 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
                 beside.append(asyncio.create_task(_widen(subscription, fortune.counts)))
             try:
                 await stage.serve(subscription, stop)
+            except BrokerUnavailable:
+                raise
+            except Exception:  # noqa: BLE001  # a defect of one stage is that stage's: what it held comes again
+                log.exception("defect", stage=stage.name, queue=stage.queue)
+                subscription.fail("a defect", defect=True)
             finally:
                 for task in beside:
                     task.cancel()
@@ -167,6 +172,8 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
         fortune.note(lasted=ended - begun, lost=subscription.lost)
         if subscription.passed_at:
             fortune.counts.passed(subscription.passed_at, now=ended)
+        if subscription.by_defect:
+            stage.defects.noted()
     if subscription.orderly:
         log.info("handed_back", stage=stage.name, queue=stage.queue, detail=subscription.detail)
         return ""

@@ -28,7 +28,7 @@ from worker.core.invoice_request import Invoice
 from worker.core.lane_clock import LaneClock, as_text
 from worker.core.messages import Outgoing, Received, carried
 from worker.core.quota import Quota
-from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, settle
+from worker.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
 from worker.core.size_budget import SizeBudget
 from worker.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
 from worker.core.topology import Names
@@ -236,8 +236,8 @@ class Lane:
         message = message_of(delivery, source=self._source)
         try:
             event = self._understood(message)
-        except PermanentError as error:
-            verdict = DeadLetter(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001  # a defect is told and kept as a letter, as in translate
+            verdict = self._verdict(error)
             await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
             return
         now = time.monotonic()
@@ -332,8 +332,10 @@ class Lane:
             await self._guarded(self._settle_failure(begun, error, blame), subscription)
         else:
             self._answer_bytes += len(invoice.document)
-            await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
-            self._answer_bytes -= len(invoice.document)
+            try:
+                await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
+            finally:
+                self._answer_bytes -= len(invoice.document)
         for span in spans:
             span.end()
         self._lane_events.set(len(self._window))
@@ -382,7 +384,7 @@ class Lane:
             subscription.fail(str(error))
         except Exception:  # noqa: BLE001  # a defect must not end the process, nor leave events unsettled for ever
             log.exception("defect", stage=self.name, source=self._source)
-            subscription.fail("a defect")
+            subscription.fail("a defect", defect=True)
 
     async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: int) -> None:
         await self._claimed(fetched_at)
@@ -392,11 +394,23 @@ class Lane:
         fetches.labels(self._source).inc()
         fetched_events.labels(self._source).inc(len(begun.waiting))
         for waiting in begun.waiting:
+            held = waiting.item
             try:
-                await self._deliver(waiting.item, enrichment, invoice.document)
+                await self._deliver(held, enrichment, invoice.document)
             except TooLarge as error:
-                await self._give_up(waiting.item, DeadLetter(error.reason, str(error)))
+                await self._give_up(held, DeadLetter(error.reason, str(error)))
+            except (PublishUnconfirmed, Unroutable):
+                raise
+            except Exception as error:  # noqa: BLE001  # a defect with one event: the others of its invoice go out
+                await self._dead(held, self._verdict(error))
         self._window.finish(begun)
+
+    def _verdict(self, error: Exception) -> DeadLetter:
+        """What an event becomes that cannot be read or sent on."""
+        if isinstance(error, PermanentError):
+            return DeadLetter(error.reason, str(error))
+        log.exception("defect", stage=self.name, source=self._source)
+        return DeadLetter(DEFECT, defect_detail(error))
 
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
         """Publish one event and ack it, unless this lane has passed it on before."""
@@ -488,26 +502,18 @@ class Lane:
             await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
 
     async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
-        """A letter; after too many defects in a row none is written, and the stage stops."""
-        if verdict.reason != DEFECT:
-            self.defects.went_well()
-        elif self.defects.are_too_many:
-            held.subscription.fail(TOO_MANY_DEFECTS)
-            return
-        else:
-            self.defects.noted()
         event = held.event
         await self._bury(
             held.delivery,
             msgspec.structs.replace(event.received, trace=held.span.context or event.received.trace),
             verdict,
             subscription=held.subscription,
+            span=held.span,
             event_type=event.type,
             event_id=event.event_id or "",
             cloudevent_id=event.id,
             invoice_id=event.invoice_id or "",
         )
-        held.span.outcome(DEAD_LETTER, error=verdict.reason)
 
     async def _bury(
         self,
@@ -516,8 +522,15 @@ class Lane:
         verdict: DeadLetter,
         *,
         subscription: Subscription,
+        span: Span = NO_SPAN,
         **known: str,
     ) -> None:
+        """A letter; after too many defects in a row none is written, and the stage stops."""
+        if verdict.reason == DEFECT:
+            if self.defects.are_too_many:
+                subscription.fail(TOO_MANY_DEFECTS)
+                return
+            self.defects.noted()
         with await self._room.enter(len(message.body)):
             await bury(
                 self._publisher,
@@ -530,3 +543,6 @@ class Lane:
                 archived=self._archived,
                 **known,
             )
+        span.outcome(DEAD_LETTER, error=verdict.reason)
+        if verdict.reason != DEFECT:
+            self.defects.went_well()

@@ -41,6 +41,7 @@ class Subscription:
         detail: why it ended.
         lost: the channel ended by itself, or with its connection.
         orderly: we ended it, and nothing is wrong.
+        by_defect: a defect of ours ended it.
         delivered: how many have come.
         unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
         in_hand: delivery tag -> bytes of its body, of those unsettled ones whose body is kept.
@@ -83,6 +84,7 @@ class Subscription:
         self._has_all_tags = True
         self.lost = False
         self.orderly = False
+        self.by_defect = False
         self._left = False
         self.ended = asyncio.Event()
         self.leaving = asyncio.Event()
@@ -122,11 +124,12 @@ class Subscription:
         while self._handling:
             await asyncio.wait(self._handling)
 
-    def fail(self, detail: str, *, orderly: bool = False) -> None:
+    def fail(self, detail: str, *, orderly: bool = False, defect: bool = False) -> None:
         """End it: what is unsettled is to be handed back."""
         if not self.ended.is_set():
             self.detail = detail
             self.orderly = orderly
+            self.by_defect = defect
             self.ended.set()
             self.leaving.set()
 
@@ -266,7 +269,7 @@ class Subscription:
             await self._on_delivery(delivery)
         except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
             log.exception("defect", queue=self._queue)
-            self.fail("a defect in the receiver")
+            self.fail("a defect in the receiver", defect=True)
 
 
 def _delivery(message: aiormq.abc.DeliveredMessage, *, settle: Callable[[int], bool], came_at: float) -> Delivery:
