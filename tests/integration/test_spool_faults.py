@@ -30,6 +30,7 @@ from tests.integration.spools import (
     spooled,
 )
 from worker.adapters.spool import Spool
+from worker.adapters.spool import file as file_module
 from worker.adapters.spool.carve import carve
 from worker.adapters.spool.folder import CORRUPT
 from worker.core.errors import SpoolUnavailable
@@ -467,3 +468,32 @@ async def test_a_journal_left_alone_keeps_no_folder(tmp_path: Path) -> None:
         await eventually(lambda: spool.state.events == 10)
         assert len(await emptied(spool)) == 10
         await eventually(lambda: not file.parent.exists(), within=10)
+
+
+async def test_a_hung_disk_leaves_a_bounded_heap_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing is written at most 32 MiB wait for the disk, the rest is refused at once, and it goes on after."""
+    monkeypatch.setattr(file_module, "BUSY_SECONDS", 60.0)  # so that the spool's thread hangs as long as the lock lasts
+    async with running(tmp_path, max_bytes=512 * MIB) as spool:
+        await spool.put(spooled(0))
+        [file] = files(tmp_path)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            puts = [asyncio.create_task(spool.put(spooled(number, size=MIB))) for number in range(1, 101)]
+            answers = await asyncio.gather(*puts, return_exceptions=True)
+            refused = Counter(str(error).partition(":")[0] for error in answers)
+            waiting = refused.pop("the disk took no event within 5 s")
+            assert refused == {"the disk is too slow": 100 - waiting}
+            assert 20 < waiting < 33, "a record takes more than its body"
+            with pytest.raises(SpoolUnavailable, match="too slow"):
+                await spool.put(spooled(101, size=MIB))
+            other.execute("ROLLBACK")
+        await eventually(lambda: takes(spool, 102), within=10)
+
+
+async def takes(spool: Spool, number: int) -> bool:
+    """Whether an event of 1 MiB is on disk."""
+    try:
+        await spool.put(spooled(number, size=MIB))
+    except SpoolUnavailable:
+        return False
+    return True
