@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.eventually import eventually
 from tests.fakes import FakeBatons, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription
 from tests.way import Way, answer, between_fakes, body, event, lane, path
 from worker.adapters.batons import BatonQueues
+from worker.adapters.broker import Delivery, Subscription
 from worker.core.baton import Baton
 from worker.core.errors import ApiUnreachable
 from worker.core.invoice_request import Request, Response
@@ -20,6 +21,7 @@ from worker.core.messages import Outgoing
 from worker.core.quota import Spent
 from worker.core.topology import Names
 from worker.stages.enrich import Lane
+from worker.stages.turn import Turn
 
 NAMES = Names("zi-fake")
 AWAY = Response(503, {}, b"")
@@ -109,6 +111,28 @@ async def test_a_baton_that_comes_too_late() -> None:
         batons.lying["main"] = Baton()
         await eventually(lambda: not link.unacked)
         assert not batons.lying
+
+
+async def test_a_channel_that_was_lost_says_nothing_of_the_next() -> None:
+    """Who leaves in order, before it has asked anything on its new channel, leaves a baton all the same."""
+    batons, link = FakeBatons(), FakeLink()
+    turn = Turn(holder(well(), batons).calls, source="main", batons=batons)
+    for is_lost in (True, False):
+        batons.lying["main"] = Baton()
+        subscription = link.subscribe("lane", prefetch=1, on_delivery=never)
+        subscription.channel.lost = is_lost
+        turn.open()
+        await turn.take_over(cast("Subscription", subscription))
+        if is_lost:
+            await turn.keep(cast("Subscription", subscription), wake=lambda: None)
+            assert subscription.ended.is_set()
+        await turn.hand_over(cast("Subscription", subscription))
+        assert bool(batons.lying) is not is_lost
+
+
+async def never(_: Delivery) -> None:
+    """Nothing is delivered."""
+    raise AssertionError
 
 
 async def test_a_stop_while_waiting_for_a_lease() -> None:
