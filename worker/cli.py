@@ -3,12 +3,11 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from worker import __version__, streams, telemetry
+from worker import __version__, signals, streams, telemetry
 from worker.adapters.event_loop import loop_factory
 from worker.core.errors import WorkerError, WrongSettings
 from worker.core.printable import printable
@@ -74,25 +73,10 @@ def _outcome(arguments: argparse.Namespace) -> int:
 
 
 async def _run(command: Command, settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run it; the first SIGTERM or SIGINT asks it to finish, the second ends it at once.
-
-    SIGHUP asks it to finish, too, where that means something: a terminal has gone, whose shell and kernel may both say
-    so, before or behind a SIGTERM. Where it was ignored from the start (`nohup`) it stays so.
-    """
-    stop, asked = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
+    """Run it until it ends, or until a signal asks it to finish."""
+    stop = asyncio.Event()
     drains = arguments.daemon or arguments.stops or arguments.watch
-
-    def on_signal(number: int) -> None:
-        if asked.is_set():
-            os._exit(128 + number)  # the operator does not want to wait: what is unsettled comes again
-        asked.set()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    if drains and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, stop.set)
+    signals.heed(stop, hang_up=drains)
     work = asyncio.ensure_future(command(settings, arguments, stop))
     if drains:
         return await work

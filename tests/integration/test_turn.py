@@ -241,7 +241,7 @@ async def test_in_order_at_once(way: Way, open_link: OpenLink) -> None:
             assert len(await way.came(12)) == 12
     pauses = [after - before for before, after in pairwise(calls)]
     assert min(pauses) > 0.08, "never faster than the quota"
-    assert max(pauses) < LEASE, "the second did not wait for a lease"
+    assert max(pauses) < LEASE + 1.0, "the second did not wait for a lease, and found a baton: else a burst is spent"
 
 
 async def test_circuits_of_three_processes(way: Way, open_link: OpenLink) -> None:
