@@ -17,12 +17,12 @@ help: ## this menu
 
 install: $(STAMP) ## .venv with the command zenoti-ingest in it
 
-$(STAMP): pyproject.toml requirements-dev.txt $(PIPS)
+$(STAMP): pyproject.toml schemas/pyproject.toml requirements-dev.txt $(PIPS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "zenoti-ingest wants Python 3.11 or newer; name one: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Installing into .venv …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP_INSTALL) $(LOCKED) -r requirements-dev.txt
-	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e . -e ./schemas
 	@$(BIN)/python -m pip check --disable-pip-version-check
 	@for pip in $(PIPS); do $(PIP_INSTALL) $(LOCKED) -r $$pip --upgrade --target .venv/pips/$$(basename $$pip .txt) || exit 1; done
 	@touch $@
@@ -64,7 +64,7 @@ check: $(STAMP) ## format, lint, types, imports, unit tests
 	@$(BIN)/pytest -q tests/unit
 
 schemas: $(STAMP) ## JSON Schema, AsyncAPI, OpenAPI, the pages of settings and metrics, from the code
-	@$(BIN)/python -m worker.operations.schemas
+	@$(BIN)/python -m zenoti_ingest.operations.schemas
 
 up: $(STAMP) ## everything in containers, with the simulator (Docker Compose; deploy/README.md)
 	@$(BIN)/python deploy/compose/prepare.py
@@ -91,4 +91,4 @@ lock: ## write the locks anew from pyproject.toml (wants uv)
 	@echo pip==23.0.1 | $(COMPILE) - -o tests/deploy/pips/debian-12.txt
 
 clean: ## remove .venv, var and caches
-	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache worker/*.egg-info schemas/*.egg-info

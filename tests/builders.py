@@ -5,13 +5,12 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
-
-from schemas.enriched import Enrichment
-from worker.core.door import signature
-from worker.core.invoice_request import Response
-from worker.core.messages import Received
-from worker.core.trace_context import TraceContext
-from worker.core.translate import Event
+from zenoti_ingest.core.door import signature
+from zenoti_ingest.core.invoice_request import Response
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.trace_context import TraceContext
+from zenoti_ingest.core.translate import Event
+from zenoti_schemas.enriched import Enrichment
 
 DATA = Path(__file__).parent / "data"
 INVOICE_ID = "0e0c5b9a-6f4e-4d11-9a57-3f1f0a6f0001"

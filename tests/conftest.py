@@ -15,14 +15,14 @@ import hypothesis
 import pytest
 from aio_pika.abc import AbstractConnection
 from yarl import URL
+from zenoti_ingest import telemetry
+from zenoti_ingest.adapters import broker_topology
+from zenoti_ingest.adapters.broker import Link, Prepare
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.size_budget import SizeBudget
+from zenoti_ingest.core.topology import Archive, Downstream, Names, Topology, whole_topology
 
 from tests.proxy import Proxy
-from worker import telemetry
-from worker.adapters import broker_topology
-from worker.adapters.broker import Link, Prepare
-from worker.core.messages import Outgoing
-from worker.core.size_budget import SizeBudget
-from worker.core.topology import Archive, Downstream, Names, Topology, whole_topology
 
 # An example may take as long as a busy machine makes it; a hang is found by the tests' own time limit.
 hypothesis.settings.register_profile("no deadline per example", deadline=None)

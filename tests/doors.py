@@ -3,9 +3,8 @@
 from typing import Any
 
 import msgspec
-
-from worker.adapters.http_door import Limits
-from worker.settings import Intake
+from zenoti_ingest.adapters.http_door import Limits
+from zenoti_ingest.settings import Intake
 
 
 def limits(**changed: Any) -> Limits:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import msgspec
-
-from worker.adapters.broker import Delivery, Link
-from worker.core.baton import Baton
-from worker.core.errors import (
+from zenoti_ingest.adapters.broker import Delivery, Link
+from zenoti_ingest.core.baton import Baton
+from zenoti_ingest.core.errors import (
     BrokerUnavailable,
     PublishRefused,
     PublishUnconfirmed,
@@ -18,10 +17,10 @@ from worker.core.errors import (
     TooLarge,
     Unroutable,
 )
-from worker.core.invoice_request import Request, Response
-from worker.core.messages import Outgoing
-from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from worker.core.spooled import Spooled
+from zenoti_ingest.core.invoice_request import Request, Response
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.spooled import Spooled
 
 
 class FakePublisher:

@@ -10,12 +10,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-
-from worker.simulator.api import Api
-from worker.simulator.board import Board
-from worker.simulator.switches import ApiSwitches, Switches, WebhookSwitches
-from worker.simulator.webhooks import WebhookSender
-from worker.simulator.world import World
+from zenoti_ingest.simulator.api import Api
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitches
+from zenoti_ingest.simulator.webhooks import WebhookSender
+from zenoti_ingest.simulator.world import World
 
 NOW = datetime(2031, 5, 6, 17, 8, 9, tzinfo=UTC)
 KEY = "synthetic-key"

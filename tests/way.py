@@ -7,25 +7,26 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.traces import UNTRACED
+from zenoti_ingest.core.duplicates import Seen
+from zenoti_ingest.core.invoice_request import Response
+from zenoti_ingest.core.lease import Lease
+from zenoti_ingest.core.messages import Outgoing, Received
+from zenoti_ingest.core.quota import Quota
+from zenoti_ingest.core.settle import Ladder
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages.consuming import Stage, consume
+from zenoti_ingest.stages.enrich import Lane, Plan
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.invoice_calls import InvoiceCalls
+from zenoti_ingest.stages.ports import Fetches, Publishes, States, Traces
+from zenoti_ingest.stages.traced import traced
+from zenoti_ingest.stages.translate import Translate
+
 from tests.conftest import Hand, topology_of
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, as_link
-from worker.adapters.broker import Link
-from worker.adapters.traces import UNTRACED
-from worker.core.duplicates import Seen
-from worker.core.invoice_request import Response
-from worker.core.lease import Lease
-from worker.core.messages import Outgoing, Received
-from worker.core.quota import Quota
-from worker.core.settle import Ladder
-from worker.core.topology import Names
-from worker.stages.consuming import Stage, consume
-from worker.stages.enrich import Lane, Plan
-from worker.stages.fan_out import FanOut
-from worker.stages.invoice_calls import InvoiceCalls
-from worker.stages.ports import Fetches, Publishes, States, Traces
-from worker.stages.traced import traced
-from worker.stages.translate import Translate
 
 STOP_SECONDS = 10.0
 API = "https://api.example.test/v"

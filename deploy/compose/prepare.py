@@ -46,7 +46,7 @@ def users(passwords: Path) -> str:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("ZENOTI_INGEST_")}
     environ["ZENOTI_INGEST_CONFIG"] = str(DEPLOY / "zenoti.toml")
     done = subprocess.run(  # noqa: S603  our own words
-        [sys.executable, "-m", "worker", "topology", "export", "--users", str(passwords)],
+        [sys.executable, "-m", "zenoti_ingest", "topology", "export", "--users", str(passwords)],
         cwd=DEPLOY.parent,
         env=environ,
         capture_output=True,

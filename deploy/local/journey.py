@@ -23,23 +23,23 @@ import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+from zenoti_ingest import telemetry
+from zenoti_ingest.adapters import broker_topology
+from zenoti_ingest.adapters.broker import Delivery, Link
+from zenoti_ingest.app.links import broker_link
+from zenoti_ingest.app.topologies import downstreams_of, full_topology
+from zenoti_ingest.core.errors import WorkerError
+from zenoti_ingest.core.routing import any_matches, normal_type, routing_key
+from zenoti_ingest.core.topology import Topology
+from zenoti_ingest.operations.simulate import serving
+from zenoti_ingest.operations.terminal import say, show, table
+from zenoti_ingest.settings import CONFIG_ENV, ENV_PREFIX, Settings, load
+from zenoti_ingest.simulator.sending import send_visits
+from zenoti_ingest.simulator.webhooks import WebhookSender
+from zenoti_ingest.simulator.world import WebhookEvent, World
+from zenoti_schemas.enriched import EnrichedEvent
 
 from deploy.local.broker import any_ports, free_ports
-from schemas.enriched import EnrichedEvent
-from worker import telemetry
-from worker.adapters import broker_topology
-from worker.adapters.broker import Delivery, Link
-from worker.app.links import broker_link
-from worker.app.topologies import downstreams_of, full_topology
-from worker.core.errors import WorkerError
-from worker.core.routing import any_matches, normal_type, routing_key
-from worker.core.topology import Topology
-from worker.operations.simulate import serving
-from worker.operations.terminal import say, show, table
-from worker.settings import CONFIG_ENV, ENV_PREFIX, Settings, load
-from worker.simulator.sending import send_visits
-from worker.simulator.webhooks import WebhookSender
-from worker.simulator.world import WebhookEvent, World
 
 SOURCE: Final = "main"
 BROKER_URL: Final = "ZENOTI_INGEST_BROKER__URL"
@@ -269,7 +269,7 @@ async def _daemons(settings: Settings, environ: Mapping[str, str]) -> AsyncItera
         for daemon in ("intake", "consume"):
             with (logs / f"{daemon}.log").open("wb") as log:
                 # A session of their own: Ctrl-C on the terminal is for this process, which stops them in order.
-                command = (sys.executable, "-m", "worker", daemon)
+                command = (sys.executable, "-m", "zenoti_ingest", daemon)
                 processes.append(
                     await asyncio.create_subprocess_exec(
                         *command, env=environ, stderr=log, stdout=log, start_new_session=True

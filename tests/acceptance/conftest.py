@@ -1,4 +1,4 @@
-"""The system as a stranger sees it: spawned processes, HTTP, AMQP. Nothing of `worker` is imported here."""
+"""The system as a stranger sees it: spawned processes, HTTP, AMQP. Nothing of `zenoti_ingest` is imported here."""
 
 import asyncio
 import itertools
@@ -116,7 +116,7 @@ class System:
         return inherited | {f"ZENOTI_INGEST_{key}": value for key, value in self.settings.items()}
 
     async def spawn(
-        self, name: str, *arguments: str, program: Sequence[str] = ("-m", "worker")
+        self, name: str, *arguments: str, program: Sequence[str] = ("-m", "zenoti_ingest")
     ) -> asyncio.subprocess.Process:
         """Start a command that stays; its output goes to a file."""
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -156,7 +156,7 @@ class System:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "worker",
+            "zenoti_ingest",
             *arguments,
             cwd=ROOT,
             env=self.environ,

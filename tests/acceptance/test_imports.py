@@ -3,10 +3,22 @@ import pytest
 from tests.acceptance.conftest import System
 
 # What is here costs a start time and a process memory, and is for somebody else. A name stands for all beneath it.
-OPERATORS = ("rich.", "pygments", "worker.operations", "worker.simulator")
+OPERATORS = ("rich.", "pygments", "zenoti_ingest.operations", "zenoti_ingest.simulator")
 NOT_NEEDED = {
-    "intake": (*OPERATORS, "worker.app.consume", "worker.stages.enrich", "worker.stages.translate", "schemas.webhook"),
-    "consume": (*OPERATORS, "worker.app.intake", "worker.adapters.http_door", "worker.adapters.spool", "sqlite3"),
+    "intake": (
+        *OPERATORS,
+        "zenoti_ingest.app.consume",
+        "zenoti_ingest.stages.enrich",
+        "zenoti_ingest.stages.translate",
+        "zenoti_schemas.webhook",
+    ),
+    "consume": (
+        *OPERATORS,
+        "zenoti_ingest.app.intake",
+        "zenoti_ingest.adapters.http_door",
+        "zenoti_ingest.adapters.spool",
+        "sqlite3",
+    ),
 }
 
 
@@ -19,5 +31,5 @@ async def test_what_a_daemon_does_not_need(system: System, monkeypatch: pytest.M
     assert await system.terminate(daemon) == 0
     lines = [line for line in system.log(daemon).splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
-    assert "worker.cli" in imported
+    assert "zenoti_ingest.cli" in imported
     assert {one for one in imported if one.startswith(NOT_NEEDED[daemon])} == set()

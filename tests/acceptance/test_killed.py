@@ -158,7 +158,7 @@ async def test_many_letters_in_bounded_memory(declared: System) -> None:
 
     async def peak(*command: str) -> int:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PEAK, sys.executable, "-m", "worker", "dead", *command),
+            *(sys.executable, "-c", PEAK, sys.executable, "-m", "zenoti_ingest", "dead", *command),
             cwd=ROOT,
             env=declared.environ,
             stdout=asyncio.subprocess.PIPE,

@@ -33,7 +33,15 @@ async def on_a_terminal(system: System, *arguments: str) -> AsyncIterator[Termin
     ours, theirs = pty.openpty()
     environ = system.environ | {"TERM": "xterm", "COLUMNS": "150", "LINES": "60"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", *arguments, cwd=ROOT, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+        sys.executable,
+        "-m",
+        "zenoti_ingest",
+        *arguments,
+        cwd=ROOT,
+        env=environ,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     terminal = Terminal(process)
@@ -58,7 +66,7 @@ async def on_a_terminal(system: System, *arguments: str) -> AsyncIterator[Termin
 
 async def test_status_keeps_to_its_schema(system: System) -> None:
     """`status --json` is a document of its schema, whether nothing is there yet or dead letters are."""
-    schema = json.loads((ROOT / "schemas" / "generated" / "Status.schema.json").read_text())
+    schema = json.loads((ROOT / "schemas" / "zenoti_schemas" / "generated" / "Status.schema.json").read_text())
 
     async def said() -> Any:
         code, out, _ = await system.run("status", "--json")

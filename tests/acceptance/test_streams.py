@@ -36,7 +36,7 @@ def _hears_a_hang_up() -> Iterator[None]:
 async def spawn(system: System, name: str, command: str) -> None:
     """Start a daemon by a shell's command, which becomes it."""
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", f"exec {sys.executable} -m worker {command}", cwd=ROOT, env=system.environ
+        "sh", "-c", f"exec {sys.executable} -m zenoti_ingest {command}", cwd=ROOT, env=system.environ
     )
     system.processes[name] = process
 
@@ -76,7 +76,7 @@ async def test_daemons_run_on_without_their_streams(system: System, way: str) ->
 async def test_a_reader_of_stderr_that_goes(system: System) -> None:
     """A log collector that has ended ends no daemon."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", "intake", cwd=ROOT, env=system.environ, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "zenoti_ingest", "intake", cwd=ROOT, env=system.environ, stderr=asyncio.subprocess.PIPE
     )
     system.processes["intake"] = process
     await system.ready(system.intake_admin)
@@ -108,7 +108,7 @@ async def test_sighup_drains(system: System, turns: Sequence[signal.Signals]) ->
 async def test_nohup_stays(system: System) -> None:
     """Where SIGHUP was ignored from the start, it is."""
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", f"trap '' HUP; exec {sys.executable} -m worker intake", cwd=ROOT, env=system.environ
+        "sh", "-c", f"trap '' HUP; exec {sys.executable} -m zenoti_ingest intake", cwd=ROOT, env=system.environ
     )
     system.processes["intake"] = process
     await system.ready(system.intake_admin)
@@ -121,7 +121,17 @@ async def test_nohup_stays(system: System) -> None:
 async def test_sighup_ends_the_simulator(system: System) -> None:
     """It says what it counted."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", "simulate", "--port", str(system.simulator_port), "--visits", "0", "--json"),
+        *(
+            sys.executable,
+            "-m",
+            "zenoti_ingest",
+            "simulate",
+            "--port",
+            str(system.simulator_port),
+            "--visits",
+            "0",
+            "--json",
+        ),
         cwd=ROOT,
         env=system.environ,
         stdout=asyncio.subprocess.PIPE,
@@ -158,9 +168,13 @@ async def on_a_terminal(system: System, *arguments: str) -> bytes:
     """What a command writes to a terminal."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", *arguments, cwd=ROOT, env=system.environ | {"TERM": "xterm", "COLUMNS": "300"},
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        *(sys.executable, "-m", "zenoti_ingest", *arguments),
+        cwd=ROOT,
+        env=system.environ | {"TERM": "xterm", "COLUMNS": "300"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     written = bytearray()
 
@@ -223,7 +237,7 @@ async def shell(system: System, command: str) -> tuple[int, str, str]:
     """A shell's command with `$CMD` as ours: status, stdout, stderr."""
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", f"set -o pipefail; {command}",
-        cwd=ROOT, env=system.environ | {"CMD": f"{sys.executable} -m worker"},
+        cwd=ROOT, env=system.environ | {"CMD": f"{sys.executable} -m zenoti_ingest"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 40)

@@ -155,8 +155,7 @@ async def test_a_collector_that_never_answers_holds_nobody_up(system: System, mo
 
 async def test_starting_imports_nothing_of_opentelemetry() -> None:
     """Where no collector is named, not one module of the extra is imported: starting takes no longer."""
-    code = (
-        "import sys, worker.__main__; sys.exit(any(name.partition('.')[0] == 'opentelemetry' for name in sys.modules))"
-    )
+    extra = "any(name.partition('.')[0] == 'opentelemetry' for name in sys.modules)"
+    code = f"import sys, zenoti_ingest.__main__; sys.exit({extra})"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT)
     assert await process.wait() == 0

@@ -4,8 +4,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-from worker.__main__ import main
-from worker.adapters import clock
+from zenoti_ingest.__main__ import main
+from zenoti_ingest.adapters import clock
 
 
 def put_wrong(seconds: float) -> None:

@@ -31,7 +31,7 @@ class Daemon:
         self.process: asyncio.subprocess.Process | None = None
         part = "INTAKE" if self.kind == "intake" else "CONSUMER"
         own = {"INTAKE__PORT": str(self.port), f"{part}__ADMIN_PORT": str(self.admin_port)}
-        self.program: tuple[str, ...] = ("-m", "worker")
+        self.program: tuple[str, ...] = ("-m", "zenoti_ingest")
         self._settings = {**settings, **own}
         self._arguments = arguments
         self.log = folder / f"{name}.log"
@@ -159,7 +159,13 @@ async def declare(settings: Mapping[str, str], *, within: float = 60.0) -> list[
 
 async def _run(*arguments: str, settings: Mapping[str, str], within: float) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", *arguments, cwd=ROOT, env=_environ(settings), stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "zenoti_ingest",
+        *arguments,
+        cwd=ROOT,
+        env=_environ(settings),
+        stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(within):
         said, _ = await process.communicate()

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-
-from worker.adapters import management
-from worker.adapters.management import ManagementApi
-from worker.core.differences import Seen, SeenBinding, SeenExchange, SeenQueue
-from worker.core.errors import BrokerUnavailable
+from zenoti_ingest.adapters import management
+from zenoti_ingest.adapters.management import ManagementApi
+from zenoti_ingest.core.differences import Seen, SeenBinding, SeenExchange, SeenQueue
+from zenoti_ingest.core.errors import BrokerUnavailable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

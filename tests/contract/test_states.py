@@ -6,17 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from zenoti_ingest.adapters import clock, state
+from zenoti_ingest.adapters.state import StateStream, latest
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages.ports import States
+from zenoti_schemas.state import DaemonState, SourceState
 
-from schemas.state import DaemonState, SourceState
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakePublisher, FakeStates
 from tests.proxy import Proxy
-from worker.adapters import clock, state
-from worker.adapters.state import StateStream, latest
-from worker.core.messages import Outgoing
-from worker.core.topology import Names
-from worker.stages.ports import States
 
 
 def described(instance: str, **more: Any) -> DaemonState:

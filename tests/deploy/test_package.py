@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tomllib
 import venv
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -20,9 +21,9 @@ RECEIVER = '''\
 
 from decimal import Decimal
 
-from schemas import downstream
-from schemas.invoice import InvoiceDocument, InvoiceTotalPrice
-from schemas.webhook import InvoiceClosed
+from zenoti_schemas import downstream
+from zenoti_schemas.invoice import InvoiceDocument, InvoiceTotalPrice
+from zenoti_schemas.webhook import InvoiceClosed
 
 
 def total(body: bytes) -> Decimal | None:
@@ -43,36 +44,64 @@ reveal_type(total)
 '''
 
 
+RUN = """
+import json
+
+import schemas
+
+EVENT = {"event_type": "Invoice.Closed", "data": {"invoice": {"total_price": {"sum_total": schemas.TOTAL}}}}
+INVOICE = {"id": "a1", "guest": {"email": "ada@example.com"}}
+DATA = {"event": EVENT, "invoice": INVOICE, "enrichment": {"status": "enriched"}}
+MESSAGE = {"specversion": "1.0", "id": "1", "source": "/zenoti/main", "type": "com.zenoti.invoice.closed", "data": DATA}
+BODY = json.dumps(MESSAGE).encode()
+print(total(BODY), email(BODY))
+"""
+
+
 def site_of(environment: Path) -> Path:
     """The folder for packages of an environment."""
     return Path(sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)}))
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from what git has, by the locked setuptools alone."""
-    folder = tmp_path_factory.mktemp("wheel")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The project's two wheels, zenoti-ingest's first, built from what git has, by the locked setuptools alone."""
+    folder = tmp_path_factory.mktemp("wheels")
     for part in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / part, folder)
     for package in ("worker", "schemas"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    words = "-m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -w dist ."
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+        )
+    words = (
+        "-m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -w dist . ./schemas"
+    )
     run([sys.executable, *words.split()], cwd=folder)
-    [built] = (folder / "dist").glob("*.whl")
+    built = sorted((folder / "dist").glob("*.whl"))
+    assert [file.name.partition("-")[0] for file in built] == ["zenoti_ingest", "zenoti_schemas"]
     return built
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that holds the wheel and copies of the packages of requirements.txt; nothing else."""
-    environment = tmp_path_factory.mktemp("installed")
+def installed(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds both wheels and copies of the packages of requirements.txt; nothing else."""
+    packages = [locked.name for locked in read_lock(ROOT / "requirements.txt") if locked.applies]
+    return environment_of(tmp_path_factory.mktemp("installed"), packages, wheels)
+
+
+@pytest.fixture(scope="module")
+def receiving(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The environment of somebody's receiver: zenoti-schemas and a copy of msgspec; nothing else."""
+    return environment_of(tmp_path_factory.mktemp("receiving"), ["msgspec"], wheels[1:])
+
+
+def environment_of(environment: Path, packages: Sequence[str], wheels: Sequence[Path]) -> Path:
+    """An environment that holds copies of these packages and these wheels."""
     venv.create(environment, with_pip=False)
-    site = site_of(environment)
-    for locked in read_lock(ROOT / "requirements.txt"):
-        if locked.applies:
-            _copy(metadata.distribution(locked.name), site)
+    for name in packages:
+        _copy(metadata.distribution(name), site_of(environment))
     words = "-m pip --disable-pip-version-check --python"
-    run([sys.executable, *words.split(), environment / "bin" / "python", "install", "--no-deps", "--no-index", wheel])
+    run([sys.executable, *words.split(), environment / "bin" / "python", "install", "--no-deps", "--no-index", *wheels])
     return environment
 
 
@@ -109,25 +138,35 @@ def test_command(installed: Path, clean_environ: dict[str, str], tmp_path: Path)
 def test_imports(installed: Path, tmp_path: Path) -> None:
     """Every module can be imported but those of extras; the generated schemas are there."""
     program = """
-import importlib, importlib.resources, pkgutil, schemas, worker
-for package in (worker, schemas):
+import importlib, importlib.resources, pkgutil, zenoti_ingest, zenoti_schemas
+for package in (zenoti_ingest, zenoti_schemas):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith(("__main__", "traces.otel")):
             importlib.import_module(module.name)
-print(sum(1 for file in importlib.resources.files("schemas").joinpath("generated").iterdir()))
+print(sum(1 for file in importlib.resources.files("zenoti_schemas").joinpath("generated").iterdir()))
 """
     counted = run([installed / "bin" / "python", "-I", "-c", program], cwd=tmp_path)
-    assert int(counted) == len(list((ROOT / "schemas" / "generated").iterdir()))
+    assert int(counted) == len(list((ROOT / "schemas" / "zenoti_schemas" / "generated").iterdir()))
 
 
-def test_types(installed: Path, tmp_path: Path) -> None:
-    """A strictly typed receiver is checked against our types, without stubs and without an ignore."""
+def test_types(receiving: Path, tmp_path: Path) -> None:
+    """A receiver with zenoti-schemas alone, and a `schemas.py` of its own, is checked strictly against our types."""
+    (tmp_path / "schemas.py").write_text('NAME = "of the receiver\'s own"\n')
     (tmp_path / "receiver.py").write_text(RECEIVER)
-    words = f"-m mypy --strict --no-incremental --python-executable {installed}/bin/python receiver.py"
+    words = f"-m mypy --strict --no-incremental --python-executable {receiving}/bin/python receiver.py schemas.py"
     assert "def (body: bytes) -> decimal.Decimal | None" in run([sys.executable, *words.split()], cwd=tmp_path)
     (tmp_path / "receiver.py").write_text(RECEIVER.replace("guest.email", "guest.emails"))
     with pytest.raises(AssertionError, match='has no attribute "emails"'):
         run([sys.executable, *words.split()], cwd=tmp_path)
+
+
+def test_a_receiver_runs(receiving: Path, tmp_path: Path) -> None:
+    """The same receiver runs there, reads the total of an event and its own `schemas.py`; nothing else is needed."""
+    (tmp_path / "schemas.py").write_text("TOTAL = 488.10\n")
+    (tmp_path / "receiver.py").write_text(RECEIVER.replace("reveal_type(total)\n", RUN))
+    words = "-m pip --disable-pip-version-check --python"
+    run([sys.executable, *words.split(), receiving / "bin" / "python", "check"])
+    assert run([receiving / "bin" / "python", "receiver.py"], cwd=tmp_path).strip() == "488.1 ada@example.com"
 
 
 def test_metadata(installed: Path) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
 def fuzz(name: str, options: list[str]) -> None:
     """Hand one target, instrumented, to the fuzzer; it ends the process."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["worker", "schemas", "tomllib"]):
+    with atheris.instrument_imports(include=["zenoti_ingest", "zenoti_schemas", "tomllib"]):
         target = importlib.import_module("tests.fuzz.targets").TARGETS[name]
     itself = f"{sys.executable} -m tests.fuzz.run {name} 0"  # merging, it starts itself anew by a shell
     atheris.Setup([itself, *options], target)

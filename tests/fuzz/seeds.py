@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+from zenoti_ingest.core import outbound, translate
+from zenoti_ingest.core.door import signature
+from zenoti_ingest.simulator.world import World
+from zenoti_schemas.enriched import Enrichment
 
-from schemas.enriched import Enrichment
 from tests.builders import INVOICE_ID, RECEIVED_AT, data, received, signature_text
 from tests.fuzz.targets import ENVIRONMENT
 from tests.strange import strange
-from worker.core import outbound, translate
-from worker.core.door import signature
-from worker.simulator.world import World
 
 _NOW: Final = datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)
 _PARTS: Final = ("InvoiceItems", "Appointments", "Transactions", "Redemptions", "gst_parameters", "dues_and_fees")

@@ -14,22 +14,22 @@ from typing import Any, Final
 
 import msgspec
 from pamqp.commands import Basic
+from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.core import dead_letter, door, invoice_request, outbound, translate
+from zenoti_ingest.core.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
+from zenoti_ingest.core.invoice_request import Response
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.messages import received as read_message
+from zenoti_ingest.core.quota import told
+from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.topology import Names, definitions
+from zenoti_ingest.settings import ENV_PREFIX, ignored, load
+from zenoti_schemas import downstream
+from zenoti_schemas.enriched import Enrichment
+from zenoti_schemas.fields import Unreadable
+from zenoti_schemas.invoice import read as read_invoice
 
-from schemas import downstream
-from schemas.enriched import Enrichment
-from schemas.fields import Unreadable
-from schemas.invoice import read as read_invoice
 from tests.builders import INVOICE_ID, received
-from worker.app.topologies import full_topology
-from worker.core import dead_letter, door, invoice_request, outbound, translate
-from worker.core.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
-from worker.core.invoice_request import Response
-from worker.core.messages import Outgoing
-from worker.core.messages import received as read_message
-from worker.core.quota import told
-from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from worker.core.topology import Names, definitions
-from worker.settings import ENV_PREFIX, ignored, load
 
 SECRET: Final = b"test-secret"
 EXPAND: Final = ("InvoiceItems", "Transactions", "Appointments")

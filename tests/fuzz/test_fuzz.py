@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core import door
 
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
-from worker.core import door
 
 KEPT = Path(__file__).parent / "corpus"
 # What breaks parsers: ends, quotes, nesting, numbers beyond bounds, bytes that are no text.

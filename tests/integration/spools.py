@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.core.spooled import Spooled
+
 from tests.builders import received
 from tests.eventually import eventually
-from worker.adapters.spool import Spool
-from worker.core.spooled import Spooled
 
 MIB = 1024 * 1024
 

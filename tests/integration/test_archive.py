@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from zenoti_ingest.adapters import archive
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.core.archived import Wanted
+from zenoti_ingest.core.errors import TopologyMismatch
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.topology import Archive, Names, intake_topology
+from zenoti_ingest.operations.archive import entries, span_of
 
 from tests.builders import invoice_closed_body, received
 from tests.conftest import Hand, lose_channels
 from tests.eventually import eventually
-from worker.adapters import archive
-from worker.adapters.broker import Link
-from worker.core.archived import Wanted
-from worker.core.errors import TopologyMismatch
-from worker.core.messages import Received
-from worker.core.topology import Archive, Names, intake_topology
-from worker.operations.archive import entries, span_of
 
 COUNT = 250  # more than are on their way at a time
 START = datetime.now(UTC) - timedelta(seconds=100)  # the broker's own clock says where a reading begins

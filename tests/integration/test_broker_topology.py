@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
+from zenoti_ingest.adapters import broker_topology
+from zenoti_ingest.adapters.broker_topology import Declared
+from zenoti_ingest.core import baton
+from zenoti_ingest.core.differences import Difference
+from zenoti_ingest.core.errors import TopologyMismatch
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.topology import Binding, Exchange, Names, Queue, Topology
 
 from tests.conftest import Hand, topology_of
-from worker.adapters import broker_topology
-from worker.adapters.broker_topology import Declared
-from worker.core import baton
-from worker.core.differences import Difference
-from worker.core.errors import TopologyMismatch
-from worker.core.messages import Outgoing
-from worker.core.topology import Binding, Exchange, Names, Queue, Topology
 
 QUORUM = {"x-queue-type": "quorum"}
 

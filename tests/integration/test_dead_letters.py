@@ -4,15 +4,15 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.dead_letters import Letter, letters
+from zenoti_ingest.core.errors import BrokerUnavailable, Unroutable
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.operations.dead import Filter, groups_of
 
 from tests.conftest import Hand, lose_channels
 from tests.eventually import eventually
-from worker.adapters.broker import Link
-from worker.adapters.dead_letters import Letter, letters
-from worker.core.errors import BrokerUnavailable, Unroutable
-from worker.core.messages import Outgoing
-from worker.core.topology import Names
-from worker.operations.dead import Filter, groups_of
 
 COUNT = 23
 LOOKS = 100

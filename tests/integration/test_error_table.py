@@ -9,20 +9,20 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.settle import FEW_ATTEMPTS, Ladder
+from zenoti_ingest.simulator.api import Api
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.listener import listening
+from zenoti_ingest.simulator.refusals import SHAPES
+from zenoti_ingest.simulator.switches import WIRE_FAULTS, ApiSwitches
+from zenoti_ingest.simulator.world import World
+from zenoti_ingest.stages.enrich import Lane
 
 from tests.eventually import eventually
 from tests.simulated import KEY, NOW, board_with
 from tests.way import Way, body, event
-from worker.adapters.invoice_api import InvoiceApi, new_session
-from worker.core.messages import Received
-from worker.core.settle import FEW_ATTEMPTS, Ladder
-from worker.simulator.api import Api
-from worker.simulator.board import Board
-from worker.simulator.listener import listening
-from worker.simulator.refusals import SHAPES
-from worker.simulator.switches import WIRE_FAULTS, ApiSwitches
-from worker.simulator.world import World
-from worker.stages.enrich import Lane
 
 CALL_SECONDS = 2.0  # a busy machine answers in time, and a call that hangs is not long in the way
 LADDER = Ladder((2,), 8)

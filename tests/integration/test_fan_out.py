@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 from aiormq.abc import ArgumentsType
+from zenoti_ingest.adapters import broker_topology
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.core.errors import PublishUnconfirmed
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.topology import Downstream, Names, Topology, whole_topology
+from zenoti_ingest.stages.consuming import consume
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.waiting import Waiting
 
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.way import STOP_SECONDS
-from worker.adapters import broker_topology
-from worker.adapters.broker import Link
-from worker.core.errors import PublishUnconfirmed
-from worker.core.messages import Outgoing
-from worker.core.topology import Downstream, Names, Topology, whole_topology
-from worker.stages.consuming import consume
-from worker.stages.fan_out import FanOut
-from worker.stages.waiting import Waiting
 
 LIMIT = 3
 FULL: ArgumentsType = {"x-queue-type": "quorum", "x-max-length": LIMIT, "x-overflow": "reject-publish"}

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from worker.adapters.owners import FOLDER, Owners
+from zenoti_ingest.adapters.owners import FOLDER, Owners
 
 
 def test_one_name_each(tmp_path: Path) -> None:

@@ -10,23 +10,23 @@ import aiormq
 import msgspec
 import pytest
 from pamqp.header import ContentHeader
+from zenoti_ingest.adapters.broker import Delivery
+from zenoti_ingest.core import dead_letter, outbound
+from zenoti_ingest.core.defects import DEFECTS_IN_A_ROW
+from zenoti_ingest.core.duplicates import Seen
+from zenoti_ingest.core.errors import ApiUnreachable
+from zenoti_ingest.core.messages import Outgoing, Received
+from zenoti_ingest.core.settle import RETURNS_OF_A_SUSPECT
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages import consuming, enrich
+from zenoti_ingest.stages import translate as stage
+from zenoti_ingest.stages.consuming import Stage, consume
+from zenoti_ingest.stages.translate import Translate
 
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
-from worker.adapters.broker import Delivery
-from worker.core import dead_letter, outbound
-from worker.core.defects import DEFECTS_IN_A_ROW
-from worker.core.duplicates import Seen
-from worker.core.errors import ApiUnreachable
-from worker.core.messages import Outgoing, Received
-from worker.core.settle import RETURNS_OF_A_SUSPECT
-from worker.core.topology import Names
-from worker.stages import consuming, enrich
-from worker.stages import translate as stage
-from worker.stages.consuming import Stage, consume
-from worker.stages.translate import Translate
 
 NAMES = Names("zi-fake")
 

@@ -8,12 +8,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from zenoti_ingest.core import outbound
+from zenoti_ingest.core.messages import Outgoing
 
 from tests.builders import INVOICE_ID, enrichment, event
 from tests.conftest import Hand
 from tests.eventually import eventually
-from worker.core import outbound
-from worker.core.messages import Outgoing
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20.0

@@ -10,7 +10,7 @@ ROUNDS = 1500
 PROGRAM = f"""
 import asyncio, os, signal, subprocess, sys
 from importlib import import_module
-from worker import signals
+from zenoti_ingest import signals
 
 SENDER = '''
 import os, sys, time

@@ -2,11 +2,11 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.switches import ApiSwitches
+from zenoti_ingest.simulator.world import World
 
 from tests.simulated import KEY, NOW, UNKNOWN, Client, board_with, client_of
-from worker.simulator.board import Board
-from worker.simulator.switches import ApiSwitches
-from worker.simulator.world import World
 
 
 class Clock:

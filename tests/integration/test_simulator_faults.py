@@ -5,11 +5,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-
-from tests.eventually import eventually
-from tests.simulated import KEY, NOW, board_with
-from worker.adapters.invoice_api import InvoiceApi, new_session
-from worker.core.errors import (
+from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
+from zenoti_ingest.core.errors import (
     AccessDenied,
     ApiRefusedUs,
     ApiThrottled,
@@ -22,12 +19,15 @@ from worker.core.errors import (
     RequestInvalid,
     WorkerError,
 )
-from worker.core.invoice_request import Invoice, decipher, request
-from worker.simulator.board import Board
-from worker.simulator.listener import Listener, listening
-from worker.simulator.refusals import SHAPES
-from worker.simulator.switches import WIRE_FAULTS, ApiSwitches
-from worker.simulator.world import World
+from zenoti_ingest.core.invoice_request import Invoice, decipher, request
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.listener import Listener, listening
+from zenoti_ingest.simulator.refusals import SHAPES
+from zenoti_ingest.simulator.switches import WIRE_FAULTS, ApiSwitches
+from zenoti_ingest.simulator.world import World
+
+from tests.eventually import eventually
+from tests.simulated import KEY, NOW, board_with
 
 CALL_SECONDS = 0.5
 EXPAND = ("InvoiceItems", "Transactions", "Appointments")

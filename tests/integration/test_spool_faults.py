@@ -16,6 +16,12 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.adapters.spool import file as file_module
+from zenoti_ingest.adapters.spool.carve import carve
+from zenoti_ingest.adapters.spool.folder import CORRUPT
+from zenoti_ingest.core.errors import SpoolUnavailable
+from zenoti_ingest.core.spooled import Spooled, unseal
 
 from tests.eventually import eventually
 from tests.integration.spools import (
@@ -29,12 +35,6 @@ from tests.integration.spools import (
     running,
     spooled,
 )
-from worker.adapters.spool import Spool
-from worker.adapters.spool import file as file_module
-from worker.adapters.spool.carve import carve
-from worker.adapters.spool.folder import CORRUPT
-from worker.core.errors import SpoolUnavailable
-from worker.core.spooled import Spooled, unseal
 
 ROOT = Path(__file__).parents[2]
 DAMAGE = b"\xff\x00\x55"

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 
 import aiormq.exceptions
 import pytest
+from zenoti_ingest.adapters.witness import Witnesses
 
 from tests.conftest import Hand
-from worker.adapters.witness import Witnesses
 
 
 @pytest.fixture

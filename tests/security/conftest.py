@@ -103,7 +103,7 @@ def exported(folder: Path, **settings: str) -> str:
     """What `topology export --users` prints."""
     environ = {"PATH": os.environ["PATH"], "ZENOTI_INGEST_BROKER__PREFIX": PREFIX}
     environ |= {f"ZENOTI_INGEST_{key}": value for key, value in (SOURCE | settings).items()}
-    command = [sys.executable, "-m", "worker", "topology", "export", "--users", str(folder)]
+    command = [sys.executable, "-m", "zenoti_ingest", "topology", "export", "--users", str(folder)]
     done = subprocess.run(  # noqa: S603  our own words
         command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
     )

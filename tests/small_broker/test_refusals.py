@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from aiormq.exceptions import ChannelPreconditionFailed
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.core.errors import PublishUnconfirmed, TooLarge
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.size_budget import limit_in
 
 from tests.conftest import Hand, OpenLink
 from tests.small_broker.conftest import LIMIT
-from worker.adapters.broker import Link
-from worker.core.errors import PublishUnconfirmed, TooLarge
-from worker.core.messages import Outgoing
-from worker.core.size_budget import limit_in
 
 WITHIN = 10.0
 

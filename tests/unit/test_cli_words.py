@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 import pytest
-
-from worker import cli
+from zenoti_ingest import cli
 
 EMPTY = ("", " ", "\t", "\n")
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-
-from worker import cli
-from worker.operations.documents.configuration import keys
-from worker.settings import ENV_PREFIX, load
+from zenoti_ingest import cli
+from zenoti_ingest.operations.documents.configuration import keys
+from zenoti_ingest.settings import ENV_PREFIX, load
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])

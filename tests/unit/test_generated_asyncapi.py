@@ -4,17 +4,17 @@ from typing import Any
 import msgspec
 import pytest
 from jsonschema import Draft7Validator
+from zenoti_ingest.core import dead_letter, outbound
+from zenoti_ingest.core.settle import DeadLetter
+from zenoti_ingest.core.topology import Archive, Downstream, Names, Topology, whole_topology
+from zenoti_ingest.core.trace_context import context
+from zenoti_ingest.operations.documents.messages import messages
+from zenoti_ingest.operations.documents.shapes import Components, public_shapes
+from zenoti_ingest.operations.schemas import HERE
+from zenoti_ingest.settings import Settings
+from zenoti_schemas.enriched import CONTENT_TYPE
 
-from schemas.enriched import CONTENT_TYPE
 from tests.builders import enrichment, event, received
-from worker.core import dead_letter, outbound
-from worker.core.settle import DeadLetter
-from worker.core.topology import Archive, Downstream, Names, Topology, whole_topology
-from worker.core.trace_context import context
-from worker.operations.documents.messages import messages
-from worker.operations.documents.shapes import Components, public_shapes
-from worker.operations.schemas import HERE
-from worker.settings import Settings
 
 NAMES = Names("zenoti")
 DOCUMENT = msgspec.json.decode((HERE / "asyncapi.json").read_bytes())

@@ -9,14 +9,14 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from msgspec import Meta
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from zenoti_ingest.core import dead_letter, outbound
+from zenoti_ingest.core.settle import DeadLetter
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.operations.documents.shapes import json_schemas, public_shapes
+from zenoti_ingest.operations.schemas import DOCS, HERE, drift, drifted_pages, main
+from zenoti_schemas.state import DaemonState, SourceState
 
-from schemas.state import DaemonState, SourceState
 from tests.builders import INVOICE_ID, enrichment, event, received
-from worker.core import dead_letter, outbound
-from worker.core.settle import DeadLetter
-from worker.core.topology import Names
-from worker.operations.documents.shapes import json_schemas, public_shapes
-from worker.operations.schemas import DOCS, HERE, drift, drifted_pages, main
 
 INVOICE = b'{"id": "i1", "price": {"sales": 10.10}, "unheard_of": []}'
 STATE = DaemonState(
@@ -78,7 +78,7 @@ def letter_headers() -> dict[str, Any]:
 
 
 def test_nothing_drifts() -> None:
-    """The files in schemas/generated are what the code makes: none differs, is missing, or is left over."""
+    """The files in zenoti_schemas/generated are what the code makes: none differs, is missing, or is left over."""
     assert drift(HERE) == [], "run `make schemas`"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import warnings
-from worker.telemetry import configure, log
+from zenoti_ingest.telemetry import configure, log
 configure(level="info", fmt="json")
 warnings.warn("of a guest called Smith", RuntimeWarning)
 log.info("started", daemon="test")
@@ -28,7 +28,7 @@ def test_pythons_warnings_are_lines_like_all_others() -> None:
 TELLING = """
 import sys
 from pathlib import Path
-from worker.telemetry import configure, log, tell
+from zenoti_ingest.telemetry import configure, log, tell
 configure(level=sys.argv[1], fmt=sys.argv[2])
 for how in (log.info, tell):
     how("delivery", stage="enrich", detail="\\ud800", seconds=0.5)
@@ -55,8 +55,8 @@ def test_a_canonical_line_is_like_all_others(level: str, fmt: str, lines: int) -
 
 LOSING = """
 import os, sys
-from worker.telemetry import configure, log, tell, tell_repeats
-from worker.telemetry.metrics import lines_lost
+from zenoti_ingest.telemetry import configure, log, tell, tell_repeats
+from zenoti_ingest.telemetry.metrics import lines_lost
 out = os.dup(2)
 configure(level="info", fmt=sys.argv[1])
 
@@ -101,8 +101,8 @@ def test_lines_that_stderr_does_not_take(fmt: str, places: list[str]) -> None:
 
 TEARING = """
 import os, resource, signal
-from worker.telemetry import configure, log, tell_repeats
-from worker.telemetry.metrics import lines_lost
+from zenoti_ingest.telemetry import configure, log, tell_repeats
+from zenoti_ingest.telemetry.metrics import lines_lost
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 configure(level="info", fmt="json")
 out, path = os.dup(2), os.environ["FULL"]
@@ -136,7 +136,7 @@ def test_a_line_of_which_only_a_part_is_taken(tmp_path: Path) -> None:
 STEERING = """
 import sys
 from pathlib import Path
-from worker.telemetry import configure, log, tell
+from zenoti_ingest.telemetry import configure, log, tell
 configure(level="info", fmt=sys.argv[1])
 for how in (log.info, tell):
     how("delivery", detail="a\\x1b[31m\\x9b\\u202e\\x7f\\nb", sources=["\\x1b"])

@@ -1,7 +1,6 @@
 import msgspec
 import pytest
-
-from schemas.invoice import InvoiceAnswer
+from zenoti_schemas.invoice import InvoiceAnswer
 
 
 def read(body: bytes) -> InvoiceAnswer:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
+from zenoti_ingest.core import outbound, translate
+from zenoti_schemas import downstream
+from zenoti_schemas.fields import Unreadable
+from zenoti_schemas.invoice import InvoiceDocument, InvoiceItem
+from zenoti_schemas.webhook import EVENTS, InvoiceClosed, UnknownEvent, read
 
-from schemas import downstream
-from schemas.fields import Unreadable
-from schemas.invoice import InvoiceDocument, InvoiceItem
-from schemas.webhook import EVENTS, InvoiceClosed, UnknownEvent, read
 from tests.builders import enrichment, json_values, received
 from tests.strange import INVOICE_FIELDS, strange
-from worker.core import outbound, translate
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from schemas.fields import Reading, Unreadable, personal
-from schemas.invoice import (
+from zenoti_schemas.fields import Reading, Unreadable, personal
+from zenoti_schemas.invoice import (
     AdditionalField,
     AmountStatus,
     Gender,
@@ -23,6 +22,7 @@ from schemas.invoice import (
     Phone,
     read,
 )
+
 from tests.builders import ZERO_ID
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"

@@ -8,24 +8,30 @@ from typing import Any
 
 import msgspec
 import pytest
+import zenoti_schemas
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.routing import normal_type
+from zenoti_ingest.core.translate import read as read_webhook
+from zenoti_ingest.simulator.documents import PARTS
+from zenoti_ingest.simulator.world import World
+from zenoti_schemas.appointment import (
+    AppointmentGroup,
+    AppointmentGroupChanged,
+    AppointmentsProgressed,
+    Feedback,
+    Ratings,
+)
+from zenoti_schemas.classes import ClassBooking, ClassSchedule
+from zenoti_schemas.fields import Unreadable, personal
+from zenoti_schemas.guest import Employee, Guest
+from zenoti_schemas.invoice import InvoiceAnswer, Phone
+from zenoti_schemas.invoice import read as read_invoice
+from zenoti_schemas.membership import GuestpassRedeemed, Membership
+from zenoti_schemas.package import Package
+from zenoti_schemas.webhook import EVENTS, InvoiceClosed, read
 
-import schemas
-from schemas.appointment import AppointmentGroup, AppointmentGroupChanged, AppointmentsProgressed, Feedback, Ratings
-from schemas.classes import ClassBooking, ClassSchedule
-from schemas.fields import Unreadable, personal
-from schemas.guest import Employee, Guest
-from schemas.invoice import InvoiceAnswer, Phone
-from schemas.invoice import read as read_invoice
-from schemas.membership import GuestpassRedeemed, Membership
-from schemas.package import Package
-from schemas.webhook import EVENTS, InvoiceClosed, read
 from tests.builders import ZERO_ID, data, json_values, received
-from worker.core.routing import normal_type
-from worker.core.translate import read as read_webhook
-from worker.simulator.documents import PARTS
-from worker.simulator.world import World
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 NO_TIME = "0001-01-01T00:00:00"
@@ -294,5 +300,5 @@ def test_what_the_simulator_tells_is_read(seed: int) -> None:
 
 def test_the_example_runs() -> None:
     """The example in the package's docstring does what it says."""
-    assert doctest.testmod(schemas).attempted > 5
-    assert doctest.testmod(schemas).failed == 0
+    assert doctest.testmod(zenoti_schemas).attempted > 5
+    assert doctest.testmod(zenoti_schemas).failed == 0

@@ -3,9 +3,8 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from worker.core.errors import WrongSettings
-from worker.settings import SecretSpec, Settings, broker_urls, enrich_window, load
+from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.settings import SecretSpec, Settings, broker_urls, enrich_window, load
 
 PREFIX = "ZENOTI_INGEST_"
 HUSH = "hush-4711"  # every secret of these tests holds it, so that it is found wherever one leaks

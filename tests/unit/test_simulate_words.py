@@ -2,11 +2,10 @@ import argparse
 
 import msgspec
 import pytest
-
-from worker.core.errors import WrongSettings
-from worker.operations import simulate_words
-from worker.operations.simulate import Wish
-from worker.simulator.switches import ApiSwitches, Switches, WebhookSwitches
+from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.operations import simulate_words
+from zenoti_ingest.operations.simulate import Wish
+from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitches
 
 
 def wish(*words: str) -> Wish:

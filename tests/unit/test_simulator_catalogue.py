@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core import translate
+from zenoti_ingest.core.routing import normal_type
+from zenoti_ingest.simulator.world import WebhookEvent, World
 
 from tests.builders import received
-from worker.core import translate
-from worker.core.routing import normal_type
-from worker.simulator.world import WebhookEvent, World
 
 NOW = datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)
 PARTS = ("InvoiceItems", "Appointments", "Transactions", "Redemptions", "gst_parameters", "dues_and_fees")

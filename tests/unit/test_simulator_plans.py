@@ -6,11 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.simulator import plans
-from worker.simulator.plans import Planned
-from worker.simulator.switches import WebhookSwitches
-from worker.simulator.world import WebhookEvent, World
+from zenoti_ingest.simulator import plans
+from zenoti_ingest.simulator.plans import Planned
+from zenoti_ingest.simulator.switches import WebhookSwitches
+from zenoti_ingest.simulator.world import WebhookEvent, World
 
 NOW = datetime(2031, 5, 6, 17, 8, 9, tzinfo=UTC)
 

@@ -2,12 +2,11 @@ import json
 from typing import Any
 
 import pytest
-
-from worker.simulator.board import Board
-from worker.simulator.bucket import Bucket
-from worker.simulator.counters import Latencies
-from worker.simulator.refusals import SHAPES, refusal
-from worker.simulator.switches import ApiSwitches, Switches, WebhookSwitches, WrongSwitch, changed
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.bucket import Bucket
+from zenoti_ingest.simulator.counters import Latencies
+from zenoti_ingest.simulator.refusals import SHAPES, refusal
+from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitches, WrongSwitch, changed
 
 KEY = "synthetic-key"
 

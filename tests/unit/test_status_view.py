@@ -5,10 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 from rich.console import Console
-
-from schemas.state import DaemonState, SpoolState
-from schemas.status import Alarm, Backlog, Depth, SourceStatus, Status
-from worker.operations.status_view import render
+from zenoti_ingest.operations.status_view import render
+from zenoti_schemas.state import DaemonState, SpoolState
+from zenoti_schemas.status import Alarm, Backlog, Depth, SourceStatus, Status
 
 DAEMON = DaemonState(daemon="intake", instance="host-7", version="1", started_at="", at="", ready=True, admin_port=9090)
 SOURCE = SourceStatus(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from worker.core.quota import Quota
+from zenoti_ingest.core.quota import Quota
 
 MOMENT = 1e-9  # seconds: what the reckoning of a time can be off by
 

@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--factor", type=float, default=1.0, help="on the numbers of events")
     parser.add_argument("--rest", type=float, default=Size().rest, help="before each measure's turns, in seconds")
     parser.add_argument("--quick", action="store_true", help="one turn of few events: whether it works, no figures")
-    parser.add_argument("--micro", action="store_true", help="the decisions of worker/core alone, in ns")
+    parser.add_argument("--micro", action="store_true", help="the decisions of worker/zenoti_ingest/core alone, in ns")
     parser.add_argument("--backlog", type=int, default=0, metavar="COUNT", help="also drain so many, and watch memory")
     parser.add_argument("--without-faststream", action="store_true", help="leave that reference out")
     parser.add_argument("--no-record", action="store_true", help="leave docs/benchmarks.md as it is")

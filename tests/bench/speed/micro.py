@@ -5,14 +5,15 @@ import statistics
 import timeit
 from collections.abc import Callable
 
-from schemas.enriched import Enrichment
+from zenoti_ingest.core import door, outbound, translate
+from zenoti_ingest.core.door import Rule, signature
+from zenoti_ingest.core.messages import Received, received
+from zenoti_ingest.core.quota import Quota, told
+from zenoti_ingest.core.routing import any_matches, matches, normal_type
+from zenoti_ingest.core.window import Window
+from zenoti_schemas.enriched import Enrichment
+
 from tests.bench.speed.trace import body
-from worker.core import door, outbound, translate
-from worker.core.door import Rule, signature
-from worker.core.messages import Received, received
-from worker.core.quota import Quota, told
-from worker.core.routing import any_matches, matches, normal_type
-from worker.core.window import Window
 
 REPEATS = 7
 LEAST_SECONDS = 0.05

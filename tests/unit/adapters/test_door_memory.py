@@ -1,4 +1,4 @@
-from worker.adapters.http_door.memory import SMALL_BYTES, Memory, half_parsed_bytes, parsed_bytes
+from zenoti_ingest.adapters.http_door.memory import SMALL_BYTES, Memory, half_parsed_bytes, parsed_bytes
 
 LARGE = 10 * SMALL_BYTES
 

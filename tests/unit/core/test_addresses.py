@@ -1,6 +1,5 @@
 import pytest
-
-from worker.core.addresses import host_fault, url_fault
+from zenoti_ingest.core.addresses import host_fault, url_fault
 
 HTTP = ("http", "https")
 

@@ -2,11 +2,10 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
-from schemas.status import Backlog, Depth, SourceStatus
-from worker.core.alarms import alarms
-from worker.core.topology import Names
+from zenoti_ingest.core.alarms import alarms
+from zenoti_ingest.core.topology import Names
+from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
+from zenoti_schemas.status import Backlog, Depth, SourceStatus
 
 NAMES = Names("zenoti")
 QUEUES = {

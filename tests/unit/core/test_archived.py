@@ -2,9 +2,9 @@ import zlib
 from typing import Any
 
 import pytest
+from zenoti_ingest.core.archived import Entry, Wanted, entry
 
 from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, invoice_closed_body, received
-from worker.core.archived import Entry, Wanted, entry
 
 BEFORE, AFTER = "2031-05-06T17:08:10.000000Z", "2031-05-06T17:08:10.000002Z"
 

@@ -1,9 +1,8 @@
 import pytest
-
-from worker.core import baton
-from worker.core.baton import Baton
-from worker.core.circuit import Opened
-from worker.core.quota import Spent
+from zenoti_ingest.core import baton
+from zenoti_ingest.core.baton import Baton
+from zenoti_ingest.core.circuit import Opened
+from zenoti_ingest.core.quota import Spent
 
 
 def test_a_baton_is_read_as_it_was_written() -> None:

@@ -1,7 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.byte_shares import ByteShares
+from zenoti_ingest.core.byte_shares import ByteShares
 
 
 @given(max_bytes=st.integers(64 * 1024, 2**40))

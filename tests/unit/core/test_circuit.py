@@ -3,8 +3,7 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.circuit import (
+from zenoti_ingest.core.circuit import (
     FAILURES,
     FIRST_PROBE_SECONDS,
     MAX_PROBE_SECONDS,

@@ -1,7 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.clock_differences import DIFFER_SECONDS, MAX_TOLD, SILENT_SECONDS, ClockDifferences
+from zenoti_ingest.core.clock_differences import DIFFER_SECONDS, MAX_TOLD, SILENT_SECONDS, ClockDifferences
 
 NOW = 1_900_000_000_000_000
 SECOND = 1_000_000

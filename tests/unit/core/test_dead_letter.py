@@ -3,14 +3,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from zenoti_ingest.core import dead_letter
+from zenoti_ingest.core.messages import Outgoing, Received
+from zenoti_ingest.core.messages import received as read_message
+from zenoti_ingest.core.settle import DeadLetter
+from zenoti_ingest.core.topology import Names
+from zenoti_schemas.dead_letter import DeadLetterHeaders
 
-from schemas.dead_letter import DeadLetterHeaders
 from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, received
-from worker.core import dead_letter
-from worker.core.messages import Outgoing, Received
-from worker.core.messages import received as read_message
-from worker.core.settle import DeadLetter
-from worker.core.topology import Names
 
 NAMES = Names("zenoti")
 DEAD_AT = "2031-05-06T18:00:00.000000Z"
@@ -218,8 +218,8 @@ def test_faults_have_different_fingerprints() -> None:
         DeadLetterHeaders(reason="refused", stage="enrich", detail="code 438"),
         DeadLetterHeaders(reason="refused", stage="translate", detail="code 400"),
         DeadLetterHeaders(reason="defect", stage="enrich", detail="code 400"),
-        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at worker.core.window:17"),
-        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at worker.core.window:71"),
+        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at zenoti_ingest.core.window:17"),
+        DeadLetterHeaders(reason="defect", stage="enrich", detail="KeyError at zenoti_ingest.core.window:71"),
         DeadLetterHeaders(reason="malformed", detail="impossible type at $.data.id"),
         DeadLetterHeaders(reason="malformed", detail="impossible type at $.data.items[1].id"),
     ]

@@ -1,4 +1,4 @@
-from worker.core.defects import DEFECTS_IN_A_ROW, Defects
+from zenoti_ingest.core.defects import DEFECTS_IN_A_ROW, Defects
 
 
 def test_so_many_in_a_row_are_too_many() -> None:

@@ -1,6 +1,5 @@
 import pytest
-
-from worker.core.detour import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Detour
+from zenoti_ingest.core.detour import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, Detour
 
 QUICK = 0.5
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-
-from worker.core.differences import (
+from zenoti_ingest.core.differences import (
     Difference,
     Seen,
     SeenBinding,
@@ -17,7 +16,7 @@ from worker.core.differences import (
     refused,
     role,
 )
-from worker.core.topology import Archive, Downstream, Exchange, Names, Queue, Topology, whole_topology
+from zenoti_ingest.core.topology import Archive, Downstream, Exchange, Names, Queue, Topology, whole_topology
 
 NAMES = Names("zenoti")
 THEIRS = Downstream(name="theirs", queue="theirs", declare=False)

@@ -3,9 +3,9 @@ import base64
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.door import Accept, Ping, Refuse, Rule, judge, parse_signature, signature
 
 from tests.builders import signature_text
-from worker.core.door import Accept, Ping, Refuse, Rule, judge, parse_signature, signature
 
 SECRET = b"test-secret"
 BODY = b'{"id":"1"}'

@@ -2,8 +2,7 @@ import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.core.duplicates import Seen
+from zenoti_ingest.core.duplicates import Seen
 
 
 def test_remembered_within_the_window_only() -> None:

@@ -7,9 +7,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.core.encodings import inflate, is_known, layers
-from worker.core.errors import Malformed, TooLarge
+from zenoti_ingest.core.encodings import inflate, is_known, layers
+from zenoti_ingest.core.errors import Malformed, TooLarge
 
 BOUND = 1_000_000
 

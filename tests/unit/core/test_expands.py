@@ -1,4 +1,4 @@
-from worker.core.expands import COMBINED_EVERY, FRUITLESS, MAX_FAILED, Expands
+from zenoti_ingest.core.expands import COMBINED_EVERY, FRUITLESS, MAX_FAILED, Expands
 
 PARTS = ("InvoiceItems", "Transactions", "gst_parameters")
 

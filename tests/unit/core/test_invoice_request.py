@@ -4,9 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from tests.builders import INVOICE_ID, answer, invoice_answer, json_objects
-from worker.core.errors import (
+from zenoti_ingest.core.errors import (
     AccessDenied,
     ApiFailure,
     ApiRefusedUs,
@@ -19,7 +17,9 @@ from worker.core.errors import (
     RequestInvalid,
     WorkerError,
 )
-from worker.core.invoice_request import Invoice, Request, Response, decipher, merged, request
+from zenoti_ingest.core.invoice_request import Invoice, Request, Response, decipher, merged, request
+
+from tests.builders import INVOICE_ID, answer, invoice_answer, json_objects
 
 EXPAND = ("InvoiceItems", "Transactions", "Appointments")
 

@@ -1,8 +1,8 @@
 import pytest
+from zenoti_ingest.core.errors import ApiRefusedUs, ApiThrottled, ApiUnavailable, InvoiceNotFound, Refused, WorkerError
+from zenoti_ingest.core.invoice_request import decipher
 
 from tests.builders import INVOICE_ID, answer
-from worker.core.errors import ApiRefusedUs, ApiThrottled, ApiUnavailable, InvoiceNotFound, Refused, WorkerError
-from worker.core.invoice_request import decipher
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.lane_clock import RESERVE_MICROSECONDS, LaneClock, as_text, microseconds
+from zenoti_ingest.core.lane_clock import RESERVE_MICROSECONDS, LaneClock, as_text, microseconds
 
 NOW = microseconds("2031-05-06T17:08:10Z") or 0
 DAYS = 86_400_000_000

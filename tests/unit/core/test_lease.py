@@ -1,4 +1,4 @@
-from worker.core.lease import Lease
+from zenoti_ingest.core.lease import Lease
 
 
 def test_a_lease_counts_from_the_question() -> None:

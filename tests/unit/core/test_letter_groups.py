@@ -1,6 +1,6 @@
-from schemas.dead_letter import DeadLetterHeaders
-from worker.core.dead_letter import fingerprint
-from worker.core.letter_groups import MAX_GROUPS, OTHERS, Groups, by_reason
+from zenoti_ingest.core.dead_letter import fingerprint
+from zenoti_ingest.core.letter_groups import MAX_GROUPS, OTHERS, Groups, by_reason
+from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 
 def letter(

@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.messages import Received, carried
+from zenoti_ingest.core.messages import received as read
+from zenoti_ingest.core.trace_context import TraceContext, context
 
 from tests.builders import RECEIPT_ID, RECEIVED_AT, received
-from worker.core.messages import Received, carried
-from worker.core.messages import received as read
-from worker.core.trace_context import TraceContext, context
 
 TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
 OTHER = context("c" * 32, "d" * 16)

@@ -1,10 +1,9 @@
 import re
 
 import pytest
-
-from worker.core.differences import Difference
-from worker.core.migration import with_migration
-from worker.core.topology import Names
+from zenoti_ingest.core.differences import Difference
+from zenoti_ingest.core.migration import with_migration
+from zenoti_ingest.core.topology import Names
 
 NAMES = Names("zenoti")
 

@@ -1,6 +1,5 @@
 import pytest
-
-from worker.core.misspelt import meant
+from zenoti_ingest.core.misspelt import meant
 
 KEYS = {"config": [], "broker": ["url", "url_file"], "intake": ["port", "host"], "sources": ["api_key", "verify"]}
 

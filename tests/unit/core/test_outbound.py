@@ -7,12 +7,12 @@ import pytest
 from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_rabbitmq_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.outbound import outgoing
+from zenoti_ingest.core.trace_context import context
+from zenoti_ingest.core.translate import Event, read
 
 from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, data, enrichment, event, json_objects, received
-from worker.core.messages import Outgoing
-from worker.core.outbound import outgoing
-from worker.core.trace_context import context
-from worker.core.translate import Event, read
 
 
 def written(some: Event, *, invoice: bytes | None = None, **how: Any) -> Outgoing:

@@ -1,9 +1,8 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-
-from worker.core.errors import WrongSettings
-from worker.core.period import instant, moment
+from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.period import instant, moment
 
 BEGINNING = "1970-01-01T00:00:00.000000Z"
 NOW = datetime(2031, 5, 6, 17, 8, 10, 5, tzinfo=timezone(timedelta(hours=2)))

@@ -3,10 +3,10 @@ import hashlib
 import re
 
 import pytest
+from zenoti_ingest.core.permissions import CONSUMERS, INTAKE, OPERATOR, ROLES, Rights, password_hash, rights, with_users
+from zenoti_ingest.core.topology import Names, definitions, intake_topology
 
 from tests.conftest import topology_of
-from worker.core.permissions import CONSUMERS, INTAKE, OPERATOR, ROLES, Rights, password_hash, rights, with_users
-from worker.core.topology import Names, definitions, intake_topology
 
 NAMES = Names("zen.oti")
 TOPOLOGY = topology_of(NAMES)

@@ -3,9 +3,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.prefetch import FIRST_PATIENCE_SECONDS, MAX_PATIENCE_SECONDS, Prefetch
-from worker.core.settle import RETURNS_OF_A_SUSPECT
+from zenoti_ingest.core.prefetch import FIRST_PATIENCE_SECONDS, MAX_PATIENCE_SECONDS, Prefetch
+from zenoti_ingest.core.settle import RETURNS_OF_A_SUSPECT
 
 MOST, BOUND, FEW = 5000, 96_000_000, 20
 

@@ -3,8 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.printable import printable, printable_json
+from zenoti_ingest.core.printable import printable, printable_json
 
 STEER = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))]
 

@@ -3,8 +3,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from worker.core.quota import MAX_WAIT_SECONDS, MOST_SAVED, WINDOW_SECONDS, Quota, Told, told
+from zenoti_ingest.core.quota import MAX_WAIT_SECONDS, MOST_SAVED, WINDOW_SECONDS, Quota, Told, told
 
 NOW = 1000.0
 ROUNDING = 1e-6  # seconds: what adding floats may lose

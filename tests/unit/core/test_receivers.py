@@ -1,7 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.receivers import FIRST_STRANGER_SECONDS, KEEP_GONE_LOOKS, MAX_STRANGER_SECONDS, Gone, Receivers
+from zenoti_ingest.core.receivers import FIRST_STRANGER_SECONDS, KEEP_GONE_LOOKS, MAX_STRANGER_SECONDS, Gone, Receivers
 
 KEY = "main.invoice.closed"
 

@@ -1,6 +1,7 @@
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.recent import Recent
+
 from tests.builders import received
-from worker.core.messages import Received
-from worker.core.recent import Recent
 
 
 def event(number: int, *, size: int = 1) -> Received:

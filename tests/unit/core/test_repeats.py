@@ -1,6 +1,6 @@
 from math import inf
 
-from worker.core.repeats import Repeats
+from zenoti_ingest.core.repeats import Repeats
 
 
 def test_the_first_few_are_told() -> None:

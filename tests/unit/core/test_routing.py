@@ -3,8 +3,7 @@ import re
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-
-from worker.core.routing import (
+from zenoti_ingest.core.routing import (
     MAX_ROUTING_KEY_BYTES,
     any_matches,
     binding_keys,

@@ -1,6 +1,5 @@
 import pytest
-
-from worker.core.secret_text import UnusableSecret, secret, secrets_in
+from zenoti_ingest.core.secret_text import UnusableSecret, secret, secrets_in
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,9 @@ import inspect
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.core import errors
-from worker.core.circuit import Blame
-from worker.core.errors import (
+from zenoti_ingest.core import errors
+from zenoti_ingest.core.circuit import Blame
+from zenoti_ingest.core.errors import (
     AccessDenied,
     ApiFailure,
     ApiRefusedUs,
@@ -29,7 +28,7 @@ from worker.core.errors import (
     Unroutable,
     WorkerError,
 )
-from worker.core.settle import FEW_ATTEMPTS, MAX_DETAIL, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
+from zenoti_ingest.core.settle import FEW_ATTEMPTS, MAX_DETAIL, DeadLetter, Hold, Ladder, Retry, defect_detail, settle
 
 HELD = (ApiThrottled, TurnLost, BrokerUnavailable, PublishUnconfirmed)
 API_FAILURES = (ApiUnavailable, ApiUnreachable, GatewayAnswered, ApiRefusedUs)

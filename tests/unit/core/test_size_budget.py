@@ -1,7 +1,6 @@
 import pytest
-
-from worker.core.errors import PermanentError, TooLarge
-from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES, SizeBudget, limit_in
+from zenoti_ingest.core.errors import PermanentError, TooLarge
+from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES, SizeBudget, limit_in
 
 
 @pytest.mark.parametrize(

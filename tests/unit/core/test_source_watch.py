@@ -1,6 +1,5 @@
 import pytest
-
-from worker.core.source_watch import ACCEPTED, ALARM_AT, SWITCHED_OFF_AT, Silence, Streak
+from zenoti_ingest.core.source_watch import ACCEPTED, ALARM_AT, SWITCHED_OFF_AT, Silence, Streak
 
 
 def test_failures_in_a_row_are_counted_by_kind() -> None:

@@ -2,11 +2,11 @@ import pytest
 from opentelemetry.semconv._incubating.attributes import messaging_attributes, url_attributes
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, server_attributes
 from opentelemetry.semconv.attributes import url_attributes as stable_url_attributes
+from zenoti_ingest.core import spans
+from zenoti_ingest.core.invoice_request import request
+from zenoti_ingest.core.spans import Place, Server
 
 from tests.builders import INVOICE_ID, RECEIPT_ID, received
-from worker.core import spans
-from worker.core.invoice_request import request
-from worker.core.spans import Place, Server
 
 CONVENTIONS = (
     messaging_attributes,

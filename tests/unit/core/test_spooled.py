@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zenoti_ingest.core.spooled import Spooled, is_note_of, note, noted, notes_of, seal, unseal
+from zenoti_ingest.core.trace_context import context
 
 from tests.builders import received
-from worker.core.spooled import Spooled, is_note_of, note, noted, notes_of, seal, unseal
-from worker.core.trace_context import context
 
 TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
 

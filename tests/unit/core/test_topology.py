@@ -1,8 +1,7 @@
 from typing import Any
 
 import pytest
-
-from worker.core.topology import (
+from zenoti_ingest.core.topology import (
     DELIVERY_LIMIT,
     NEVER_FORGET,
     Archive,

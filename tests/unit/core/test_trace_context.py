@@ -4,8 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from worker.core.trace_context import MAX_STATE_CHARS, TraceContext, begun, context, of_message, of_request
+from zenoti_ingest.core.trace_context import MAX_STATE_CHARS, TraceContext, begun, context, of_message, of_request
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VALID = f"00-{TRACE}-{SPAN}-01"

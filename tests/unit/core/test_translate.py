@@ -8,6 +8,9 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.errors import Malformed, TooLarge
+from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.translate import Event, read
 
 from tests.builders import (
     INVOICE_ID,
@@ -20,9 +23,6 @@ from tests.builders import (
     received,
 )
 from tests.strange import decoded
-from worker.core.errors import Malformed, TooLarge
-from worker.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from worker.core.translate import Event, read
 
 BOM = b"\xef\xbb\xbf"
 encodings = st.sampled_from([None, "", "identity", "gzip", "x-gzip", "deflate", "br"]) | st.text(max_size=10)

@@ -3,10 +3,10 @@ import tracemalloc
 
 import msgspec
 import pytest
+from zenoti_ingest.core.errors import Malformed, TooLarge
+from zenoti_ingest.core.translate import read
 
 from tests.builders import envelope_body, received
-from worker.core.errors import Malformed, TooLarge
-from worker.core.translate import read
 
 
 @pytest.mark.parametrize(

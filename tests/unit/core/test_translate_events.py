@@ -4,11 +4,11 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from zenoti_ingest.core.errors import Malformed
+from zenoti_ingest.core.translate import Event, read
+from zenoti_schemas.webhook import EVENTS
 
-from schemas.webhook import EVENTS
 from tests.builders import INVOICE_ID, ZERO_ID, envelope_body, json_values, received
-from worker.core.errors import Malformed
-from worker.core.translate import Event, read
 
 IN_INVOICE = {"invoice": {"id": INVOICE_ID}}
 BESIDE = {"invoice_id": INVOICE_ID}

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from zenoti_ingest.core.errors import Malformed
+from zenoti_ingest.core.translate import Event, read
 
 from tests.builders import envelope_body, invoice_closed_body, json_values, received
-from worker.core.errors import Malformed
-from worker.core.translate import Event, read
 
 DATA = b'{"id": 0.10, "a":"\\u00e9"}'
 

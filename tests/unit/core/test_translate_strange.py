@@ -1,11 +1,11 @@
 import json
 
 import pytest
+from zenoti_ingest.core import outbound
+from zenoti_ingest.core.translate import read
 
 from tests.builders import enrichment, received
 from tests.strange import ENRICHED, Strange, decoded, strange
-from worker.core import outbound
-from worker.core.translate import read
 
 
 @pytest.mark.parametrize("case", [pytest.param(each, id=each.name) for each in strange()])

@@ -1,8 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from worker.core.window import DENSE_EVENTS, FEW_SUSPECTS, LINGER_SECONDS, PAUSE_SECONDS, Round, Window
+from zenoti_ingest.core.window import DENSE_EVENTS, FEW_SUSPECTS, LINGER_SECONDS, PAUSE_SECONDS, Round, Window
 
 NOW = 1000.0
 

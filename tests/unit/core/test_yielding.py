@@ -1,7 +1,6 @@
 import pytest
-
-from worker.core.topology import Names
-from worker.core.yielding import Depths, obstacle
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.yielding import Depths, obstacle
 
 NAMES = Names("zenoti")
 RAW, LANE = "zenoti.raw.main", "zenoti.enrich.main.0"

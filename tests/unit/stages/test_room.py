@@ -1,6 +1,6 @@
 import asyncio
 
-from worker.stages.room import AtWork, Room
+from zenoti_ingest.stages.room import AtWork, Room
 
 
 class Crowd:

@@ -1,6 +1,0 @@
-"""Traces (OpenTelemetry): where OTEL_… names a collector, spans go there; else contexts are passed on alone."""
-
-from worker.adapters.traces.opening import open_traces
-from worker.adapters.traces.untraced import NO_SPAN, UNTRACED, Untraced
-
-__all__ = ["NO_SPAN", "UNTRACED", "Untraced", "open_traces"]

@@ -1,5 +1,0 @@
-"""Logs and metrics: the registry of both. An event or metric that is not registered fails."""
-
-from worker.telemetry.logs import EVENTS, configure, log, tell, tell_repeats
-
-__all__ = ["EVENTS", "configure", "log", "tell", "tell_repeats"]

@@ -1,0 +1,289 @@
+"""A consumer: deliveries until it is left, and their acks."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import aiormq.abc
+from pamqp import commands as spec
+
+from zenoti_ingest.adapters.broker.delivery import Delivery
+from zenoti_ingest.adapters.broker.library import OPEN_CHANNEL_SECONDS, rim
+from zenoti_ingest.adapters.broker.sender import Sender
+from zenoti_ingest.core.errors import BrokerUnavailable
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.telemetry import log
+
+ACKS_REACH_SECONDS = 0.1  # acks written just before a close can be lost, and their deliveries come again
+
+
+class Opens(Protocol):
+    """What a subscription needs of its connection."""
+
+    async def open_sender(self, *, confirms: bool) -> Sender:
+        """A channel of its own, and the way out over it.
+
+        Raises:
+            BrokerUnavailable: it could not be opened.
+        """
+
+
+class Subscription:
+    """A consumer's life, from subscribe to the close of its channel; closing hands back what is unsettled, in order.
+
+    `ended` is set when the broker ended it, or `fail` was called; whoever owns it leaves the context and begins anew.
+
+    Attributes:
+        ended: it is over; what is in hand may still be settled while its channel lives.
+        leaving: nothing new is to be begun; set with `ended` too.
+        detail: why it ended.
+        lost: the channel ended by itself, or with its connection.
+        orderly: we ended it, and nothing is wrong.
+        by_defect: a defect of ours ended it.
+        delivered: how many have come.
+        unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
+        in_hand: delivery tag -> bytes of its body, of those unsettled ones whose body is kept.
+        bytes_in_hand: of these bodies together.
+        passed_at: how many were in hand when the next would have passed `max_bytes`; 0: that has not been so. From then
+            on it is over, and no body of what still comes is kept.
+        filled: set whenever as many are in hand as may be.
+    """
+
+    def __init__(
+        self,
+        link: Opens,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], Awaitable[None]],
+        arguments: Mapping[str, Any] | None,
+        publishes: bool = False,
+        max_bytes: int = sys.maxsize,
+    ) -> None:
+        self._link = link
+        self._max_bytes = max_bytes
+        self._publishes = publishes
+        self._tag: str | None = None
+        self._queue = queue
+        self._prefetch = prefetch
+        self._on_delivery = on_delivery
+        self._arguments = dict(arguments) if arguments else None
+        self._sender: Sender | None = None
+        self._acks: list[int] = []
+        self._loop = asyncio.get_running_loop()
+        self._handling: set[asyncio.Task[None]] = set()
+        self.unsettled: dict[int, float] = {}
+        self.in_hand: dict[int, int] = {}
+        self.bytes_in_hand = 0
+        self._returned: dict[int, int] = {}
+        self.passed_at = 0
+        self.filled = asyncio.Event()
+        self.delivered = 0
+        self._has_all_tags = True
+        self.lost = False
+        self.orderly = False
+        self.by_defect = False
+        self._left = False
+        self.ended = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.detail = ""
+
+    async def __aenter__(self) -> Self:
+        """Subscribe.
+
+        Raises:
+            BrokerUnavailable: it could not be done.
+        """
+        self._sender = await self._link.open_sender(confirms=self._publishes)
+        channel = self._sender.channel
+        channel.closing.add_done_callback(self._closed)
+        channel.on_consumer_cancel_callbacks.add(lambda _: self.fail("the broker cancelled the consumer"))
+        try:
+            with rim():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_qos(prefetch_count=self._prefetch)
+                    await self._consume(channel)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"cannot consume {self._queue}: {error}") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the acks reach the broker, then close the channel; after a basic.cancel a standby would run beside."""
+        self._left = True
+        if self._sender is None or self._sender.is_closed:
+            return
+        await asyncio.sleep(ACKS_REACH_SECONDS)
+        await self._sender.close(name=self._queue)
+
+    async def handled(self) -> None:
+        """Return once every delivery in hand has been handled."""
+        while self._handling:
+            await asyncio.wait(self._handling)
+
+    def fail(self, detail: str, *, orderly: bool = False, defect: bool = False) -> None:
+        """End it: what is unsettled is to be handed back."""
+        if not self.ended.is_set():
+            self.detail = detail
+            self.orderly = orderly
+            self.by_defect = defect
+            self.ended.set()
+            self.leaving.set()
+
+    async def next_page(self) -> None:
+        """Take up to the prefetch again, beside what is in hand: that stays on the channel, unsettled.
+
+        Raises:
+            BrokerUnavailable: it could not be done.
+        """
+        channel = self._open_sender().channel
+        try:
+            with rim():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_cancel(self._tag or "")
+                    await self._consume(channel)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"cannot go on consuming {self._queue}: {error}") from error
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """As Link.publish, on this channel: the broker handles it after the acks before it, and confirms it after them.
+
+        Raises:
+            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: as there.
+        """
+        sender = self._open_sender()
+        self._write_acks()
+        await sender.confirmed(sender.begin(message), within=within)
+
+    def reject(self, tag: int) -> None:
+        """Leave a delivery to the broker, which makes it a dead letter with its body; comes again where that fails."""
+        self._forget(tag)
+        if self._sender is not None:
+            self._sender.reject(tag)
+
+    async def acks_arrived(self) -> None:
+        """Return once the broker has handled every ack so far: it answers one question after what came before it.
+
+        Raises:
+            BrokerUnavailable: it does not answer, so the last ones may come again.
+        """
+        channel = self._open_sender().channel
+        self._write_acks()
+        try:
+            with rim():
+                async with asyncio.timeout(OPEN_CHANNEL_SECONDS):
+                    await channel.basic_qos(prefetch_count=self._prefetch)
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(f"the broker does not answer for {self._queue}: {error}") from error
+
+    @property
+    def most_returned(self) -> int:
+        """How often the one of those in hand that has come back most often has done so."""
+        return max(self._returned.values(), default=0)
+
+    def held_seconds(self) -> float:
+        """How long the oldest unsettled delivery has been in our hands."""
+        oldest = next(iter(self.unsettled.values()), None)
+        return 0.0 if oldest is None else self._loop.time() - oldest
+
+    def _open_sender(self) -> Sender:
+        if self._sender is None or self._sender.is_closed:
+            raise BrokerUnavailable(self.detail or "not subscribed")
+        return self._sender
+
+    def _settle(self, tag: int) -> bool:
+        """Acknowledge a delivery, with the others of this turn of the event loop; False where the channel is gone."""
+        self._forget(tag)
+        if self._sender is None or self._sender.is_closed:
+            return False
+        if not self._acks:
+            self._loop.call_soon(self._write_acks)
+        self._acks.append(tag)
+        return True
+
+    def _write_acks(self) -> None:
+        """One multiple ack for those before the oldest unsettled one, one each for the others."""
+        acks, self._acks = self._acks, []
+        if self._sender is None or self._sender.is_closed:
+            return
+        oldest = next(iter(self.unsettled), self.delivered + 1)
+        # Were there a tag that never reached us, a multiple ack would lose it.
+        below = [tag for tag in acks if tag < oldest] if self._has_all_tags else []
+        if below:
+            self._sender.ack(max(below), multiple=True)
+        for tag in acks:
+            if not below or tag >= oldest:
+                self._sender.ack(tag, multiple=False)
+
+    async def _consume(self, channel: aiormq.abc.AbstractChannel) -> None:
+        answer = await channel.basic_consume(self._queue, self._deliver, arguments=self._arguments)
+        self._tag = answer.consumer_tag
+
+    def _closed(self, _: object) -> None:
+        if not self._left:
+            self.lost = not self.ended.is_set()
+            self.fail("the channel was closed")
+
+    async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
+        delivery = _delivery(message, settle=self._settle, came_at=self._loop.time())
+        self.delivered += 1
+        self._has_all_tags = self._has_all_tags and delivery.tag == self.delivered
+        self.unsettled[delivery.tag] = delivery.came_at
+        if not self._keep(delivery):
+            return
+        # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
+        task = self._loop.create_task(self._handle(delivery))
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+
+    def _keep(self, delivery: Delivery) -> bool:
+        """Count a delivery's body; False where it is one too many: then the close of the channel hands it back.
+
+        The prefetch bounds their number alone, so bytes are counted as they come. One alone is kept, however large.
+        """
+        size = len(delivery.body)
+        if self.passed_at or (self.in_hand and self.bytes_in_hand + size > self._max_bytes):
+            if not self.ended.is_set():
+                self.passed_at = len(self.in_hand)
+                self.fail(f"more than {self._max_bytes} bytes would be in hand", orderly=True)
+            return False
+        self.in_hand[delivery.tag] = size
+        self.bytes_in_hand += size
+        if delivery.returned:
+            self._returned[delivery.tag] = delivery.returned
+        if len(self.in_hand) >= self._prefetch:
+            self.filled.set()
+        return True
+
+    def _forget(self, tag: int) -> None:
+        self.unsettled.pop(tag, None)
+        self.bytes_in_hand -= self.in_hand.pop(tag, 0)
+        if self._returned:
+            self._returned.pop(tag, None)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._on_delivery(delivery)
+        except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
+            log.exception("defect", queue=self._queue)
+            self.fail("a defect in the receiver", defect=True)
+
+
+def _delivery(message: aiormq.abc.DeliveredMessage, *, settle: Callable[[int], bool], came_at: float) -> Delivery:
+    properties, deliver = message.header.properties, message.delivery
+    assert isinstance(deliver, spec.Basic.Deliver) and deliver.delivery_tag is not None  # noqa: S101, PT018  # by the protocol
+    return Delivery(
+        body=message.body,
+        headers=properties.headers or {},
+        message_id=properties.message_id or "",
+        content_type=properties.content_type,
+        content_encoding=properties.content_encoding,
+        tag=deliver.delivery_tag,
+        settle=settle,
+        came_at=came_at,
+        exchange=deliver.exchange or "",
+        routing_key=deliver.routing_key or "",
+    )

@@ -1,0 +1,42 @@
+"""Bodies that no broker takes, as files: a record with its checksum each, on disk before its dead letter is written."""
+
+import os
+from pathlib import Path
+
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.spooled import Spooled, seal, unseal
+
+
+def write(folder: Path, spooled: Spooled) -> Path:
+    """Write the event, and return its file once that is safe on disk; a second time it is the same file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = folder.absolute() / f"{spooled.event.receipt_id}.record"
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        file.write(seal(spooled))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+    for names in (path.parent, path.parent.parent):
+        _sync(names)
+    return path
+
+
+def read(path: Path) -> Received | None:
+    """The event in a file; None where it is no such file, or is not what was written."""
+    try:
+        spooled = unseal(path.read_bytes())
+    except OSError:
+        return None
+    return spooled.event if spooled else None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,422 @@
+"""One SQLite file of events, used by one thread at a time.
+
+A rollback journal, not WAL: a flipped bit in a WAL silently drops every commit after it, here it costs one record.
+TRUNCATE with synchronous=FULL: the commit is on disk when it returns. The file is made with the first event and
+removed with the last, which gives the disk its space back and leaves no customer's data behind.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import uuid_utils
+
+from zenoti_ingest.adapters.spool.carve import PAGE_BYTES, Cell
+from zenoti_ingest.adapters.spool.folder import Folder
+
+BUSY_SECONDS = 1.0  # somebody may look with the sqlite3 shell
+NAME = "events.db"
+_DAMAGED = "damaged-"  # its rows wait to be saved
+_SALVAGED = "salvaged-"  # the rows of the damaged file of the same id; whole once that file has another name
+_KEPT = "kept-"  # damaged, its rows are saved: for `corrupt`
+_SCHEMA = """
+BEGIN;
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, receipt_id TEXT NOT NULL, received_at TEXT NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_source ON events (source);
+COMMIT;
+"""
+_COLUMNS = "INSERT OR IGNORE INTO events (id, source, receipt_id, received_at, record) VALUES (?, ?, ?, ?, ?)"
+_JOURNAL = "-journal"
+_MAX_NUMBER = 1 << 48  # no file of ours comes near; a damaged number may, and SQLite wants to count on from it
+_BLAMELESS = {  # what SQLite says of disks, rights and other processes
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One event as it is stored. `number` is its own in the file; None: the next."""
+
+    source: str
+    receipt_id: str
+    received_at: str
+    record: bytes
+    number: int | None = None
+
+
+class Key(NamedTuple):
+    """Which row of a file, and whose event it must be."""
+
+    number: int
+    source: str
+    receipt_id: str
+
+
+class SpoolFile:
+    """A database file, from its first event to its last: a generation. Row numbers are valid for this object alone.
+
+    Methods raise sqlite3.Error, OSError or ValueError (text of a damaged schema); then nothing has changed.
+
+    Attributes:
+        counts: events by source that wait to be published.
+        unreadable: rows whose record cannot be read; they stay until `lay_aside`.
+        published: rows that are published and may still be on disk: a full disk refuses deletions too.
+        used_bytes: what they take on disk.
+        is_replaced: emptied, set apart or gone. It takes no events and gives none.
+        successor: the file that its rows were saved into.
+    """
+
+    def __init__(self, folder: Folder, path: Path) -> None:
+        self.folder = folder
+        self.path = path
+        self.counts: Counter[str] = Counter()
+        self.unreadable: dict[int, Key] = {}
+        self.published: dict[int, Key] = {}
+        self.used_bytes = 0
+        self.is_replaced = False
+        self.successor: SpoolFile | None = None
+        self._handed_out: set[int] = set()
+        self._open: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
+        if path.exists():
+            try:
+                self._count()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def events(self) -> int:
+        """How many wait."""
+        return self.counts.total()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file can still be read, be it removed or not."""
+        return self._open is not None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether folder and file are where they were."""
+        try:
+            is_same = self._opened is None or os.path.samestat(self._opened, self.path.stat())
+        except OSError:
+            return False
+        return is_same and self.folder.is_in_place
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Store them in one transaction, on disk when this returns. A row that is there already is left out."""
+        counts: Counter[str] = Counter()
+        with self._transaction() as db:
+            for row in rows:
+                counts[row.source] += self._insert(db, row)
+        self.counts = self.counts + counts  # new objects: another thread may be looking at the old one
+        self._measure()
+
+    def oldest(self, source: str, *, limit: int, max_bytes: int) -> list[tuple[Key, bytes]]:
+        """The oldest that wait, and their records: so many, or so many bytes, at least one."""
+        found: list[tuple[Key, bytes]] = []
+        size = 0
+        query = "SELECT id, receipt_id, record FROM events WHERE source = ? ORDER BY id"
+        with closing(self._database().execute(query, (source,))) as cursor:
+            for number, receipt_id, record in cursor:
+                if number not in self.published and number not in self.unreadable:
+                    found.append((Key(number, source, str(receipt_id)), _bytes(record)))
+                    size += len(found[-1][1])
+                if len(found) >= limit or size >= max_bytes:
+                    break
+        self._handed_out.update(key.number for key, _ in found)
+        if not found:
+            self.counts = Counter({name: count for name, count in self.counts.items() if name != source})
+        return found
+
+    def oldest_received_at(self) -> str:
+        """When the oldest event was received; empty where none waits."""
+        if not self.events:
+            return ""
+        row = self._database().execute("SELECT received_at FROM events ORDER BY id LIMIT 1").fetchone()
+        return str(row[0]) if row else ""
+
+    def remove(self, keys: Iterable[Key]) -> None:
+        """They are published. Known at once; on disk too when this returns, or else with the next removal.
+
+        Of a file that was replaced nothing is taken away but what was saved of these very rows.
+        """
+        if self.successor is not None:
+            self.successor.remove(self.successor.recognised(keys))
+            return
+        new = {key.number: key for key in keys if key.number in self._handed_out}
+        self._handed_out -= new.keys()
+        self.published |= new
+        self.counts = self.counts - Counter(key.source for key in new.values())
+        if not self.is_replaced:
+            self._delete_published()
+
+    def recognised(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of another generation's rows that are here too, under the same number; they count as handed out."""
+        if self.successor is not None:
+            return self.successor.recognised(keys)
+        if self.is_replaced:
+            return []
+        query = "SELECT 1 FROM events WHERE id = ? AND receipt_id = ?"
+        here = self._database()
+        found = [key for key in keys if here.execute(query, (key.number, key.receipt_id)).fetchone()]
+        self._handed_out.update(key.number for key in found if key.number not in self.published)
+        return found
+
+    def cannot_read(self, key: Key) -> None:
+        """The record of this row is not what was stored: it waits for `lay_aside` and is no event any more."""
+        self.unreadable[key.number] = key
+        self.counts = self.counts - Counter([key.source])
+
+    def lay_aside(self, into: Path) -> None:
+        """Move what cannot be read to files in this folder; once, however often it fails."""
+        for key in [*self.unreadable.values()]:
+            row = self._database().execute("SELECT record FROM events WHERE id = ?", (key.number,)).fetchone()
+            if row is not None:
+                record = _bytes(row[0])
+                digest = hashlib.sha256(record).hexdigest()[:16]  # a restart writes the same file once more
+                _write(into / f"{self.folder.path.name}-{key.number}-{digest}.record", record)
+            del self.unreadable[key.number]
+            self.published[key.number] = key
+        self._delete_published()
+
+    def cells(self) -> Generator[Cell, None, None]:
+        """All rows, of a file that was removed while we have it open."""
+        for number, receipt_id, record in self._database().execute("SELECT id, receipt_id, record FROM events"):
+            yield Cell(number, str(receipt_id), _bytes(record))
+
+    def set_apart(self) -> None:
+        """It is damaged: out of the way under another name, which `path` is from now on."""
+        self.close()
+        self.path = set_apart(self.folder, self.path)
+        self.is_replaced = True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._open is not None:
+            self._open.close()
+            self._open = self._opened = None
+
+    def tidy(self) -> None:
+        """Remove the file if nothing waits in it, where `remove` could not."""
+        if not self.is_replaced and not self.events and not self.unreadable:
+            self._discard()
+
+    def _database(self) -> sqlite3.Connection:
+        if self._open is None:
+            if self.is_replaced:
+                raise FileNotFoundError(f"{self.path.name} was replaced")
+            db = _connect(self.path)
+            try:
+                self.folder.sync()
+                self._opened = self.path.stat()
+            except BaseException:
+                db.close()
+                raise
+            self._open = db
+        return self._open
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._database()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+
+    def _insert(self, db: sqlite3.Connection, row: Row) -> int:
+        number = row.number if row.number is not None and 0 < row.number < _MAX_NUMBER else None
+        values = (row.source, row.receipt_id, row.received_at, row.record)
+        if db.execute(_COLUMNS, (number, *values)).rowcount:
+            return 1
+        there = db.execute("SELECT record FROM events WHERE id = ?", (number,)).fetchone()
+        return 0 if there and there[0] == row.record else db.execute(_COLUMNS, (None, *values)).rowcount
+
+    def _delete_published(self) -> None:
+        if not self.events and not self.unreadable:
+            self._discard()
+            return
+        with self._transaction() as db:
+            db.executemany("DELETE FROM events WHERE id = ?", [(number,) for number in self.published])
+        self.published.clear()
+        self._measure()
+
+    def _count(self) -> None:
+        counted = self._database().execute("SELECT source, count(*) FROM events GROUP BY source").fetchall()
+        self.counts = Counter({str(source): int(count) for source, count in counted})
+        self._measure()
+        if not self.events:
+            self._discard()
+
+    def _measure(self) -> None:
+        db = self._database()
+        pages, free, size = (
+            int(db.execute(f"PRAGMA {what}").fetchone()[0]) for what in ("page_count", "freelist_count", "page_size")
+        )
+        self.used_bytes = (pages - free) * size
+
+    def _discard(self) -> None:
+        self.close()
+        remove(self.path)
+        self.is_replaced = True
+        self.used_bytes = 0
+
+
+def remove(path: Path) -> None:
+    """A file that nobody has open, and its journal: that first, since alone it would keep the folder from going."""
+    _journal(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def set_apart(folder: Folder, path: Path) -> Path:
+    """Give a file the name of a damaged one, and its journal with it."""
+    aside = folder.path / f"{_DAMAGED}{uuid_utils.uuid7()}.db"
+    if _journal(path).exists():
+        _journal(path).rename(_journal(aside))
+    path.rename(aside)
+    folder.sync()
+    return aside
+
+
+def damaged_in(folder: Folder) -> list[Path]:
+    """The damaged files of a folder whose rows wait to be saved."""
+    return sorted(folder.path.glob(f"{_DAMAGED}*.db"))
+
+
+def whole_in(folder: Folder) -> list[Path]:
+    """The files of a folder that hold events, oldest first."""
+    salvaged = [path for path in folder.path.glob(f"{_SALVAGED}*.db") if not _twin(path, _SALVAGED, _DAMAGED).exists()]
+    own = folder.path / NAME
+    return [*sorted(salvaged), *([own] if own.exists() else [])]
+
+
+def salvaged(damaged: Path) -> Path:
+    """Where the rows of a damaged file are saved."""
+    return _twin(damaged, _DAMAGED, _SALVAGED)
+
+
+def rescued(folder: Folder) -> Path:
+    """Where the rows of a removed file are saved."""
+    return folder.path / f"{_SALVAGED}{uuid_utils.uuid7()}.db"
+
+
+def is_saved(folder: Folder, damaged: Path) -> None:
+    """From now on the rows of a damaged file are those of `salvaged`: one name changes, so all of them or none."""
+    folder.sync()
+    _journal(damaged).unlink(missing_ok=True)
+    damaged.rename(_twin(damaged, _DAMAGED, _KEPT))
+    folder.sync()
+
+
+def kept_in(folder: Folder) -> list[Path]:
+    """The damaged files of a folder whose rows are saved."""
+    return sorted(folder.path.glob(f"{_KEPT}*.db"))
+
+
+def keep(path: Path, aside: Path) -> None:
+    """Move a damaged file, whose rows are saved, to where an operator may look at it."""
+    path.rename(aside / _twin(path, _KEPT, _DAMAGED).name)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file itself is to blame, and not its disk; a damaged schema is told in many ways."""
+    if isinstance(error, sqlite3.DatabaseError):
+        return (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF) not in _BLAMELESS
+    return isinstance(error, ValueError)
+
+
+def is_sound(path: Path) -> bool:
+    """Whether all of the file hangs together, indexes too; records tell themselves.
+
+    Raises:
+        sqlite3.Error, OSError: somebody has locked it, or it cannot be read.
+    """
+    try:
+        with closing(_connect(path)) as db:
+            return bool(db.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
+    except (sqlite3.DatabaseError, ValueError) as error:
+        if is_damage(error):
+            return False
+        raise
+
+
+def rows_by_index(path: Path) -> int | None:
+    """How many rows a damaged file should have, by its index; None: not known. Rolls back what was half written.
+
+    Raises:
+        sqlite3.Error: somebody has locked it, or it cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
+            return int(db.execute("SELECT count(*) FROM events INDEXED BY by_source").fetchone()[0])
+    except (sqlite3.DatabaseError, ValueError) as error:
+        if is_damage(error):
+            return None
+        raise
+
+
+def sweep(folder: Folder) -> None:
+    """Remove journals whose file is gone (a kill came between the two): they would keep the folder from going."""
+    for path in folder.path.glob(f"*{_JOURNAL}"):
+        if folder.is_in_place and not path.with_name(path.name.removesuffix(_JOURNAL)).exists():
+            path.unlink(missing_ok=True)
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(path.name + _JOURNAL)
+
+
+def _twin(path: Path, prefix: str, other: str) -> Path:
+    return path.with_name(other + path.name.removeprefix(prefix))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        db.text_factory = _text
+        for pragma in (
+            f"page_size = {PAGE_BYTES}",
+            "journal_mode = TRUNCATE",
+            "synchronous = FULL",
+            "cell_size_check = ON",
+        ):
+            db.execute(f"PRAGMA {pragma}")
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""

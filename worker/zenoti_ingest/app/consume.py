@@ -1,0 +1,292 @@
+"""The consumers: their parts put together, run, drained, closed."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+from zenoti_schemas.state import DaemonState, ReceiverState, SourceState
+
+from zenoti_ingest.adapters import broker_topology, clock, state
+from zenoti_ingest.adapters.admin_http import Check
+from zenoti_ingest.adapters.batons import BatonQueues
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.invoice_api import new_session
+from zenoti_ingest.app.invoice_apis import invoice_api
+from zenoti_ingest.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
+from zenoti_ingest.app.sources import require_sources
+from zenoti_ingest.app.telling import check_link, check_topology, exposed_metrics, tracing
+from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.core.clock_differences import DIFFER_SECONDS
+from zenoti_ingest.core.differences import role
+from zenoti_ingest.core.duplicates import Seen
+from zenoti_ingest.core.errors import TopologyMismatch, WrongSettings
+from zenoti_ingest.core.lease import Lease
+from zenoti_ingest.core.quota import Quota
+from zenoti_ingest.core.receivers import Receivers
+from zenoti_ingest.core.settle import Ladder
+from zenoti_ingest.core.size_budget import SizeBudget
+from zenoti_ingest.core.topology import Names, Topology
+from zenoti_ingest.daemon import Daemon, Readiness, kept_up
+from zenoti_ingest.settings import Settings, Source, enrich_window
+from zenoti_ingest.stages.clock_watch import ClockWatch
+from zenoti_ingest.stages.consuming import Stage, consume
+from zenoti_ingest.stages.enrich import Lane, Plan
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.invoice_calls import InvoiceCalls
+from zenoti_ingest.stages.ports import Batons, States, Traces
+from zenoti_ingest.stages.queue_watch import Depths, QueueWatch
+from zenoti_ingest.stages.traced import traced
+from zenoti_ingest.stages.translate import Translate
+from zenoti_ingest.stages.waiting import MAX_BYTES as WAITING_MAX_BYTES
+from zenoti_ingest.stages.waiting import Waiting
+from zenoti_ingest.telemetry import log
+
+
+async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
+    """The consumers, until stop is set; then nothing new is begun, what is in hand is finished or handed back.
+
+    Raises:
+        TopologyMismatch: the broker has something that is not as declared.
+    """
+    async with tracing("consume") as traces:
+        await _run_consume(settings, stop, stages=stages, traces=traces)
+
+
+async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str], traces: Traces) -> None:
+    require_sources(settings)
+    names, topology = names_of(settings), full_topology(settings)
+    budget = size_budget(settings)
+    publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True, budget=budget)
+    consumer = broker_link(settings, name="consume", budget=budget)
+    async with new_session(*(source.base_url for source in settings.sources.values())) as session:
+        to, turn = traced(publisher, traces), _rotated(settings)
+        fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
+        states = state.StateStream(publisher, exchange=names.state)
+        batons = BatonQueues(publisher, consumer, names=names)
+        lanes = {
+            n: _lane(settings, n, s, fan_out, session, budget=budget, states=states, batons=batons, traces=traces)
+            for n, s in turn
+            if "enrich" in stages
+        }
+        translates = {
+            n: _translate(settings, n, s, fan_out, budget=budget, traces=traces)
+            for n, s in turn
+            if "translate" in stages
+        }
+        waiting = {
+            name: Waiting(to, names=names, receiver=name, max_bytes=WAITING_MAX_BYTES // len(settings.downstream))
+            for name in settings.downstream
+        }
+        working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
+
+        watch = topology_watch(settings, publisher, topology, note_absent=fan_out.note_absent)
+        clocks = ClockWatch({name: lane.clock for name, lane in lanes.items()})
+
+        def checks() -> dict[str, Check]:
+            return {
+                "publisher": check_link(publisher),
+                "consumer": check_link(consumer),
+                "topology": check_topology(watch),
+                **{f"circuit {name}": _check_circuit(lane) for name, lane in lanes.items()},
+                **{f"{stage.name} {stage.queue}": _check_stage(stage) for stage in working},
+            }
+
+        def sources() -> dict[str, SourceState]:
+            return {name: _lane_state(lane) for name, lane in lanes.items()}
+
+        at = settings.consumer
+        metrics = exposed_metrics(
+            settings,
+            "consume",
+            stages=sorted(stages),
+            connections=("publish", "consume"),
+            exchanges=[e.name for e in topology.exchanges if e.name not in (names.intake, names.unrouted, names.state)],
+        )
+        daemon = Daemon(
+            "consume",
+            host=at.admin_host,
+            port=at.admin_port,
+            ready=Readiness(stop=stop, checks=checks, spools=False),
+            sources=sources,
+            metrics=metrics,
+            receivers=lambda: _receiver_states(fan_out.receivers, waiting),
+            stranger_refuses=lambda: fan_out.receivers.a_stranger_refuses,
+            clocks=lambda: clocks.differing,
+        )
+
+        def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
+            clocks.heard(said, is_live)
+            for name in lanes.keys() & said.sources.keys() if is_live else ():
+                lanes[name].heard(said.sources[name])
+
+        roles = queue_roles(names, topology)
+        queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
+        lasting = {
+            "publisher": publisher.run,
+            "consumer": consumer.run,
+            "state_stream": lambda: states.run(daemon.describe, confirmed=clocks.confirmed),
+            "states_heard": lambda: states.listen(consumer, stream=names.state, heard=heard),
+            "topology_watch": watch.run,
+            "queue_watch": queues.run,
+            "clock_watch": clocks.run,
+            "fan_out_watch": lambda: fan_out.watch(consumer.ready),
+        }
+        refusals = (TopologyMismatch, WrongSettings)
+        endless = [kept_up(work, name=name, ended_by=refusals) for name, work in lasting.items()]
+        async with daemon.running(*endless) as group:
+            working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
+            tasks = [group.create_task(working_on(stage)) for stage in working]
+            await stop.wait()
+            daemon.stopping()
+            _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
+            for task in late:  # the closing of the connections hands back what they hold
+                task.cancel()
+            if late:
+                log.warning("drain_cut_short", stages=len(late))
+
+
+def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[Depths]]:
+    """Asks the broker how much lies in each queue, and who reads it; what we may not look at is asked for once."""
+    refused: set[str] = set()
+
+    async def look() -> Depths:
+        found: Depths = {}
+
+        async def ask(connection: AbstractConnection) -> None:
+            wanted = [queue for queue in queues if queue not in refused]
+            found.update(await broker_topology.depths(connection, wanted, refused=refused))
+
+        await link.use(ask, within=ENSURE_SECONDS)
+        return found
+
+    return look
+
+
+def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
+    """What each queue is for, but for streams and batons; what bears another name than ours is a downstream's."""
+    roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
+    return {name: what for name, what in roles.items() if what not in ("archive", "state", "turn")}
+
+
+def _check_circuit(lane: Lane) -> Check:
+    """An open circuit does not make unready: what waits is safe, and a restart would help nothing."""
+    return Check(ok=True, state=_circuit(lane), detail=lane.calls.last_failure)
+
+
+def _check_stage(stage: Stage) -> Check:
+    if not stage.defects.are_too_many:
+        return Check(ok=True, state=stage.doing)
+    told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
+    return Check(ok=False, state="stopped", detail=told)
+
+
+def _rotated(settings: Settings) -> list[tuple[str, Source]]:
+    """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
+    items = list(settings.sources.items())
+    turn = os.getpid() % len(items)
+    return items[turn:] + items[:turn]
+
+
+def _seen(settings: Settings) -> Seen:
+    at = settings.consumer
+    return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
+
+
+def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> dict[str, ReceiverState]:
+    """Those that do not take their events; one whose wait queue was seen empty may take the next."""
+    found: dict[str, ReceiverState] = {}
+    for name, stage in waiting.items():
+        refusal, gone = receivers.refusals.get(name), receivers.gone.get(name)
+        refuses = refusal is not None and refusal.has_waiting
+        if refuses or gone or stage.in_hand:
+            found[name] = ReceiverState(
+                refusing_since=refusal.since if refusal and refuses else None,
+                detail=refusal.detail if refusal and refuses else "",
+                in_hand=len(stage.in_hand),
+                gone_since=gone.since if gone else None,
+                back_at=gone.back_at if gone else None,
+            )
+    return found
+
+
+def _translate(
+    settings: Settings, name: str, source: Source, fan_out: FanOut, *, budget: SizeBudget, traces: Traces
+) -> Translate:
+    return Translate(
+        fan_out.publisher,
+        fan_out,
+        names=names_of(settings),
+        source=name,
+        prefetch=settings.consumer.translate_prefetch,
+        max_bytes=settings.consumer.translate_max_bytes // len(settings.sources),
+        enrich=source.enrich,
+        seen=_seen(settings),
+        budget=budget,
+        archived=settings.archive.enabled,
+        traces=traces,
+    )
+
+
+def _lane(
+    settings: Settings,
+    name: str,
+    source: Source,
+    fan_out: FanOut,
+    session: Any,
+    *,
+    budget: SizeBudget,
+    states: States,
+    batons: Batons,
+    traces: Traces,
+) -> Lane:
+    return Lane(
+        fan_out.publisher,
+        fan_out,
+        InvoiceCalls(
+            invoice_api(session, name, source),
+            source=name,
+            expand=source.expand,
+            quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+            lease=Lease(settings.consumer.lease_seconds),
+            base_url=source.base_url,
+            traces=traces,
+        ),
+        names=names_of(settings),
+        source=name,
+        prefetch=enrich_window(settings, source),
+        max_bytes=settings.consumer.enrich_max_bytes // len(settings.sources),
+        plan=Plan(
+            max_in_flight=source.max_in_flight,
+            deliver_failures=source.on_enrich_failure == "deliver",
+            ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
+        ),
+        seen=_seen(settings),
+        states=states,
+        batons=batons,
+        budget=budget,
+        archived=settings.archive.enabled,
+        traces=traces,
+    )
+
+
+def _circuit(lane: Lane) -> str:
+    return "open" if lane.circuit.is_open else "closed"
+
+
+def _lane_state(lane: Lane) -> SourceState:
+    ahead = round(lane.clock.seconds_ahead(clock.unix_microseconds()), 1)
+    return SourceState(
+        events_held=len(lane.window),
+        invoices_waiting=lane.window.invoices,
+        calls_in_flight=lane.window.in_flight,
+        calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
+        circuit=_circuit(lane),
+        failures=lane.circuit.failures,
+        last_failure=lane.calls.last_failure,
+        fetched_at_most=lane.clock.claim(),
+        fetched_ahead_seconds=ahead if ahead > DIFFER_SECONDS else None,
+    )

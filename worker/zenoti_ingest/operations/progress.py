@@ -1,0 +1,73 @@
+"""How far a long command has come: a bar on a terminal, a line now and then elsewhere; always on stderr."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from zenoti_ingest.operations.terminal import note as note_line
+
+LINE_SECONDS = 10.0
+WAITING_SECONDS = 3.0  # a shorter wait is nobody's concern
+
+
+class Told:
+    """The bar, or the lines.
+
+    Args:
+        what: the word before the figures.
+        total: how many there are to look at; None where that is not known.
+    """
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._next_line = time.monotonic() + LINE_SECONDS
+        self._waits_since: float | None = None
+        self._bar: Progress | None = None
+        console = Console(stderr=True)
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            note = TextColumn("{task.fields[note]}", markup=False)
+            self._bar = Progress(*columns, note, console=console, transient=True)
+            self._task = self._bar.add_task(what, total=total, note="")
+
+    def __enter__(self) -> Self:
+        """Show it."""
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def at(self, done: int, *, of: int | None = None, note: str = "") -> None:
+        """So many have been looked at; `note` says where that is."""
+        self._done, self._waits_since = done, None
+        self._total = of or self._total
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self._total, note=note)
+        else:
+            self._line(note)
+
+    def waiting(self, why: str) -> None:
+        """It waits, and for what."""
+        now = time.monotonic()
+        if self._waits_since is None:
+            self._waits_since, self._next_line = now, min(self._next_line, now + WAITING_SECONDS)
+        if self._bar is not None:
+            self._bar.update(self._task, note=f"waiting: {why}")
+        else:
+            self._line(f"waiting: {why}")
+
+    def _line(self, note: str) -> None:
+        if time.monotonic() < self._next_line:
+            return
+        self._next_line = time.monotonic() + LINE_SECONDS
+        of = "" if self._total is None else f" of {self._total}"
+        note_line(f"{self._what}: {self._done}{of}{'; ' if note else ''}{note}")

@@ -1,0 +1,161 @@
+"""`dead redrive | discard`: taking the chosen letters out, back to where they came from or for good."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.dead_letters import PUBLISH_SECONDS, Letter, Letters
+from zenoti_ingest.app.telling import tracing
+from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.core.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
+from zenoti_ingest.core.letter_groups import Groups, by_reason
+from zenoti_ingest.core.messages import carried
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.operations.bodies import Bodies
+from zenoti_ingest.operations.dead import Filter, headers_of, looking
+from zenoti_ingest.operations.link import connected
+from zenoti_ingest.operations.pace import Pace
+from zenoti_ingest.operations.progress import Told
+from zenoti_ingest.operations.terminal import document, say
+from zenoti_ingest.settings import Settings
+
+HOLD_SECONDS = 600.0  # then letters in hand are put back and taken anew: the broker closes a channel after 30 minutes
+
+LARGE_BYTES = 64 * 1024  # a broker that finds one too large closes its channel: not that of the letters
+
+Act = Callable[[Link, Letters, Letter], Awaitable[None]]
+
+
+async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
+    """Put the chosen letters back where they came from, each published, confirmed, then taken out, live events first.
+
+    A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
+    """
+    names = names_of(settings)
+    bodies = Bodies(names)
+    async with tracing("redrive") as traces:
+
+        async def put_back(link: Link, in_hand: Letters, letter: Letter) -> None:
+            revived = await bodies.revived(link, letter)
+            with traces.publishing(revived, anew=True) as span:
+                message = carried(revived, span.context)
+                if len(message.body) <= LARGE_BYTES:
+                    await in_hand.publish_instead(letter, message)
+                else:
+                    await link.publish(message, within=PUBLISH_SECONDS)
+                    await letter.ack()
+                bodies.used(letter)
+
+        moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run, bodies=bodies)
+        return await moving.run(settings, as_json=as_json)
+
+
+async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
+    """Take the chosen letters out for good, with their bodies on this host's disk; one elsewhere is named."""
+    names = names_of(settings)
+    bodies = Bodies(names)
+
+    async def drop(_: Link, __: Letters, letter: Letter) -> None:
+        await letter.ack()
+        bodies.used(letter)
+
+    moving = _Moving(names, chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run, bodies=bodies)
+    return await moving.run(settings, as_json=as_json)
+
+
+class _Moving:
+    """One run over the letters that there were when it began; those that come meanwhile are left."""
+
+    def __init__(
+        self,
+        names: Names,
+        chosen: Filter,
+        stop: asyncio.Event,
+        *,
+        word: str,
+        act: Act,
+        paced: bool,
+        dry_run: bool,
+        bodies: Bodies,
+    ) -> None:
+        self._bodies = bodies
+        self._names, self._chosen, self._stop = names, chosen, stop
+        self._word, self._act, self._paced, self._dry_run = word, act, paced, dry_run
+        self._groups = Groups()
+        self._done = 0
+        self._stayed: dict[str, str] = {}
+        self._cut = ""
+
+    async def run(self, settings: Settings, *, as_json: bool) -> int:
+        """All of it, and what to say at the end; 1 where a letter stayed that was meant, or it was cut short."""
+        try:
+            async with connected(settings, name=f"dead {self._word}") as link:
+                await self._over_all(link)
+        except BrokerUnavailable as error:
+            if not self._groups.count:
+                raise
+            self._cut = str(error)
+        if self._stop.is_set():
+            self._cut = "stopped"
+        self._tell(as_json=as_json)
+        return 1 if self._stayed or self._cut else 0
+
+    async def _over_all(self, link: Link) -> None:
+        left: int | None = None
+        while left != 0:
+            async with looking(link, self._names) as (in_hand, count):
+                before, left = self._done, count if left is None else left
+                with Told(self._word, left) as told:
+                    finished = await self._over(in_hand, left, link, told)
+                await in_hand.taken_out()
+                self._bodies.remove_used()
+                left = 0 if finished or self._stop.is_set() else left - (self._done - before)
+
+    async def _over(self, in_hand: Letters, count: int, link: Link, told: Told) -> bool:
+        """Go through the first so many; False where it ended before."""
+        pace = Pace(link, self._names, stop=self._stop, waiting=told.waiting)
+        looked = 0
+        async with aclosing(in_hand.first(count)) as found:
+            async for letter in found:
+                headers = headers_of(letter, self._names)
+                if self._chosen.takes(headers) and headers.receipt_id not in self._stayed:
+                    if self._paced and not self._dry_run and not await pace.clear(headers.source, within=HOLD_SECONDS):
+                        return False
+                    self._groups.add(headers)
+                    await self._one(link, in_hand, letter, headers.receipt_id)
+                looked += 1
+                told.at(looked)
+                if self._stop.is_set() or in_hand.held_seconds() > HOLD_SECONDS:
+                    return False
+        return True
+
+    async def _one(self, link: Link, in_hand: Letters, letter: Letter, receipt_id: str) -> None:
+        if self._dry_run:
+            return
+        try:
+            await self._act(link, in_hand, letter)
+            self._done += 1
+        except (PublishUnconfirmed, Unroutable, PermanentError) as error:
+            self._stayed[receipt_id] = str(error)
+
+    def _tell(self, *, as_json: bool) -> None:
+        found = self._groups.largest_first()
+        stayed = [f"{receipt_id}: {why}" for receipt_id, why in self._stayed.items()]
+        if as_json:
+            told = {self._word: self._done, "matched": self._groups.count, "stayed": stayed, "dry_run": self._dry_run}
+            told["left_on_disk"] = self._bodies.left
+            document({**told, "cut_short": self._cut or None, "by_reason": by_reason(found), "groups": found})
+            return
+        if self._dry_run:
+            say(f"would be {self._word}: {self._groups.count} dead letter(s)")
+            for group in found:
+                say(f"  {group.count} {group.reason} in {group.stage} ({group.fingerprint}): {group.detail}")
+        else:
+            say(f"{self._word}: {self._done} dead letter(s)")
+        for line in stayed:
+            say(f"stayed: {line}")
+        for place in self._bodies.left:
+            say(f"left on disk: {place}")
+        if self._cut:
+            say(f"cut short ({self._cut}); the same command goes on with what is left")

@@ -1,0 +1,171 @@
+"""`archive replay`: what was received goes into the raw queues again, live events first."""
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+
+import msgspec
+
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.app.telling import tracing
+from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.core.archived import Wanted, entry
+from zenoti_ingest.core.errors import BrokerUnavailable, PublishUnconfirmed, TooLarge, Unroutable, WrongSettings
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.period import instant
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.operations.archive import Span, messages, span_of, too_short
+from zenoti_ingest.operations.link import connected
+from zenoti_ingest.operations.pace import Pace
+from zenoti_ingest.operations.progress import Told
+from zenoti_ingest.operations.terminal import document, say
+from zenoti_ingest.settings import Settings
+from zenoti_ingest.stages.ports import Publishes
+from zenoti_ingest.stages.traced import traced
+
+IN_FLIGHT = 20
+PUBLISH_SECONDS = 15.0
+
+
+async def replay(
+    settings: Settings,
+    wanted: Wanted,
+    stop: asyncio.Event,
+    *,
+    after: int | None,
+    rate: float | None,
+    to: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Publish each wanted event to its raw queue (not to the archive), confirmed; 1 where it did not come to the end.
+
+    Args:
+        settings: all of them.
+        wanted: which events.
+        stop: set when the operator has had enough.
+        after: go on behind this offset of the stream, which a replay that was cut short has told.
+        rate: events a second at most.
+        to: the one receiver that gets them; None: each that wants them.
+        dry_run: only count.
+        as_json: tell as one document.
+    """
+    if to is not None and to not in settings.downstream:
+        raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(settings.downstream) or 'none'}")
+    async with tracing("replay") as traces, connected(settings, name="archive replay") as link:
+        publisher = traced(link, traces, anew=True)
+        run = _Replay(link, publisher, names_of(settings), wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
+        await run.over(after)
+    run.tell(as_json=as_json)
+    return 1 if run.cut or run.homeless or run.too_large else 0
+
+
+class _Replay:
+    def __init__(
+        self,
+        link: Link,
+        to: Publishes,
+        names: Names,
+        wanted: Wanted,
+        stop: asyncio.Event,
+        *,
+        rate: float | None,
+        only_to: str,
+        dry_run: bool,
+    ) -> None:
+        self._to = to
+        self._link, self._names, self._wanted, self._stop = link, names, wanted, stop
+        self._rate, self._dry_run = rate, dry_run
+        self._mark, self._only_to = utc_now(), only_to
+        self._in_flight = IN_FLIGHT if rate is None else max(1, min(IN_FLIGHT, int(rate / 4)))
+        self._batch: dict[str, Received] = {}  # by receipt: no two of one message id on their way at a time
+        self._matched = self._replayed = 0
+        self._looked_up_to: int | None = None  # the offset behind which nothing has been done yet
+        self._span = Span("", -1)
+        self.homeless: Counter[str] = Counter()
+        self.too_large: Counter[str] = Counter()
+        self.cut = ""
+
+    async def over(self, after: int | None) -> None:
+        """Go through the stream to where it ends now."""
+        self._looked_up_to = after
+        try:
+            self._span = await span_of(self._link, self._names)
+            with Told("replayed" if not self._dry_run else "counted", None) as told:
+                await self._through(after, told)
+        except (BrokerUnavailable, PublishUnconfirmed) as error:
+            if self._looked_up_to is None:
+                raise
+            self.cut = str(error)
+
+    async def _through(self, after: int | None, told: Told) -> None:
+        pace = Pace(self._link, self._names, stop=self._stop, waiting=told.waiting, rate=self._rate)
+        since = instant(self._wanted.since) if after is None else after + 1
+        first = looked = None
+        async with aclosing(messages(self._link, self._names, since, self._span)) as found:
+            async for offset, message in found:
+                first = offset if first is None else first
+                if self._stop.is_set() or not await self._take(message, pace, looked):
+                    self.cut = "stopped"
+                    break
+                looked = offset
+                if not self._batch:
+                    self._looked_up_to = offset
+                note = f"all up to offset {self._looked_up_to}" if self._looked_up_to is not None else ""
+                told.at(offset - first + 1, of=self._span.last - first + 1, note=note)
+        await self._flush(looked)
+
+    async def _take(self, message: Received, pace: Pace, before: int | None) -> bool:
+        """Put it on its way where it is wanted; False when stopped meanwhile."""
+        wanted = self._wanted
+        if not wanted.covers(message) or (wanted.asks_bodies and not wanted.takes(entry(message, offset=0))):
+            return True
+        if not self._dry_run:
+            if message.receipt_id in self._batch or len(self._batch) >= self._in_flight:
+                await self._flush(before)
+            if not await pace.clear(message.source):
+                return False
+            self._batch[message.receipt_id] = msgspec.structs.replace(message, replay=self._mark, only_to=self._only_to)
+        self._matched += 1
+        return True
+
+    async def _flush(self, up_to: int | None) -> None:
+        """Publish the batch; once all are confirmed, everything up to that offset is done."""
+        batch, self._batch = list(self._batch.values()), {}
+        outcomes = await asyncio.gather(*(self._publish(message) for message in batch), return_exceptions=True)
+        for message, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                self._replayed += 1
+            elif isinstance(outcome, Unroutable):
+                self.homeless[message.source] += 1
+            elif isinstance(outcome, TooLarge):
+                self.too_large[message.source] += 1
+        for outcome in outcomes:
+            if outcome is not None and not isinstance(outcome, Unroutable | TooLarge):
+                raise outcome
+        self._looked_up_to = up_to if up_to is not None else self._looked_up_to
+
+    async def _publish(self, message: Received) -> None:
+        outgoing = message.to(exchange=self._names.work, routing_key=self._names.raw(message.source))
+        await self._to.publish(outgoing, within=PUBLISH_SECONDS)
+
+    def tell(self, *, as_json: bool) -> None:
+        """What came of it, and how to go on where it was cut short."""
+        if as_json:
+            told = {"replayed": self._replayed, "matched": self._matched, "dry_run": self._dry_run, "mark": self._mark}
+            period = {"since": self._wanted.since, "until": self._wanted.until}
+            reach = {"reaches_back_to": self._span.reaches_back_to or None, "done_up_to_offset": self._looked_up_to}
+            left = {"homeless": dict(self.homeless), "too_large": dict(self.too_large), "cut_short": self.cut or None}
+            document({**told, **period, **reach, **left})
+            return
+        say(f"would be replayed: {self._matched} event(s)" if self._dry_run else f"replayed: {self._replayed} event(s)")
+        for source, count in self.homeless.items():
+            say(f"not replayed: {count} event(s) of {source}: there is no queue {self._names.raw(source)}")
+        for source, count in self.too_large.items():
+            say(f"not replayed: {count} event(s) of {source}: the broker takes no body of this size")
+        if short := too_short(self._span, self._wanted.since):
+            say(short)
+        if self.cut:
+            after = "" if self._looked_up_to is None else f" with --after {self._looked_up_to} added"
+            say(f"cut short ({self.cut}); the same command{after} goes on")

@@ -1,0 +1,87 @@
+"""`make schemas`: writes JSON Schema, AsyncAPI and OpenAPI into `zenoti_schemas/generated/`, pages into `docs/`.
+
+`python -m zenoti_ingest.operations.schemas --check` writes nothing, names what has drifted, and ends with 1.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import zenoti_schemas
+
+from zenoti_ingest.operations.documents import asyncapi, configuration, metrics, openapi
+from zenoti_ingest.operations.documents.shapes import json_schemas
+from zenoti_ingest.operations.terminal import say
+
+HERE = Path(next(iter(zenoti_schemas.__path__))) / "generated"
+DOCS = HERE.parents[2] / "docs"
+
+
+def documents() -> dict[str, bytes]:
+    """Every file by name; the same code makes the same bytes."""
+    made = {
+        **{f"{name}.schema.json": document for name, document in json_schemas().items()},
+        "asyncapi.json": asyncapi.document(),
+        "openapi.json": openapi.document(),
+    }
+    return {name: _bytes(made[name]) for name in sorted(made)}
+
+
+def pages() -> dict[str, bytes]:
+    """The pages of docs/ that are written from the code, by name."""
+    return {"configuration.md": configuration.page(), "metrics.md": metrics.page()}
+
+
+def drifted_pages(docs: Path) -> list[str]:
+    """Those of them that are not as the code would have them, by name."""
+    return [name for name, page in pages().items() if not (docs / name).exists() or (docs / name).read_bytes() != page]
+
+
+def drift(folder: Path) -> list[str]:
+    """What in the folder is not as the code would have it, a line each."""
+    wanted = documents()
+    there = {path.name: path for path in folder.glob("*.json")}
+    told = dict.fromkeys(there.keys() - wanted.keys(), "is left over")
+    told |= dict.fromkeys(wanted.keys() - there.keys(), "is missing")
+    told |= {name: "differs" for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]}
+    return [f"{name} {what}" for name, what in sorted(told.items())]
+
+
+def write(folder: Path) -> list[str]:
+    """Make the folder as the code would have it; returns what was not so."""
+    changed = drift(folder)
+    wanted = documents()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (line.split()[0] for line in changed):
+        if name in wanted:
+            (folder / name).write_bytes(wanted[name])
+        else:
+            (folder / name).unlink()
+    return changed
+
+
+def main(arguments: Sequence[str], *, folder: Path = HERE, docs: Path = DOCS) -> int:
+    """Write, or with --check only compare; 1 where something drifts."""
+    parser = argparse.ArgumentParser(prog="make schemas", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where something drifts")
+    only_check = parser.parse_args(arguments).check
+    changed = drift(folder) if only_check else write(folder)
+    for name in drifted_pages(docs):
+        changed.append(f"{name} differs")
+        if not only_check:
+            (docs / name).write_bytes(pages()[name])
+    for line in changed:
+        say(line)
+    if not changed:
+        say(f"{folder} and {docs} are as the code has them.")
+    return 1 if only_check and changed else 0
+
+
+def _bytes(document: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

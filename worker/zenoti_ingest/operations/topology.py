@@ -1,0 +1,133 @@
+"""`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
+
+from pathlib import Path
+from secrets import token_bytes
+
+from aio_pika.abc import AbstractConnection
+from yarl import URL
+
+from zenoti_ingest.adapters import broker_topology
+from zenoti_ingest.adapters.broker_topology import Declared
+from zenoti_ingest.adapters.secrets import read_secrets
+from zenoti_ingest.app.links import management_api, vhost_of
+from zenoti_ingest.app.sources import secret_of
+from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.core.differences import Difference, joined, of_seen
+from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.migration import with_migration
+from zenoti_ingest.core.permissions import ROLES, password_hash, rights, with_users
+from zenoti_ingest.core.secret_text import UnusableSecret
+from zenoti_ingest.core.topology import definitions
+from zenoti_ingest.operations.link import connected
+from zenoti_ingest.operations.terminal import document, say, show, table
+from zenoti_ingest.settings import Settings, broker_urls
+
+WITHIN_SECONDS = 60.0
+SALT_BYTES = 4  # as RabbitMQ has it
+SHOWN = 3
+UNSEEN = (
+    "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
+    "only RabbitMQ's management API tells them; set broker.management_url"
+)
+
+
+async def plan(settings: Settings, *, as_json: bool) -> int:
+    """Compare; 0 where both are the same, 1 where they differ.
+
+    Raises:
+        BrokerUnavailable: the broker, or a configured management API, does not answer.
+    """
+    found = await _compare(settings)
+    unseen = None if settings.broker.management_url else UNSEEN
+    if as_json:
+        document({"same": not found, "differences": found, "unseen": unseen})
+    else:
+        _tell(found, unseen)
+    return 1 if found else 0
+
+
+async def apply(settings: Settings, *, as_json: bool) -> int:
+    """Declare what is missing, and bind.
+
+    Raises:
+        TopologyMismatch: something is there with other arguments.
+    """
+    made: list[Declared] = []
+
+    async def declare(connection: AbstractConnection) -> None:
+        made.append(await broker_topology.declare(connection, full_topology(settings)))
+
+    async with connected(settings, name="topology apply") as link:
+        await link.use(declare, within=WITHIN_SECONDS)
+    new, absent = made[0].new_queues, made[0].absent
+    if as_json:
+        document({"new_queues": new, "absent": absent})
+    else:
+        say(f"Declared and bound as configured; {new} queues are new.")
+        for queue in absent:
+            say(f"{queue} is missing: its owner declares it (declare = false). Its events wait until it is there.")
+    return 1 if absent else 0
+
+
+async def export(settings: Settings, *, passwords: str | None) -> int:
+    """Print RabbitMQ definitions.
+
+    Args:
+        settings: the configuration.
+        passwords: a folder with a file `intake`, `consumers` and `operator`; the users are in the definitions then.
+    """
+    vhost = vhost_of(_broker(settings))
+    found = definitions(full_topology(settings), vhost=vhost)
+    if passwords is not None:
+        names, queues = names_of(settings), [d.queue for d in downstreams_of(settings)]
+        hashes = {role: password_hash(_password(passwords, role), salt=token_bytes(SALT_BYTES)) for role in ROLES}
+        found = with_users(found, rights(names, queues=queues), names=names, vhost=vhost, hashes=hashes)
+    document(found)
+    return 0
+
+
+def _password(folder: str, role: str) -> str:
+    file = Path(folder) / role
+    try:
+        password, *others = read_secrets(file)
+    except OSError as error:
+        raise WrongSettings(f"--users: {file} cannot be read; it must hold the password of {role}") from error
+    except UnusableSecret as error:
+        raise WrongSettings(f"--users: {file} {error}; it must hold the password of {role}") from error
+    if others:
+        raise WrongSettings(f"--users: {file} has several lines; it must hold the one password of {role}")
+    return password
+
+
+async def _compare(settings: Settings) -> list[Difference]:
+    names, topology, at = names_of(settings), full_topology(settings), _broker(settings)
+    found: list[Difference] = []
+
+    async def compare(connection: AbstractConnection) -> None:
+        found.extend(await broker_topology.compare(connection, topology))
+
+    async with connected(settings, name="topology plan") as link:
+        await link.use(compare, within=WITHIN_SECONDS)
+    if (api := management_api(settings)) is not None:
+        found = joined(found, of_seen(topology, await api.look(), names))
+    return [with_migration(difference, names, vhost=vhost_of(at)) for difference in found]
+
+
+def _tell(found: list[Difference], unseen: str | None) -> None:
+    if found:
+        show(table(["kind", "name", "is", "detail"], [(d.kind, d.name, d.state, d.detail) for d in found]))
+        say("What to do (docs/topology.md has it at length):")
+        for text in dict.fromkeys(d.migrate for d in found):
+            names = [d.name for d in found if d.migrate == text]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            say(f"- {', '.join(names[:SHOWN])}{more}:\n  {text}", lines=True)
+    elif unseen:
+        say("The broker has every exchange and queue as declared.")
+    else:
+        say("The broker has every exchange, queue and binding as declared, and nothing beside them.")
+    if unseen:
+        say(f"Not seen: {unseen}.")
+
+
+def _broker(settings: Settings) -> URL:
+    return URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])

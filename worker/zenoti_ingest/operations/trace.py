@@ -1,0 +1,79 @@
+"""`trace ID`: what the archive and the dead letters know of an event, invoice or receipt id."""
+
+from contextlib import aclosing
+
+import msgspec
+from zenoti_schemas.dead_letter import DeadLetterHeaders
+
+from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.core.archived import Entry, Wanted
+from zenoti_ingest.core.errors import TopologyMismatch
+from zenoti_ingest.operations.archive import entries, span_of, too_short
+from zenoti_ingest.operations.dead import Filter, each
+from zenoti_ingest.operations.link import connected
+from zenoti_ingest.operations.terminal import document, say, show, table
+from zenoti_ingest.settings import Settings
+
+MAX_STEPS = 1_000
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is known."""
+
+    at: str
+    where: str
+    what: str
+    source: str
+    type: str
+    event_id: str
+    cloudevent_id: str
+    invoice_id: str
+    receipt_id: str
+
+
+async def trace(settings: Settings, wanted: str, since: str, *, as_json: bool) -> int:
+    """A timeline; 1 where nothing is known."""
+    names = names_of(settings)
+    steps: list[Step] = []
+    async with connected(settings, name="trace") as link:
+        try:
+            span = await span_of(link, names)
+        except TopologyMismatch as error:
+            note = str(error)
+        else:
+            note = too_short(span, since)
+            async with aclosing(entries(link, names, Wanted(since=since), span)) as received:
+                async for entry in received:
+                    if entry.bears(wanted) and len(steps) < MAX_STEPS:
+                        what = f"received, {entry.bytes} bytes" + (f", {entry.malformed}" if entry.malformed else "")
+                        steps.append(_step(entry, entry.received_at, "archive", what, entry.type))
+        async with aclosing(each(link, names, Filter())) as letters:
+            async for letter in letters:
+                if letter.bears(wanted) and len(steps) < 2 * MAX_STEPS:
+                    what = f"{letter.reason} in {letter.stage} at attempt {letter.attempts}: {letter.detail}"
+                    steps.append(_step(letter, letter.dead_at, "dead letters", what, letter.event_type))
+    steps.sort(key=lambda step: step.at)
+    if as_json:
+        document({"id": wanted, "since": since, "note": note or None, "steps": steps})
+        return 0 if steps else 1
+    if steps:
+        show(table(list(Step.__struct_fields__), [msgspec.structs.astuple(step) for step in steps]))
+    else:
+        say(f"Nothing is known of {wanted} since {since}.")
+    if note:
+        say(note)
+    return 0 if steps else 1
+
+
+def _step(known: Entry | DeadLetterHeaders, at: str, where: str, what: str, kind: str) -> Step:
+    return Step(
+        at=at,
+        where=where,
+        what=what,
+        source=known.source,
+        type=kind,
+        event_id=known.event_id,
+        cloudevent_id=known.cloudevent_id,
+        invoice_id=known.invoice_id,
+        receipt_id=known.receipt_id,
+    )

@@ -1,0 +1,97 @@
+"""The simulator's board: switches, keys and counters in one place, shared by API, sender and whoever controls them.
+
+Pure: no clock, no socket; chance comes from the seed. Both sides read a switch each time they need it.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from zenoti_ingest.simulator import invention
+from zenoti_ingest.simulator.counters import ApiCounters, Latencies, WebhookCounters
+from zenoti_ingest.simulator.switches import Switches, WrongSwitch, changed
+
+UNKNOWN_KEY: Final = "unknown"
+
+
+class Board:
+    """How the simulator is to behave, and what has happened.
+
+    Args:
+        keys: the API keys that are let in.
+        seed: fixes the order of the faults.
+        speed: how many simulated seconds pass in one.
+
+    Attributes:
+        switches: as they stand; `change` sets them.
+        down: whether the API is; what is on its connections is cut.
+        untested: whether the webhook was switched on and no test request has been sent since.
+    """
+
+    def __init__(
+        self, *, keys: Sequence[str], seed: int = 0, speed: float = 1.0, switches: Switches | None = None
+    ) -> None:
+        self.switches = switches or Switches()
+        self.seed = seed
+        self.speed = speed
+        self.down = False
+        self.untested = self.switches.webhooks.on
+        self.api = ApiCounters()
+        self.webhooks = WebhookCounters()
+        self.answers = Latencies()
+        self._known: list[str] = []
+        self._let_in: frozenset[str] = frozenset()
+        self.let_in(keys)
+
+    def let_in(self, keys: Sequence[str]) -> None:
+        """From now on these API keys alone are taken: a rotation, overlapping where the old one is among them.
+
+        Raises:
+            WrongSwitch: there is none.
+        """
+        if not all(keys) or not keys:
+            raise WrongSwitch("keys", "at least one, none of them empty")
+        self._known += [key for key in dict.fromkeys(keys) if key not in self._known]
+        self._let_in = frozenset(keys)
+
+    def key_of(self, authorization: str) -> tuple[str, bool]:
+        """The name under which the key of this header is counted, and whether it is let in."""
+        key = authorization.removeprefix("apikey ")
+        name = str(self._known.index(key) + 1) if key in self._known else UNKNOWN_KEY
+        return name, authorization == f"apikey {key}" and key in self._let_in
+
+    def change(self, patch: bytes) -> None:
+        """Set some switches anew; a webhook that is switched on begins with no failures, and is tested.
+
+        Raises:
+            WrongSwitch: nothing is changed.
+        """
+        was_on = self.switches.webhooks.on
+        self.switches = changed(self.switches, patch)
+        if self.switches.webhooks.on and not was_on:
+            self.webhooks.failures_in_a_row = 0
+            self.untested = True
+
+    def switch_off(self) -> None:
+        """The vendor has had enough of the door."""
+        self.change(b'{"webhooks": {"on": false}}')
+        self.webhooks.switched_off += 1
+
+    def chance(self, name: str) -> random.Random:
+        """Chance for one purpose, which the seed fixes."""
+        return invention.rng(f"{self.seed}:board:{name}")
+
+    def told(self) -> dict[str, Any]:
+        """All that is to be told; of the keys only how many are let in."""
+        webhooks = msgspec.to_builtins(self.webhooks) | {
+            "answer_milliseconds": msgspec.to_builtins(self.answers.quantiles())
+        }
+        return {
+            "seed": self.seed,
+            "speed": self.speed,
+            "keys": len(self._let_in),
+            "switches": msgspec.to_builtins(self.switches),
+            "counters": {"api": msgspec.to_builtins(self.api), "webhooks": webhooks},
+        }

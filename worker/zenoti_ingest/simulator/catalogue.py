@@ -1,0 +1,176 @@
+"""The simulator's repertoire: every kind of event that the vendor has, once at least, each with its deviations.
+
+Pure, as the world is. Types: https://docs.zenoti.com/reference/webhook-events; where a type's exact string is not known
+(Appointment.*, Guest.Membership.* but Created, Guest.Package.*, Appointment.Feedback) it is plausible.
+"""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from zenoti_ingest.simulator import appointments, classes, people, selling
+from zenoti_ingest.simulator.documents import PARTS, as_of
+from zenoti_ingest.simulator.invention import Center, Json, Scene
+
+
+class Told(NamedTuple):
+    """One thing to tell: its type, its `data`, the invoice that it names, its shape's version, and whether it is dated.
+
+    `invoice_id` is empty where `data` names none.
+    """
+
+    event_type: str
+    data: Json
+    invoice_id: str = ""
+    schema: str = "v1"
+    dated: bool = True
+
+
+class Wanted(NamedTuple):
+    """An invoice to be issued: what is bought, what is odd about it, whether it is paid from the beginning, and where.
+
+    `nature` is `plain`, `refund`, `open` (its closing says that it is not) or `drifted`.
+    """
+
+    basket: str = "visit"
+    nature: str = "plain"
+    group_invoice_id: str | None = None
+    paid: bool = False
+    center: Center | None = None  # None: any
+
+
+Issue = Callable[[Wanted], Json]
+
+# The type and the status after it; the numbers of the statuses are invented.
+_MEMBERSHIP: Final = {"Created": 1, "Freeze": 2, "Unfreeze": 1, "Cancelled": 3, "Reinstate": 1}
+_PACKAGE: Final = {"Creation": 1, "Redemption": 1, "RedemptionReversal": 1}
+
+
+def everything(scene: Scene, issue: Issue) -> Iterator[Told]:
+    """Tell of all kinds of events in an order in which they could happen.
+
+    Args:
+        scene: chance, moment and place.
+        issue: makes an invoice that the API knows from then on, and returns it as it will be once paid.
+    """
+    yield from _visit(scene, issue)
+    yield from _deletions(scene, issue)
+    yield from _odd_closings(scene, issue)
+    yield from _memberships(scene, issue)
+    yield from _packages(scene, issue)
+    yield from _people(scene)
+    yield from _classes(scene)
+    yield from _unheard_of(scene, issue)
+
+
+def closed(invoice: Json) -> Json:
+    """The invoice as it is once all is done and paid."""
+    return as_of(invoice, progress=2, closed=True, expand=PARTS)
+
+
+def visit(invoice: Json, *, scene: Scene) -> Iterator[Told]:
+    """The five events of a guest's visit, in the order they happen."""
+    group = appointments.created(invoice, center=scene.center, organization_id=scene.organization_id)
+    told = (
+        ("AppointmentGroup.Created", group),
+        ("AppointmentGroup.Status", appointments.standing(invoice, status=appointments.CHECKED_IN)),
+        ("Appointment.Started", appointments.progressed(invoice, progress=1)),
+        ("Appointment.Completed", appointments.progressed(invoice, progress=2)),
+        ("Invoice.Closed", selling.closed(closed(invoice))),
+    )
+    return (Told(event_type, data, invoice["id"]) for event_type, data in told)
+
+
+def _visit(scene: Scene, issue: Issue) -> Iterator[Told]:
+    invoice = issue(Wanted())
+    booked, *rest, paid = visit(invoice, scene=scene)
+    yield booked
+    moved = appointments.updated(invoice, center=scene.center, organization_id=scene.organization_id)
+    yield Told("AppointmentGroup.Updated", moved, invoice["id"])
+    yield from rest
+    yield Told("Guestpass.redeemed", selling.guest_pass(invoice, scene=scene), invoice["id"])
+    yield paid
+    yield Told("Invoice.Closed", selling.closed_again(closed(invoice)), invoice["id"])
+    for version in (1, 2):
+        data = appointments.feedback(invoice, scene=scene, version=version)
+        yield Told("Appointment.Feedback", data, schema=f"v{version}")
+
+
+def _deletions(scene: Scene, issue: Issue) -> Iterator[Told]:
+    # Of the deleted group nothing else is told: whoever fetched its invoice late would not find it.
+    cancelled, invoice = issue(Wanted()), issue(Wanted())
+    status = appointments.standing(cancelled, status=appointments.CANCELLED)
+    yield Told("AppointmentGroup.Status", status, cancelled["id"])
+    yield Told("AppointmentGroup.Delete", appointments.deleted(invoice), invoice["id"])
+    yield Told("AppointmentGroup.Updated", appointments.emptied(scene))
+
+
+def _odd_closings(scene: Scene, issue: Issue) -> Iterator[Told]:
+    group = scene.guid()
+    for wanted in (
+        Wanted("products", "refund"),
+        Wanted(group_invoice_id=group),
+        Wanted("products", group_invoice_id=group),
+    ):
+        invoice = issue(wanted)
+        yield Told("Invoice.Closed", selling.closed(closed(invoice)), invoice["id"])
+    invoice = issue(Wanted(nature="open"))
+    unpaid = as_of(invoice, progress=2, closed=False, expand=PARTS)
+    yield Told("Invoice.Closed", selling.closed(unpaid), invoice["id"])
+    invoice = issue(Wanted())
+    yield Told("Appointment.Completed", appointments.progressed_drifted(invoice, progress=2), invoice["id"])
+    invoice = issue(Wanted(nature="drifted"))
+    yield Told("Invoice.Closed", selling.closed_drifted(closed(invoice)), invoice["id"])
+
+
+def _memberships(scene: Scene, issue: Issue) -> Iterator[Told]:
+    invoice, membership_id = issue(Wanted("membership", paid=True)), scene.guid()
+    for what, status in _MEMBERSHIP.items():
+        data = selling.membership(invoice, scene=scene, membership_id=membership_id, state=(what, status))
+        yield Told(f"Guest.Membership.{what}", data, invoice["id"])
+
+
+def _packages(scene: Scene, issue: Issue) -> Iterator[Told]:
+    invoice, package_id = issue(Wanted("package", paid=True)), scene.guid()
+    for what, status in _PACKAGE.items():
+        data = selling.package(invoice, scene=scene, package_id=package_id, state=(what, status))
+        yield Told(f"Guest.Package.{what}", data, invoice["id"])
+    data = selling.package(invoice, scene=scene, package_id=package_id, state=("Status", -1))
+    yield Told("Guest.Package.Status", selling.zero_invoice(data))
+    data = selling.package(invoice, scene=scene, package_id=package_id, state=("Validity", 1))
+    yield Told("Guest.Package.Validity", selling.without_invoice(data))
+
+
+def _people(scene: Scene) -> Iterator[Told]:
+    guest, employee = people.guest(scene), people.employee(scene)
+    yield Told("Guest.Created", guest)
+    yield Told("Guest.Updated", people.guest_changed(guest, scene=scene))
+    yield Told("Guest.OptedIn", people.opted(guest, into=True))
+    yield Told("Guest.OptedOut", people.opted(guest, into=False))
+    yield Told("Guest.Merged", people.guests_merged(guest, scene=scene))
+    yield Told("Guest.Deleted", people.guest_deleted(guest))
+    yield Told("Employee.Created", employee)
+    yield Told("Employee.Updated", people.employee_changed(employee))
+    yield Told("Employee.Deleted", people.employee_deleted(employee, scene=scene))
+
+
+def _classes(scene: Scene) -> Iterator[Told]:
+    schedule = classes.schedule(scene)
+    yield Told("Class.Schedule.Created", schedule)
+    yield Told("Class.Schedule.Updated", classes.schedule_moved(schedule, scene=scene))
+    for what in classes.BOOKING_STATUS:
+        data = classes.booking_became(classes.booking(schedule, scene=scene), what=what)
+        yield Told(f"Class.Booking.{what}", data)
+    yield Told("Class.Schedule.Cancelled", classes.schedule_cancelled(schedule, scene=scene))
+    yield Told("Class.Schedule.Deleted", classes.schedule_deleted(schedule))
+
+
+def _unheard_of(scene: Scene, issue: Issue) -> Iterator[Told]:
+    """Types that no page names, which carry an invoice in the one place, in the other, and in none."""
+    invoice = issue(Wanted(paid=True))
+    yield Told(
+        "Loyalty.Points Earned (beta)", {"invoice": {"id": invoice["id"]}, "points": Decimal("12.50")}, invoice["id"]
+    )
+    shouted = invoice["id"].upper()  # the letter case of ids varies
+    yield Told("Locker.Opened", {"id": scene.guid(), "invoice_id": shouted, "locker": -1}, shouted)
+    yield Told("Weather.Changed", {"id": scene.guid(), "invoice_id": "", "center_id": scene.center_id}, dated=False)

@@ -1,0 +1,62 @@
+"""The clocks of the other processes: what they say goes to the lanes' own clocks, and what differs is reported."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from zenoti_schemas.state import DaemonState
+
+from zenoti_ingest.adapters import clock
+from zenoti_ingest.core.clock_differences import ClockDifferences
+from zenoti_ingest.core.lane_clock import LaneClock, microseconds
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import clock_difference
+
+LOOK_SECONDS: Final = 5.0
+
+
+class ClockWatch:
+    """Hears states, and reports clocks that differ.
+
+    Args:
+        lanes: the clock of each lane of this process, by source.
+
+    Attributes:
+        differing: seconds that the clocks of other processes are ahead of ours, by instance; the small ones left out.
+    """
+
+    def __init__(self, lanes: Mapping[str, LaneClock]) -> None:
+        self._lanes = lanes
+        self._differences = ClockDifferences()
+        self.differing: dict[str, float] = {}
+
+    def heard(self, state: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
+        """Another process says this, just now or long ago."""
+        for name in self._lanes.keys() & state.sources.keys():
+            self._lanes[name].heard(state.sources[name].fetched_at_most)
+        at = microseconds(state.at) if is_live else None
+        if at is not None:
+            now, heard_at = clock.unix_microseconds(), time.monotonic()
+            self._differences.heard(state.instance, at=at, now=now, heard_at=heard_at)
+
+    def confirmed(self, state: DaemonState) -> None:
+        """The broker has confirmed this state of ours."""
+        for name, lane in self._lanes.items():
+            lane.confirmed(state.sources[name].fetched_at_most)
+
+    async def run(self) -> None:
+        """Report every few seconds, for ever."""
+        while True:
+            self._report()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _report(self) -> None:
+        """One line for each clock that begins or ceases to differ."""
+        found = self._differences.largest(time.monotonic())
+        for instance in found.keys() - self.differing.keys():
+            log.warning("clocks_differ", instance=instance, ahead_seconds=found[instance])
+        for instance in self.differing.keys() - found.keys():
+            log.info("clocks_agree", instance=instance)
+        self.differing = found
+        clock_difference.set(max(map(abs, found.values()), default=0.0))

@@ -1,0 +1,557 @@
+"""Enrich (EIP: content enricher): the events of a lane, one API call for all that wait for one invoice, then out.
+
+One consumer of a lane is active at a time, so quota, coalescing and the order within an invoice need no coordinator.
+While the circuit is open, whoever holds the lane keeps one event, by which it holds the lane, and probes.
+Publish -> confirm -> ack. A publish that fails ends the subscription: the broker delivers again what was not settled.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Sequence
+from math import inf
+
+import msgspec
+from zenoti_schemas.enriched import Enrichment
+from zenoti_schemas.state import SourceState
+
+from zenoti_ingest.adapters import clock
+from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.adapters.traces import NO_SPAN, UNTRACED
+from zenoti_ingest.core import outbound
+from zenoti_ingest.core.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
+from zenoti_ingest.core.circuit import REMEMBERED, Blame, Circuit
+from zenoti_ingest.core.defects import Defects
+from zenoti_ingest.core.duplicates import Seen
+from zenoti_ingest.core.errors import Malformed, PermanentError, PublishUnconfirmed, TooLarge, Unroutable, WorkerError
+from zenoti_ingest.core.invoice_request import Invoice
+from zenoti_ingest.core.lane_clock import LaneClock, as_text
+from zenoti_ingest.core.messages import Outgoing, Received, carried
+from zenoti_ingest.core.quota import Quota
+from zenoti_ingest.core.settle import (
+    DEFECT,
+    RETURNS_OF_A_SUSPECT,
+    DeadLetter,
+    Hold,
+    Ladder,
+    Retry,
+    defect_detail,
+    settle,
+)
+from zenoti_ingest.core.size_budget import SizeBudget
+from zenoti_ingest.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.translate import Event, read
+from zenoti_ingest.core.window import Round, Window
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.invoice_calls import InvoiceCalls
+from zenoti_ingest.stages.journal import Journal
+from zenoti_ingest.stages.ports import Batons, Publishes, Span, States, Traces
+from zenoti_ingest.stages.room import Room
+from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
+from zenoti_ingest.stages.turn import Turn
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
+
+QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
+FILL_SECONDS = 1.0
+MANY_CALLS_PER_MINUTE = 6000.0
+KEY_LOOK_SECONDS = 1.0  # a file tells nobody that it has changed
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source wants its invoices: calls at a time, what a failure becomes, and the ladder."""
+
+    max_in_flight: int
+    deliver_failures: bool
+    ladder: Ladder
+
+
+class _Filling(msgspec.Struct):
+    """The backlog's arrival after a take-over: until when at most, and when the latest of it came.
+
+    `is_taken_over`: the predecessor calls no more, and what it said of the lane's times has been heard.
+    """
+
+    until: float
+    latest: float = 0.0
+    is_taken_over: bool = False
+
+
+class _Held(msgspec.Struct):
+    """An event in the window, packed, with what it can be settled by; `since_ns` (Unix) and `span` for its trace."""
+
+    event: Event
+    delivery: Delivery
+    subscription: Subscription
+    since_ns: int
+    span: Span = NO_SPAN
+
+
+class Lane:
+    """The lane of one source.
+
+    Args:
+        publisher: the port to the broker.
+        fan_out: the way to the receivers.
+        calls: the way to the invoice API.
+        names: of exchanges and queues.
+        source: whose lane it is.
+        prefetch: unacknowledged events looked at together.
+        max_bytes: of them in hand, inflated, with the invoices that go out with them; one alone may be larger.
+        plan: how the source wants its invoices.
+        seen: what this lane has passed on.
+        states: what the processes say to each other; None: there is no other process.
+        batons: what a lane's holder leaves for the next; None: there is no other process.
+        budget: how large a body may be.
+        archived: the archive has every event.
+        traces: the port to where spans go.
+
+    Attributes:
+        clock: the times that the lane gives its invoices.
+    """
+
+    name = "enrich"
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        fan_out: FanOut,
+        calls: InvoiceCalls,
+        *,
+        names: Names,
+        source: str,
+        prefetch: int,
+        plan: Plan,
+        seen: Seen,
+        max_bytes: int = DEFAULT_ENRICH_MAX_BYTES,
+        states: States | None = None,
+        batons: Batons | None = None,
+        budget: SizeBudget | None = None,
+        archived: bool = True,
+        traces: Traces = UNTRACED,
+    ) -> None:
+        self._publisher = publisher
+        self._fan_out = fan_out
+        self._states = states
+        self.clock = LaneClock()
+        self._traces = traces
+        self._names = names
+        self._source = source
+        self._plan = plan
+        self._seen = seen
+        self._budget = budget or SizeBudget()
+        self._archived = archived
+        self._shuffle = random.getrandbits(32)
+        self._window: Window[_Held] = Window(shuffle=self._shuffle)
+        self._subscription: Subscription | None = None
+        self._changed = asyncio.Event()
+        self._filling: _Filling | None = None
+        self._probes_only = False
+        self._turn = Turn(calls, source=source, batons=batons, states=states)
+        self._calling = 0
+        self._is_held_up = False
+        self.calls = calls
+        self.source = source
+        self.defects = Defects()
+        self.doing = "waiting"
+        self._journal = Journal(stage=self.name, source=source)
+        self._lane_events = lane_events.labels(source)
+        self.queue = names.lane(source)
+        self._prefetch = prefetch
+        shares = ByteShares.of(max_bytes)
+        self.max_bytes = shares.kept
+        self._room = Room(shares.at_work)
+        self._max_answer_bytes = shares.answers
+        self._answer_bytes = 0  # of invoices whose events are not all out
+
+    @property
+    def prefetch(self) -> int:
+        """How many deliveries it can hold now."""
+        return 1 if self.circuit.is_open else self._prefetch
+
+    @property
+    def window(self) -> Window[_Held]:
+        """The events in hand."""
+        return self._window
+
+    @property
+    def quota(self) -> Quota:
+        """When the next call may go."""
+        return self.calls.quota
+
+    @property
+    def circuit(self) -> Circuit:
+        """Whether calls may go at all."""
+        return self.calls.circuit
+
+    def heard(self, said: SourceState) -> None:
+        """Another process says this of the lane."""
+        if not self._turn.is_ours and said.events_held and said.circuit == "closed":
+            self.calls.answered_elsewhere()
+            self._changed.set()
+
+    def open(self, subscription: Subscription) -> None:
+        """Be ready for deliveries."""
+        self._window = Window(shuffle=self._shuffle)
+        self._subscription = subscription
+        self._filling = None
+        self._probes_only = self.circuit.is_open
+        self._turn.open()
+
+    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        """Begin calls as quota and window allow, until the end; then finish those in flight, and hand the lane over."""
+        async with asyncio.TaskGroup() as beside:
+            keeping = beside.create_task(self._turn.keep(subscription, wake=self.wake))
+            await self._serve(subscription, stop)
+            keeping.cancel()
+        await self._turn.hand_over(subscription)
+
+    async def _serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        probing: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as rounds:
+            while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open != self._probes_only):
+                self._changed.clear()
+                now = time.monotonic()  # one reading for all: a time that came between two would wake nobody
+                if self._probe_in(now) == 0:
+                    if probed := self.calls.begin_probe(now):
+                        probing = rounds.create_task(self._probe(probed))
+                    continue
+                begun = self._begin(now)
+                if begun is not None:
+                    rounds.create_task(self._serve_round(begun, subscription))
+                    continue
+                await self._wait_for_change(now)
+            self._subscription = None
+            subscription.leaving.set()
+            self.calls.leave()
+            if probing is not None:
+                probing.cancel()  # it serves no event
+            if self.circuit.is_open and not self._probes_only:
+                self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
+            await subscription.handled()
+        self._window = Window(shuffle=self._shuffle)
+        self._lane_events.set(0)
+
+    def wake(self) -> None:
+        """Look again."""
+        self._changed.set()
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Put one event into the window."""
+        subscription = self._subscription
+        if subscription is None:
+            return  # the channel is about to close, which hands it back
+        message = message_of(delivery, source=self._source)
+        try:
+            event = self._understood(message)
+        except Exception as error:  # noqa: BLE001  # a defect is told and kept as a letter, as in translate
+            verdict = self._verdict(error)
+            await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
+            return
+        now = time.monotonic()
+        taken_over = self._note_delivery(now)
+        order = (bool(message.replay), message.received_at, message.receipt_id)
+        suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
+        held = _Held(event, delivery, subscription, time.time_ns())
+        self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
+        self._lane_events.set(len(self._window))
+        self._changed.set()
+        if taken_over is not None:
+            await self._take_over(taken_over, subscription)
+
+    def _note_delivery(self, now: float) -> _Filling | None:
+        """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
+        first = self._filling is None
+        if self._filling is None:
+            self._filling = _Filling(until=now + FILL_SECONDS)
+        self._filling.latest = now
+        return self._filling if first else None
+
+    async def _take_over(self, filling: _Filling, subscription: Subscription) -> None:
+        """Wait until the predecessor calls no more, and hear what it said of the lane's times."""
+        await self._turn.take_over(subscription)
+        if self._states is not None and not await self._states.catch_up():
+            log.warning("lane_times_unheard", source=self._source)
+        filling.is_taken_over = True
+        self._changed.set()
+
+    def _is_filling(self, now: float) -> bool:
+        """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
+        filling = self._filling
+        if filling is None or not filling.is_taken_over:
+            return True
+        return now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
+
+    def _holds_up(self, now: float) -> bool:
+        """Whether something else than the quota is waited for: calls, what they brought, the lease."""
+        is_full = self._calling >= self._plan.max_in_flight or self._answer_bytes > self._max_answer_bytes
+        return self._probes_only or is_full or self._is_filling(now) or not self.calls.lease.holds(now)
+
+    @property
+    def _has_calls_to_spare(self) -> bool:
+        """Whether a call costs us more than it costs the quota."""
+        return self.quota.calls_per_minute >= MANY_CALLS_PER_MINUTE
+
+    def _understood(self, message: Received) -> Event:
+        event = read(message, max_bytes=self._budget.max_message_bytes)
+        if event.invoice_id is None:
+            raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
+        return event.packed()
+
+    def _begin(self, now: float) -> Round[_Held] | None:
+        was_held_up, self._is_held_up = self._is_held_up, self._holds_up(now)
+        if (was_held_up or self._is_held_up) and self._window.invoices:
+            self.quota.save_nothing(now)
+        if self._is_held_up or self.calls.wait(now) > 0:
+            return None
+        if self._filling is not None:
+            self._filling.until = now
+        begun = self._window.next_round(now, may_linger=self._has_calls_to_spare)
+        if begun is not None:
+            self._calling += 1
+            self.quota.spend(now)
+        return begun
+
+    async def _wait_for_change(self, now: float) -> None:
+        waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
+        waits += [self._probe_in(now), KEY_LOOK_SECONDS if self._probes_only else None]
+        if self._window.invoices:
+            waits += [self.calls.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
+        timeout = min((wait for wait in waits if wait not in (None, inf)), default=None)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            return  # the time that was waited for has come
+
+    async def _serve_round(self, begun: Round[_Held], subscription: Subscription) -> None:
+        """One call, and the settlement of every event that waited for it."""
+        received_at = (waiting.item.event.received.received_at for waiting in begun.waiting)
+        fetched_at = self.clock.next(clock.unix_microseconds(), received_at)
+        self._claim(fetched_at)
+        spans = [self._trace(waiting.item) for waiting in begun.waiting]
+        try:
+            invoice = await self._fetch(begun.invoice_id, spans)
+        except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
+            if not isinstance(error, WorkerError):
+                log.exception("defect", stage=self.name, source=self._source)
+            self._changed.set()  # a probe may have to go
+            blame = await self.calls.blame(begun.invoice_id, leaving=subscription.leaving)
+            await self._guarded(self._settle_failure(begun, error, blame), subscription)
+        else:
+            self._answer_bytes += len(invoice.document)
+            try:
+                await self._guarded(self._deliver_round(begun, invoice, fetched_at), subscription)
+            finally:
+                self._answer_bytes -= len(invoice.document)
+        for span in spans:
+            span.end()
+        self._lane_events.set(len(self._window))
+        self._changed.set()
+
+    def _probe_in(self, now: float) -> float:
+        """Seconds until a probe for what is in doubt. A standby holds no event, and sends none."""
+        return self.calls.probe_in(now) if len(self._window) else inf
+
+    async def _probe(self, invoice_id: str) -> None:
+        await self.calls.probe(invoice_id)
+        self._changed.set()
+
+    def _claim(self, fetched_at: int) -> None:
+        """Have the others told, while the call is under way, that the lane's times have come so far."""
+        if self._states is not None and not self.clock.covers(fetched_at):
+            self._states.say_soon()
+
+    async def _claimed(self, fetched_at: int) -> None:
+        """Return once a successor would know; a broker that confirms no state holds no event for long."""
+        for _ in range(2):  # a state that was under way when the call began says nothing of it, the next one does
+            if self._states is None or self.clock.covers(fetched_at) or not await self._states.said():
+                return
+            self._claim(fetched_at)
+
+    def _trace(self, held: _Held) -> Span:
+        """The span of an event in the lane's hands, since it came; what the event becomes is part of it."""
+        message = held.event.received
+        place = place_of(held.delivery, stage=self.name, queue=self.queue)
+        held.span = self._traces.processing(message, place, since_ns=held.since_ns)
+        return held.span
+
+    async def _fetch(self, invoice_id: str, spans: Sequence[Span]) -> Invoice:
+        """One of `max_in_flight` calls: the next may begin as this one ends, before what it brought is confirmed."""
+        try:
+            return await self.calls.fetch(invoice_id, serving=spans)
+        finally:
+            self._calling -= 1
+            self._changed.set()
+
+    async def _guarded(self, settling: Awaitable[None], subscription: Subscription) -> None:
+        """Run a settlement; what was not confirmed, or a defect, ends the subscription and comes again."""
+        try:
+            await settling
+        except (PublishUnconfirmed, Unroutable) as error:
+            subscription.fail(str(error))
+        except Exception:  # noqa: BLE001  # a defect must not end the process, nor leave events unsettled for ever
+            log.exception("defect", stage=self.name, source=self._source)
+            subscription.fail("a defect", defect=True)
+
+    async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: int) -> None:
+        await self._claimed(fetched_at)
+        enrichment = Enrichment(
+            status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=as_text(fetched_at)
+        )
+        fetches.labels(self._source).inc()
+        fetched_events.labels(self._source).inc(len(begun.waiting))
+        for waiting in begun.waiting:
+            held = waiting.item
+            try:
+                await self._deliver(held, enrichment, invoice.document)
+            except TooLarge as error:
+                await self._give_up(held, DeadLetter(error.reason, str(error)))
+            except (PublishUnconfirmed, Unroutable):
+                raise
+            except Exception as error:  # noqa: BLE001  # a defect with one event: the others of its invoice go out
+                await self._dead(held, self._verdict(error))
+        self._window.finish(begun)
+
+    def _verdict(self, error: Exception) -> DeadLetter:
+        """What an event becomes that cannot be read or sent on."""
+        if isinstance(error, PermanentError):
+            return DeadLetter(error.reason, str(error))
+        log.exception("defect", stage=self.name, source=self._source)
+        return DeadLetter(DEFECT, defect_detail(error))
+
+    async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
+        """Publish one event and ack it, unless this lane has passed it on before."""
+        key = held.event.duplicate_key
+        is_duplicate = key is not None and self._seen.has(key, now=time.monotonic())
+        if is_duplicate:
+            duplicates.labels(self._source, self.name).inc()
+            held.span.outcome(DUPLICATE)
+        else:
+            await self._send(held, enrichment, invoice)
+            held.span.outcome(enrichment.status, error=enrichment.reason or "")
+            enriched.labels(self._source, enrichment.status).inc()
+            if key is not None:
+                self._seen.remember(key, now=time.monotonic())
+        await held.delivery.ack()
+        if is_duplicate:
+            self._journal.settled(held.delivery, held.event, "duplicate_dropped")
+        else:
+            to, reason = enrichment.status, enrichment.reason or ""
+            self._journal.settled(held.delivery, held.event, "passed_on", came_out=True, to=to, reason=reason)
+        self.defects.went_well()
+
+    async def _send(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
+        """Publish one event with its invoice, once there is room for both.
+
+        Raises:
+            PublishUnconfirmed: it is not sure that it is there; or the subscription has failed meanwhile.
+            Unroutable, TooLarge: as `until_confirmed` says.
+        """
+        subscription = held.subscription
+        with await self._room.enter(len(held.event.received.body) + len(invoice or b"")) as at_work:
+            if at_work.has_waited and subscription.ended.is_set() and not subscription.orderly:
+                raise PublishUnconfirmed(subscription.detail)
+            event = held.event.unpacked(max_bytes=self._budget.max_message_bytes)
+            if event is not held.event:
+                at_work.grow(len(event.body))
+            await self._pass_on(
+                held, outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment, invoice=invoice)
+            )
+
+    async def _settle_failure(self, begun: Round[_Held], error: Exception, blame: Blame) -> None:
+        for waiting in begun.waiting:
+            held = waiting.item
+            verdict = settle(error, attempt=held.event.received.attempts, ladder=self._plan.ladder, blame=blame)
+            match verdict:
+                case Hold():  # one error holds all events of a round or none; quota and circuit say when calls may go
+                    for each in begun.waiting:
+                        each.item.span.outcome(HELD, error=type(error).__name__)
+                    self._window.hold(begun, until=time.monotonic())
+                    return
+                case Retry(seconds, attempt):
+                    await self._retry(held, seconds, attempt, reason=type(error).__name__)
+                case DeadLetter():
+                    await self._give_up(held, verdict)
+        self._window.finish(begun)
+
+    async def _give_up(self, held: _Held, verdict: DeadLetter) -> None:
+        """Out without an invoice, where the source wants that and the broker takes it; else a letter."""
+        if self._plan.deliver_failures:
+            enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
+            try:
+                await self._deliver(held, enrichment, None)
+            except TooLarge as error:
+                verdict = DeadLetter(error.reason, str(error))
+            else:
+                return
+        await self._dead(held, verdict)
+
+    async def _retry(self, held: _Held, seconds: int, attempt: int, *, reason: str) -> None:
+        again = msgspec.structs.replace(held.event.received, attempts=attempt)
+        outgoing = again.to(exchange=self._names.retry(seconds), routing_key=self.queue)
+        try:
+            await self._publish(held, outgoing)
+        except TooLarge as error:
+            await self._dead(held, DeadLetter(error.reason, str(error)))
+            return
+        retries.labels(self._source).inc()
+        await held.delivery.ack()
+        held.span.outcome(RETRIED, error=reason)
+        self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
+
+    async def _pass_on(self, held: _Held, outgoing: Outgoing) -> None:
+        carried_on = carried(outgoing, held.span.context)
+        publication = self._fan_out.publication(carried_on, only=held.event.received.only_to)
+        await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=held.subscription)
+
+    async def _publish(self, held: _Held, outgoing: Outgoing) -> None:
+        with await self._room.enter(len(outgoing.body)):
+            await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
+
+    async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
+        event = held.event
+        await self._bury(
+            held.delivery,
+            msgspec.structs.replace(event.received, trace=held.span.context or event.received.trace),
+            verdict,
+            subscription=held.subscription,
+            span=held.span,
+            event_type=event.type,
+            event_id=event.event_id or "",
+            cloudevent_id=event.id,
+            invoice_id=event.invoice_id or "",
+        )
+
+    async def _bury(
+        self,
+        delivery: Delivery,
+        message: Received,
+        verdict: DeadLetter,
+        *,
+        subscription: Subscription,
+        span: Span = NO_SPAN,
+        **known: str,
+    ) -> None:
+        """A letter; after too many defects in a row none is written, and the stage stops."""
+        if verdict.reason == DEFECT:
+            if self.defects.are_too_many:
+                subscription.fail(TOO_MANY_DEFECTS)
+                return
+            self.defects.noted()
+        with await self._room.enter(len(message.body)):
+            await bury(
+                self._publisher,
+                delivery,
+                message,
+                verdict,
+                subscription=subscription,
+                names=self._names,
+                journal=self._journal,
+                archived=self._archived,
+                **known,
+            )
+        span.outcome(DEAD_LETTER, error=verdict.reason)
+        if verdict.reason != DEFECT:
+            self.defects.went_well()

@@ -1,0 +1,223 @@
+"""Intake: may it in? -> publish to raw queue and archive -> confirmed -> 202; or else into the spool -> on disk -> 202.
+
+The broker routes one publish to both; the confirm says that both have it. A bound archive alone would still confirm,
+so the topology is watched: while something is known to be missing all goes to the spool, and what was confirmed since
+it was last seen whole is put there again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from multidict import CIMultiDictProxy
+
+from zenoti_ingest.adapters.clock import new_receipt_id, utc_now
+from zenoti_ingest.adapters.http_door import Answer, Arrival
+from zenoti_ingest.adapters.traces import UNTRACED
+from zenoti_ingest.core.detour import Detour
+from zenoti_ingest.core.door import Accept, Ping, Rule, judge
+from zenoti_ingest.core.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable, WorkerError
+from zenoti_ingest.core.messages import Received
+from zenoti_ingest.core.recent import Recent
+from zenoti_ingest.core.spooled import Spooled
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.trace_context import PARENT, STATE, TraceContext, of_request
+from zenoti_ingest.stages.ports import Publishes, Spools, Traces
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import detour_on, door_unsigned, publishes_failed
+
+_MAX_TYPE_CHARS = 200
+_MAX_PROPERTY_BYTES = 255  # AMQP's short string
+
+
+class DoorSource:
+    """What the door knows of a source: where its signature stands, and what it demands now (files may change)."""
+
+    def __init__(self, *, signature_header: str, rule: Callable[[], Rule]) -> None:
+        self.signature_header = signature_header
+        self.rule = rule
+
+
+class Intake:
+    """The stage behind the door.
+
+    Args:
+        publisher: the port to the broker.
+        spool: the port to the disk.
+        names: of exchanges and queues.
+        sources: by name.
+        confirm_seconds: how long a confirm may take; then the event goes to the spool.
+        against: what is known to stand against publishing; empty: nothing.
+        traces: the port to where spans go.
+
+    Attributes:
+        recent: what was confirmed since the topology was last seen whole.
+        detours: by source.
+    """
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        spool: Spools,
+        *,
+        names: Names,
+        sources: Mapping[str, DoorSource],
+        confirm_seconds: float,
+        against: Callable[[], str],
+        traces: Traces = UNTRACED,
+    ) -> None:
+        self._publisher = publisher
+        self._traces = traces
+        self._spool = spool
+        self._names = names
+        self._sources = sources
+        self._confirm_seconds = confirm_seconds
+        self._against = against
+        self.recent = Recent()
+        self._losses = 0
+        self.detours = {source: Detour(quick_seconds=confirm_seconds / 2) for source in sources}
+        self.last_event_at: dict[str, str] = {}
+        for source in sources:
+            detour_on.labels(source).set(0)
+
+    async def receive(self, arrival: Arrival) -> Answer:
+        """Decide on one request and, if it may in, see it safe."""
+        source = self._sources[arrival.source]
+        signatures = arrival.headers.getall(source.signature_header, [])
+        rule = source.rule()
+        tokens = (*arrival.tokens, *_bearer(arrival.headers)) if rule.tokens else ()
+        verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=rule)
+        parent = _caller(arrival.headers) if isinstance(verdict, Accept) else None  # strangers sample nothing
+        with self._traces.request(source=arrival.source, method=arrival.method, parent=parent) as span:
+            if isinstance(verdict, Accept):
+                if not verdict.signed:
+                    door_unsigned.labels(arrival.source).inc()
+                event = _event(arrival, span.context)
+                answer = self._answer(event, kept=await self._see_safe(Spooled(event=event)))
+            else:
+                answer = Answer(200) if isinstance(verdict, Ping) else Answer(verdict.status, detail=verdict.detail)
+            span.answered(answer.status)
+        return answer
+
+    async def publish(self, spooled: Spooled, *, within: float) -> bool:
+        """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure.
+
+        Raises:
+            TooLarge: the broker takes no body of this size. That says nothing against the broker.
+        """
+        event, detour = spooled.event, self.detours[spooled.event.source]
+        if spooled.archived:
+            outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
+        else:
+            outgoing = event.to(exchange=self._names.intake, routing_key=event.source)
+        losses, began = self._losses, time.monotonic()
+        try:
+            await self._publisher.publish(outgoing, within=within)
+        except TooLarge:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, nobody has confirmed
+            if not isinstance(error, PublishUnconfirmed | Unroutable):
+                log.exception("defect", stage="intake", source=event.source)
+            publishes_failed.labels(outgoing.exchange).inc()
+            if not detour.is_on:
+                log.warning("detour_begun", source=event.source, detail=_reason(error))
+                detour_on.labels(event.source).set(1)
+            detour.unconfirmed()
+            return False
+        if detour.confirmed(seconds=time.monotonic() - began):
+            log.info("detour_ended", source=event.source)
+            detour_on.labels(event.source).set(0)
+        if losses != self._losses:
+            return False
+        self.recent.add(event)
+        return True
+
+    def look_begins(self) -> None:
+        """The topology is looked at (see TopologyWatch)."""
+        self.recent.look_begins()
+
+    def look_was_good(self) -> None:
+        """The topology was whole."""
+        self.recent.look_was_good()
+
+    async def was_missing(self) -> None:
+        """Some of it was missing: what was confirmed since it was last seen whole goes to the raw queues once more.
+
+        By way of the spool, and not into the archive again. What is being published now does not count as confirmed.
+        """
+        self._losses += 1
+        forgotten_at, events = self.recent.forgotten_at, self.recent.take()
+        if events:
+            log.error("raw_queue_lost", again=len(events), archive_alone_until=forgotten_at or None)
+        await asyncio.gather(*map(self._again, events))
+
+    async def _again(self, event: Received) -> None:
+        try:
+            await self._spool.put(Spooled(event=event, archived=True))
+        except SpoolUnavailable:
+            self.recent.add(event)  # the next bad look tries again
+
+    def _answer(self, event: Received, *, kept: str) -> Answer:
+        if not kept:
+            return Answer(503, trace_id=event.trace_id, detail="neither the broker nor the spool can take the event")
+        self.last_event_at[event.source] = event.received_at
+        return Answer(202, receipt_id=event.receipt_id, trace_id=event.trace_id, kept=kept)
+
+    async def _see_safe(self, fresh: Spooled) -> str:
+        """Into the broker or onto the disk; where it is, or empty."""
+        detour = self.detours[fresh.event.source]
+        straight = not self._against() and not detour.is_on
+        if straight and await self._taken(fresh):
+            return "broker"
+        try:
+            await self._spool.put(fresh)
+        except SpoolUnavailable:
+            # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
+            trial = not straight and not self._against() and detour.may_try(now=time.monotonic())
+            return "broker" if trial and await self._taken(fresh) else ""
+        return "spool"
+
+    async def _taken(self, fresh: Spooled) -> bool:
+        """Whether the broker has it; what is too large for it the spool takes, and sets aside."""
+        try:
+            return await self.publish(fresh, within=self._confirm_seconds)
+        except TooLarge:
+            return False
+
+
+def _reason(error: Exception) -> str:
+    """What stands against the broker; what nobody foresaw is named by its kind alone."""
+    return str(error) if isinstance(error, WorkerError) else type(error).__name__
+
+
+def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:
+    """The trace that a request says to belong to."""
+    return of_request(headers.getall(PARENT), headers.getall(STATE, [])) if PARENT in headers else None
+
+
+def _event(arrival: Arrival, trace: TraceContext | None) -> Received:
+    return Received(
+        body=arrival.body,
+        source=arrival.source,
+        receipt_id=new_receipt_id(),
+        received_at=utc_now(),
+        path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
+        content_type=_property(arrival.headers.get("Content-Type")),
+        content_encoding=_property(arrival.headers.get("Content-Encoding")),
+        trace=trace,
+    )
+
+
+def _bearer(headers: CIMultiDictProxy[str]) -> tuple[str, ...]:
+    found = (value.partition(" ") for value in headers.getall("Authorization", []))
+    return tuple(token.strip() for scheme, _, token in found if scheme.lower() == "bearer")
+
+
+def _clean(text: str) -> str:
+    """Text that AMQP can carry: undecodable bytes of the URL become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _property(value: str | None) -> str | None:
+    """A header's value as an AMQP property; what a short string cannot carry is left out."""
+    return value if value and value.isascii() and value.isprintable() and len(value) <= _MAX_PROPERTY_BYTES else None

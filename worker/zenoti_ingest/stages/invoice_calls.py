@@ -1,0 +1,294 @@
+"""The calls of one source: each under the lease, counted by the quota, its outcome told to circuit, metrics and log.
+
+Probes go from here, while a failure is in doubt and while the circuit is open; a probe charges no event.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from math import inf
+
+from zenoti_ingest.adapters.traces import UNTRACED
+from zenoti_ingest.core.baton import Baton
+from zenoti_ingest.core.circuit import Blame, Circuit
+from zenoti_ingest.core.errors import ApiFailure, ApiRefusedUs, ApiThrottled, PermanentError, TurnLost, WorkerError
+from zenoti_ingest.core.expands import Expands
+from zenoti_ingest.core.invoice_request import Invoice, decipher, merged, request
+from zenoti_ingest.core.lease import Lease
+from zenoti_ingest.core.quota import Quota, told
+from zenoti_ingest.core.settle import defect_detail
+from zenoti_ingest.stages.ports import Fetches, Span, Traces
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import api_call_seconds, api_calls, circuit_open
+
+
+class InvoiceCalls:
+    """The way to the invoice API.
+
+    Args:
+        api: the port.
+        source: whose API it is.
+        expand: parts of an invoice to ask for.
+        quota: when the next call may go; the caller spends it as a call for events begins.
+        lease: whether calls may go from here at all.
+        base_url: where the API is, for spans.
+        traces: the port to where spans go.
+
+    Attributes:
+        last_failure: what the API answered to the last call that failed, since its last answer; no customer's data.
+    """
+
+    def __init__(
+        self,
+        api: Fetches,
+        *,
+        source: str,
+        expand: tuple[str, ...],
+        quota: Quota,
+        lease: Lease,
+        base_url: str = "",
+        traces: Traces = UNTRACED,
+    ) -> None:
+        self._api = api
+        self._base_url, self._traces = base_url, traces
+        self._source = source
+        self._expands = Expands(expand)
+        self._told_splitting = False
+        self.quota = quota
+        self.lease = lease
+        self.circuit = Circuit()
+        self._tried_key = api.key_mark()
+        self.last_failure = ""
+        self._doubts: dict[str, asyncio.Future[Blame]] = {}
+        self._is_probing = False
+        self._seconds = api_call_seconds.labels(source)
+        circuit_open.labels(source).set(0)
+
+    @property
+    def expand(self) -> tuple[str, ...]:
+        """The parts of an invoice that are asked for."""
+        return self._expands.parts
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may go, a probe or not; infinite while the lease does not hold."""
+        return self.quota.wait(now) if self.lease.holds(now) else inf
+
+    def hand_over(self) -> Baton:
+        """What the lane's next holder must know."""
+        now = time.monotonic()
+        return Baton(self.quota.hand_over(now), self.circuit.hand_over(now))
+
+    def take_over(self, baton: Baton | None) -> None:
+        """Go on where the lane's last holder ended; None: it left no baton."""
+        now = time.monotonic()
+        self.quota.take_over(now, baton.spent if baton else None)
+        if baton is not None:
+            self.circuit.take_over(baton.opened, now=now)
+            self._decide(Blame.UNKNOWN)
+            self._show_circuit()
+
+    def answered_elsewhere(self) -> None:
+        """The lane's holder, another process, has its circuit closed."""
+        if self.circuit.is_open:
+            log.info("circuit_closed", source=self._source)
+            self.circuit.take_over(None, now=time.monotonic())
+            self._show_circuit()
+
+    async def fetch(self, invoice_id: str, *, serving: Sequence[Span] = ()) -> Invoice:
+        """An invoice for events that wait for it, in one call, or in several where the source is splitting.
+
+        Args:
+            invoice_id: whose.
+            serving: the spans of those events.
+
+        Raises:
+            WorkerError: of any kind; `blame` says whose failure an ApiFailure is.
+        """
+        asked = self._expands.first()
+        try:
+            invoice = await self._call(invoice_id, ask=asked, serving=serving)
+        except Exception as error:
+            self._note_failure(error, invoice_id)
+            raise
+        self._note_answer(invoice_id)
+        return await self._whole(invoice_id, invoice, asked, serving)
+
+    async def blame(self, invoice_id: str, *, leaving: asyncio.Event) -> Blame:
+        """Whose failure the last call for an invoice was; waits while it is in doubt, until the lane is to be left."""
+        doubt = self._doubts.get(invoice_id)
+        if doubt is None:
+            return Blame.API if self.circuit.is_open else Blame.INVOICE
+        if leaving.is_set():
+            self._decide(Blame.UNKNOWN)
+        return await doubt
+
+    def leave(self) -> None:
+        """The lane is left: what is in doubt goes back to the broker, uncharged."""
+        self._decide(Blame.UNKNOWN)
+
+    def probe_in(self, now: float) -> float:
+        """Seconds until a probe may go; infinite where nothing is in doubt, or a probe is under way.
+
+        While the circuit is open, one goes at once when the key has changed.
+        """
+        if self._is_probing:
+            return inf
+        has_new_key = self.circuit.is_open and self._api.key_mark() != self._tried_key
+        return max(0.0 if has_new_key else self.circuit.probe_in(now), self.wait(now))
+
+    def begin_probe(self, now: float) -> str:
+        """Choose what to probe for. An invoice whose events wait for the verdict is asked for again by its own call.
+
+        Returns:
+            the id to give to `probe`; empty where no probe is to go.
+        """
+        invoice_id = self.circuit.probe_invoice(random_id=_random_id())
+        doubt = self._doubts.pop(invoice_id, None)
+        if doubt is not None:
+            self.circuit.probe_passed_over(now=now)
+            doubt.set_result(Blame.UNKNOWN)
+            return ""
+        self._is_probing = True
+        self._tried_key = self._api.key_mark()
+        self.quota.spend(now)
+        return invoice_id
+
+    async def probe(self, invoice_id: str) -> None:
+        """The probe that `begin_probe` chose."""
+        try:
+            await self._probe(invoice_id)
+        finally:
+            self._is_probing = False
+
+    async def _whole(
+        self, invoice_id: str, invoice: Invoice, asked: tuple[str, ...], serving: Sequence[Span]
+    ) -> Invoice:
+        """What the first call lacks, by more calls. A part that is refused, or fails again, is missing.
+
+        The API has answered for this invoice, so a part that fails says nothing of the API: the circuit hears nothing.
+        """
+        was_splitting = self._expands.is_splitting
+        for part in self._expands.alone(asked, invoice.missing):
+            await self._turn()
+            try:
+                other = await self._call(invoice_id, ask=(part,), serving=serving)
+            except PermanentError:
+                continue  # told by the call
+            except ApiFailure:
+                if self._expands.failed(invoice_id, part):
+                    continue
+                raise
+            more = merged(invoice, other)
+            if not was_splitting:
+                self._expands.came(part, brought=part not in more.missing)
+            invoice = more
+        if self._expands.is_splitting and not was_splitting and not self._told_splitting:
+            self._told_splitting = True
+            log.warning("source_splits_expands", source=self._source)
+        return invoice
+
+    async def _turn(self) -> None:
+        """Wait for a call of the quota, and spend it.
+
+        Raises:
+            TurnLost: the lease does not hold.
+        """
+        while (wait := self.quota.wait(now := time.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it
+            await asyncio.sleep(wait)
+        self._require_turn(now)
+        self.quota.spend(now)
+
+    def _require_turn(self, now: float) -> None:
+        if not self.lease.holds(now):
+            raise TurnLost("the broker has not answered for the lane lately: another process may have it")
+
+    async def _probe(self, invoice_id: str) -> None:
+        was_open = self.circuit.is_open
+        try:
+            await self._call(invoice_id, ask=self.expand)
+        except PermanentError:
+            self._note_answer(invoice_id)
+        except (ApiThrottled, TurnLost):
+            self.circuit.probe_passed_over(now=time.monotonic())
+        except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
+            if not isinstance(error, WorkerError):
+                log.exception("defect", stage="enrich", source=self._source)
+            refused = isinstance(error, ApiRefusedUs)
+            self.circuit.probe_failed(invoice_id, now=time.monotonic(), refused=refused)
+            self._note_state(error, was_open=was_open)
+        else:
+            self._note_answer(invoice_id)
+
+    async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
+        """Call and decipher; tell quota, metrics and log how it went."""
+        asked = request(invoice_id, expand=ask)
+        began = time.monotonic()
+        try:
+            with self._traces.calling(asked, source=self._source, base_url=self._base_url, serving=serving) as call:
+                try:
+                    response = await self._api.fetch(asked, last_look=self._last_look)
+                finally:
+                    self._seconds.observe(time.monotonic() - began)
+                call.answered(response.status)
+                self.quota.correct(told(response.headers), now=time.monotonic())
+                invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
+        except Exception as error:
+            if isinstance(error, ApiThrottled):
+                self.quota.pause(error.retry_after, now=time.monotonic())
+            kind, detail = type(error).__name__, _detail(error)
+            api_calls.labels(self._source, kind).inc()
+            log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
+            raise
+        api_calls.labels(self._source, "ok").inc()
+        seconds, missing = round(time.monotonic() - began, 3), list(invoice.missing)
+        log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, seconds=seconds, missing=missing)
+        return invoice
+
+    def _last_look(self) -> None:
+        self._require_turn(time.monotonic())
+
+    def _note_failure(self, error: Exception, invoice_id: str) -> None:
+        """Tell the circuit; an answer that says something of this invoice alone is an answer of the API."""
+        match error:
+            case ApiFailure():
+                was_open, refused = self.circuit.is_open, isinstance(error, ApiRefusedUs)
+                blame = self.circuit.failed(invoice_id, now=time.monotonic(), refused=refused)
+                if blame is Blame.UNKNOWN:
+                    self._doubts[invoice_id] = asyncio.get_running_loop().create_future()
+                self._note_state(error, was_open=was_open)
+            case PermanentError():
+                self._note_answer(invoice_id)
+
+    def _note_state(self, error: Exception, *, was_open: bool) -> None:
+        self.last_failure = _detail(error)
+        if self.circuit.is_open and not was_open:
+            self._show_circuit()
+            self._tried_key = self._api.key_mark()
+            log.error("circuit_opened", source=self._source, failures=self.circuit.failures, detail=self.last_failure)
+            self._decide(Blame.API)
+
+    def _note_answer(self, invoice_id: str) -> None:
+        if self.circuit.is_open:
+            log.info("circuit_closed", source=self._source)
+        self.circuit.answered(invoice_id, now=time.monotonic())
+        self._show_circuit()
+        self._decide(Blame.INVOICE)
+
+    def _show_circuit(self) -> None:
+        circuit_open.labels(self._source).set(self.circuit.is_open)
+        if not self.circuit.is_open:
+            self.last_failure = ""
+
+    def _decide(self, blame: Blame) -> None:
+        for doubt in self._doubts.values():
+            doubt.set_result(blame)
+        self._doubts.clear()
+
+
+def _random_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _detail(error: Exception) -> str:
+    return str(error) if isinstance(error, WorkerError) else defect_detail(error)

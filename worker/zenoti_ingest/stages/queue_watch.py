@@ -1,0 +1,77 @@
+"""How much waits where, as metrics: every queue, and each lane's backlog as time under the quota."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from zenoti_ingest.core.errors import BrokerUnavailable, TopologyMismatch
+from zenoti_ingest.stages.enrich import Lane
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import (
+    backlog_events,
+    backlog_invoices,
+    backlog_minutes,
+    calls_per_minute,
+    calls_remaining,
+    calls_saved,
+    queue_consumers,
+    queue_messages,
+)
+
+LOOK_SECONDS: Final = 15.0
+FIRST_SECONDS: Final = 1.0
+Depths = dict[str, tuple[int, int] | None]
+
+
+class QueueWatch:
+    """Looks every few seconds, for ever.
+
+    Args:
+        look: asks the broker for messages ready and consumers by queue; None: missing. Raises BrokerUnavailable.
+        roles: what each queue is for, by name.
+        lanes: of this process; one that is not active tells what lies in the queue.
+    """
+
+    def __init__(
+        self, look: Callable[[], Awaitable[Depths]], *, roles: Mapping[str, str], lanes: Sequence[Lane]
+    ) -> None:
+        self._look = look
+        self._roles = roles
+        self._lanes = lanes
+
+    async def run(self) -> None:
+        """Look until cancelled; a lost broker is told by its connection, here only by what is not told."""
+        while True:
+            depths: Depths = {}
+            try:
+                depths = await self._look()
+            except (BrokerUnavailable, TopologyMismatch) as error:
+                log.debug("queue_unseen", detail=str(error))
+            self._tell(depths)
+            for lane in self._lanes:
+                if (depth := depths.get(lane.queue)) is not None:
+                    _tell_backlog(lane, ready=depth[0])
+            await asyncio.sleep(LOOK_SECONDS if depths else FIRST_SECONDS)
+
+    def _tell(self, depths: Depths) -> None:
+        """What was not seen is not told: an old number would be taken for a new one."""
+        queue_messages.clear()
+        queue_consumers.clear()
+        for queue, depth in depths.items():
+            if depth is not None:
+                messages, consumers = depth
+                queue_messages.labels(queue, self._roles.get(queue, "")).set(messages)
+                queue_consumers.labels(queue, self._roles.get(queue, "")).set(consumers)
+
+
+def _tell_backlog(lane: Lane, *, ready: int) -> None:
+    """A call for each invoice in the window and, at most, for each event that nobody has looked at yet."""
+    invoices = lane.window.invoices + lane.window.in_flight
+    backlog_events.labels(lane.source).set(ready + len(lane.window))
+    backlog_invoices.labels(lane.source).set(invoices)
+    backlog_minutes.labels(lane.source).set((ready + invoices) / lane.quota.calls_per_minute)
+    calls_per_minute.labels(lane.source).set(lane.quota.calls_per_minute)
+    calls_saved.labels(lane.source).set(lane.quota.tokens(time.monotonic()))
+    if lane.quota.remaining is not None:
+        calls_remaining.labels(lane.source).set(lane.quota.remaining)

@@ -1,0 +1,145 @@
+"""What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.core import dead_letter
+from zenoti_ingest.core.errors import PublishUnconfirmed, TooLarge, Unroutable
+from zenoti_ingest.core.messages import Outgoing, Received, received
+from zenoti_ingest.core.settle import DeadLetter
+from zenoti_ingest.core.spans import Place
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages.journal import Journal
+from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import dead_letters, publishes_failed
+
+FIRST_PAUSE_SECONDS = 0.2
+MAX_PAUSE_SECONDS = 60.0
+TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the queue into the dead letters"
+
+
+def message_of(delivery: Delivery, *, source: str) -> Received:
+    """The message in a delivery of one of our queues."""
+    return received(
+        delivery.body,
+        delivery.headers,
+        source=source,
+        message_id=delivery.message_id,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+    )
+
+
+def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
+    """Where a delivery came from, for its span."""
+    return Place(
+        stage=stage,
+        queue=queue,
+        exchange=delivery.exchange,
+        routing_key=delivery.routing_key,
+        delivery_tag=delivery.tag,
+    )
+
+
+async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subscription) -> None:
+    """Publish to a queue of ours; see `until_confirmed`."""
+    await until_confirmed(
+        partial(publisher.publish, message, within=PUBLISH_SECONDS),
+        exchange=message.exchange,
+        subscription=subscription,
+    )
+
+
+async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: str, subscription: Subscription) -> None:
+    """Attempt a publish again and again, with growing pauses, until it is confirmed or the subscription is to be left.
+
+    Handing it back at once would cost a delivery count and an API call each time, for what the message cannot help.
+
+    Raises:
+        PublishUnconfirmed: it is not sure that it is there, and the delivery is to be handed back.
+        Unroutable: no queue is bound for it, and the delivery is to be handed back.
+        TooLarge: the broker takes no body of this size.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            await attempt()
+        except (PublishUnconfirmed, Unroutable) as error:
+            publishes_failed.labels(exchange).inc()
+            if subscription.leaving.is_set():
+                raise
+            log.warning("publish_failed", exchange=exchange, detail=str(error), retry_seconds=pause)
+            try:
+                async with asyncio.timeout(pause):
+                    await subscription.leaving.wait()
+            except TimeoutError:
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            else:
+                raise
+        else:
+            return
+
+
+async def bury(
+    publisher: Publishes,
+    delivery: Delivery,
+    message: Received,
+    verdict: DeadLetter,
+    *,
+    subscription: Subscription,
+    names: Names,
+    journal: Journal,
+    archived: bool,
+    event_type: str = "",
+    event_id: str = "",
+    cloudevent_id: str = "",
+    invoice_id: str = "",
+) -> None:
+    """Publish the letter, then ack.
+
+    A letter of an event that is too large has no body where the archive has it (`archived`). Without an archive the
+    letter keeps the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
+
+    Raises:
+        PublishUnconfirmed: it is not sure that the letter is there; the delivery is not acked.
+        Unroutable: there is no queue of dead letters.
+    """
+    letter = dead_letter.write(
+        message,
+        verdict,
+        names=names,
+        stage=journal.stage,
+        dead_at=utc_now(),
+        event_type=event_type,
+        event_id=event_id,
+        cloudevent_id=cloudevent_id,
+        invoice_id=invoice_id,
+    )
+    archived = archived and bool(message.received_at)  # by which it is found there
+    bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
+    try:
+        await publish(
+            publisher, bare if archived and verdict.reason == TooLarge.reason else letter, subscription=subscription
+        )
+        await delivery.ack()
+    except TooLarge:
+        if archived:
+            await publish(publisher, bare, subscription=subscription)
+            await delivery.ack()
+        else:
+            subscription.reject(delivery.tag)
+    dead_letters.labels(message.source, verdict.reason).inc()
+    journal.buried(
+        delivery,
+        message,
+        event_id=event_id,
+        cloudevent_id=cloudevent_id,
+        event_type=event_type,
+        invoice_id=invoice_id,
+        reason=verdict.reason,
+        detail=verdict.detail,
+    )

@@ -1,0 +1,35 @@
+"""An eye on each source's answers: streaks and silences, as metrics, as state, and as a line before it is too late."""
+
+import time
+
+from zenoti_ingest.core.source_watch import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import source_failures_in_a_row, source_silence, source_usual_gap
+
+
+class SourceWatch:
+    """One source as the door of this process knows it."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.streak = Streak()
+        self.silence = Silence(now=time.monotonic())
+        source_silence.labels(source).set_function(lambda: self.silence.seconds(now=time.monotonic()))
+        source_usual_gap.labels(source).set_function(lambda: self.silence.usual_gap_seconds or 0.0)
+        source_failures_in_a_row.labels(source, "refused").set_function(lambda: self.streak.refused)
+        source_failures_in_a_row.labels(source, "unserved").set_function(
+            lambda: self.streak.failures - self.streak.refused
+        )
+
+    def answered(self, status: int) -> None:
+        """The door has answered."""
+        if status == ACCEPTED:
+            self.silence.ended(now=time.monotonic())
+        if self.streak.answered(status):
+            log.error(
+                "switch_off_near",
+                source=self._source,
+                failures=self.streak.failures,
+                refused=self.streak.refused,
+                switched_off_at=SWITCHED_OFF_AT,
+            )

@@ -1,0 +1,80 @@
+"""Spool -> publish as the door does -> confirmed -> off the disk; oldest first, a source beside the other.
+
+Fresh events go their own way meanwhile: only so many of the spool's are in flight. On a detour what is
+published from here is its trial.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from zenoti_ingest.core.errors import SpoolUnavailable, TooLarge
+from zenoti_ingest.core.spooled import Spooled
+from zenoti_ingest.stages.intake import Intake
+from zenoti_ingest.stages.ports import Spools
+from zenoti_ingest.stages.too_large import TooLargeEvents
+from zenoti_ingest.telemetry import log
+
+IN_FLIGHT: Final = 256  # a broker that confirms after 2 s still takes 100 a second and more
+CONFIRM_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.25
+DEFECT_PAUSE_SECONDS: Final = 5.0
+
+
+class SpoolDrain:
+    """Drains the spool of the intake.
+
+    Args:
+        intake: publishes, and has the detours.
+        spool: what is drained.
+        too_large: takes what the broker does not.
+        against: what is known to stand against publishing; empty: nothing.
+    """
+
+    def __init__(self, intake: Intake, spool: Spools, *, too_large: TooLargeEvents, against: Callable[[], str]) -> None:
+        self._too_large = too_large
+        self._intake = intake
+        self._spool = spool
+        self._against = against
+
+    async def run(self) -> None:
+        """Drain for ever; what is left at the end stays on disk."""
+        async with asyncio.TaskGroup() as group:
+            for source in self._intake.detours:
+                group.create_task(self._drain(source))
+                group.create_task(self._too_large.write_letters(source))
+
+    async def _drain(self, source: str) -> None:
+        detour = self._intake.detours[source]
+        while True:
+            try:
+                await self._spool.wait_for(source)
+                if self._against() or not detour.may_try(now=time.monotonic()):
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    continue
+                while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):
+                    pass  # what is too large says nothing of the broker: the next one is the trial
+            except SpoolUnavailable:
+                await asyncio.sleep(PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001  # a defect must not take the door with it
+                log.exception("defect", stage="spool_drain", source=source)
+                await asyncio.sleep(DEFECT_PAUSE_SECONDS)
+
+    async def _some(self, source: str, *, limit: int) -> bool:
+        """Publish the oldest, and set aside what is too large; whether something was."""
+        items = await self._spool.oldest(source, limit=limit)
+        outcomes = await asyncio.gather(*(self._publish(item.spooled) for item in items))
+        found = list(zip(items, outcomes, strict=True))
+        await self._spool.forget(source, [item for item, outcome in found if outcome is True])
+        too_large = [item for item, outcome in found if outcome is None]
+        for item in too_large:
+            await self._too_large.set_aside(source, item)
+        return bool(too_large)
+
+    async def _publish(self, spooled: Spooled) -> bool | None:
+        """Whether the broker has it for sure; None where it takes no body of this size."""
+        try:
+            return await self._intake.publish(spooled, within=CONFIRM_SECONDS)
+        except TooLarge:
+            return None

@@ -1,0 +1,98 @@
+"""Events of the spool that no broker takes: off to a file -> dead letter that names it -> confirmed -> done.
+
+The event leaves a note in the spool until its letter is confirmed, so a kill or a broker that takes no letters loses
+nothing. Notes wait beside the events, and hold none of them up.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.core import dead_letter
+from zenoti_ingest.core.errors import PermanentError, PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
+from zenoti_ingest.core.settle import DeadLetter
+from zenoti_ingest.core.spooled import Spooled, note, noted, notes_of
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages.ports import Publishes, Spools
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import dead_letters, publishes_failed
+
+AT_ONCE: Final = 16
+CONFIRM_SECONDS: Final = 5.0
+FIRST_PAUSE_SECONDS: Final = 0.25
+MAX_PAUSE_SECONDS: Final = 30.0
+
+
+class TooLargeEvents:
+    """Sets events aside, and writes their letters.
+
+    Args:
+        publisher: the port to the broker.
+        spool: where they wait.
+        names: of exchanges and queues.
+        host: the name of this machine, by which an operator finds the files.
+        against: what is known to stand against publishing; empty: nothing.
+    """
+
+    def __init__(
+        self, publisher: Publishes, spool: Spools, *, names: Names, host: str, against: Callable[[], str]
+    ) -> None:
+        self._publisher = publisher
+        self._spool = spool
+        self._names = names
+        self._host = host
+        self._against = against
+
+    async def set_aside(self, source: str, item: Any) -> None:
+        """Move one item of the spool to a file, and leave a note of it.
+
+        Raises:
+            SpoolUnavailable: it still waits as it did.
+        """
+
+        def note_of(path: Path) -> Spooled:
+            return note(item.spooled.event, body_at=dead_letter.on_disk(self._host, str(path)))
+
+        await self._spool.set_aside(source, item, note_of)
+
+    async def write_letters(self, source: str) -> None:
+        """Write the letters of one source for ever, each until it is confirmed."""
+        waiting, pause = notes_of(source), FIRST_PAUSE_SECONDS
+        while True:
+            await self._spool.wait_for(waiting)
+            pause = FIRST_PAUSE_SECONDS if await self._some(source, waiting) else min(2 * pause, MAX_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def _some(self, source: str, waiting: str) -> bool:
+        """Write the oldest letters; whether the broker took one."""
+        if self._against():
+            return True  # the pause stays short: the broker can be back at any time
+        try:
+            items = await self._spool.oldest(waiting, limit=AT_ONCE)
+            written = await asyncio.gather(*(self._write(item.spooled) for item in items))
+            done = [item for item, is_written in zip(items, written, strict=True) if is_written]
+            dead_letters.labels(source, TooLarge.reason).inc(len(done))
+            await self._spool.forget(waiting, done)
+        except SpoolUnavailable:
+            return False
+        except Exception:  # noqa: BLE001  # a defect must not take the door with it
+            log.exception("defect", stage=dead_letter.INTAKE, source=source)
+            return False
+        return bool(done)
+
+    async def _write(self, spooled: Spooled) -> bool:
+        """Publish one letter; whether the broker has it for sure."""
+        verdict = DeadLetter(TooLarge.reason, "the broker takes no body of this size")
+        letter = dead_letter.write(
+            noted(spooled), verdict, names=self._names, stage=dead_letter.INTAKE, dead_at=utc_now()
+        )
+        letter = dead_letter.without_body(letter, body_at=spooled.body_at)
+        try:
+            await self._publisher.publish(letter, within=CONFIRM_SECONDS)
+        except (PublishUnconfirmed, Unroutable, PermanentError) as error:
+            publishes_failed.labels(letter.exchange).inc()
+            log.warning("publish_failed", exchange=letter.exchange, detail=str(error))
+            return False
+        return True

@@ -1,0 +1,25 @@
+"""Publishing with a span around each publish, whose context goes with the message."""
+
+from zenoti_ingest.core.messages import Outgoing, carried
+from zenoti_ingest.stages.ports import Publishes, Traces
+
+
+class TracedPublisher:
+    """The port `Publishes` over another: `anew` begins a trace with each publish, linked with the message's own."""
+
+    def __init__(self, publisher: Publishes, traces: Traces, *, anew: bool = False) -> None:
+        self._publisher, self._traces, self._anew = publisher, traces, anew
+
+    async def publish(self, message: Outgoing, *, within: float) -> None:
+        """As the other does.
+
+        Raises:
+            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: as the other does.
+        """
+        with self._traces.publishing(message, anew=self._anew) as span:
+            await self._publisher.publish(carried(message, span.context), within=within)
+
+
+def traced(publisher: Publishes, traces: Traces, *, anew: bool = False) -> Publishes:
+    """The publisher, with spans where they are recorded."""
+    return TracedPublisher(publisher, traces, anew=anew) if traces.are_on else publisher

@@ -1,0 +1,260 @@
+"""Translate: raw body -> which event? -> to the lane, where an invoice is to be fetched, else straight out.
+
+Publish -> confirm -> ack. Order is kept as the broker delivers it: a delivery's decision and the write of its publish
+happen without a wait between them.
+"""
+
+import asyncio
+import random
+import time
+
+import msgspec
+from zenoti_schemas.enriched import Enrichment
+
+from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.adapters.traces import UNTRACED
+from zenoti_ingest.core import outbound
+from zenoti_ingest.core.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
+from zenoti_ingest.core.defects import Defects
+from zenoti_ingest.core.duplicates import Seen
+from zenoti_ingest.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
+from zenoti_ingest.core.messages import Outgoing, Received
+from zenoti_ingest.core.routing import routing_key, wants_enrichment
+from zenoti_ingest.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
+from zenoti_ingest.core.size_budget import SizeBudget
+from zenoti_ingest.core.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.translate import Event, read
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.journal import Journal
+from zenoti_ingest.stages.ports import Publishes, Span, Traces
+from zenoti_ingest.stages.room import AtWork, Room
+from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
+from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry.metrics import duplicates, translated, unrouted
+
+
+class Translate:
+    """The stage of one source; any number of processes run it side by side.
+
+    Args:
+        publisher: the port to the broker.
+        fan_out: the way to the receivers.
+        names: of exchanges and queues.
+        source: whose raw queue it reads.
+        prefetch: unacknowledged events it holds.
+        max_bytes: of them in hand, inflated; one alone may be larger.
+        enrich: patterns of the types worth an API call.
+        seen: what this process has passed on.
+        budget: how large a body may be.
+        archived: the archive has every event.
+        traces: the port to where spans go.
+    """
+
+    name = "translate"
+
+    def __init__(
+        self,
+        publisher: Publishes,
+        fan_out: FanOut,
+        *,
+        names: Names,
+        source: str,
+        prefetch: int,
+        enrich: tuple[str, ...],
+        seen: Seen,
+        max_bytes: int = DEFAULT_TRANSLATE_MAX_BYTES,
+        budget: SizeBudget | None = None,
+        archived: bool = True,
+        traces: Traces = UNTRACED,
+    ) -> None:
+        self._publisher = publisher
+        self._fan_out = fan_out
+        self._traces = traces
+        self._names = names
+        self.source = source
+        self._enrich = enrich
+        self._seen = seen
+        self._budget = budget or SizeBudget()
+        self._archived = archived
+        self._subscription: Subscription | None = None
+        self._changed = asyncio.Event()
+        self._passing: dict[str, asyncio.Event] = {}  # keys of the events whose publish is under way
+        self._suspects: list[Delivery] = []
+        self._in_hand = 0
+        self._nobody_alone = asyncio.Event()
+        self._nobody_alone.set()
+        self.defects = Defects()
+        self.doing = "waiting"
+        self._journal = Journal(stage=self.name, source=source)
+        self.queue = names.raw(source)
+        self.prefetch = prefetch
+        shares = ByteShares.of(max_bytes)
+        self.max_bytes = shares.kept
+        self._room = Room(shares.at_work)
+
+    def open(self, subscription: Subscription) -> None:
+        """Be ready for deliveries."""
+        self._subscription = subscription
+        self._suspects = []
+
+    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        """Let deliveries come, and take suspects when nothing else is in hand; finish at the end what is in hand."""
+        while not (stop.is_set() or subscription.ended.is_set()):
+            self._changed.clear()
+            if self._suspects and not self._in_hand:
+                await self._take_suspect(subscription)
+            else:
+                await self._changed.wait()
+        self._subscription = None
+        subscription.leaving.set()
+        await subscription.handled()
+
+    def wake(self) -> None:
+        """Look again."""
+        self._changed.set()
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Pass one event on; what has come back several times waits until it is alone."""
+        subscription = self._subscription
+        if subscription is None:
+            return  # the channel is about to close, which hands it back
+        if delivery.returned >= RETURNS_OF_A_SUSPECT:
+            self._suspects.append(delivery)
+            self._changed.set()
+            return
+        await self._nobody_alone.wait()
+        self._in_hand += 1
+        try:
+            await self._take(delivery, subscription)
+        finally:
+            self._in_hand -= 1
+            if self._suspects:
+                self._changed.set()
+
+    async def _take_suspect(self, subscription: Subscription) -> None:
+        """One of those that may be what ends the process: any, so that the others come before it sooner or later."""
+        suspect = self._suspects.pop(random.randrange(len(self._suspects)))  # noqa: S311  # nothing secret
+        self._nobody_alone.clear()
+        try:
+            await self._take(suspect, subscription)
+        finally:
+            self._nobody_alone.set()
+
+    async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
+        """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
+        with await self._room.enter(len(delivery.body)) as at_work:
+            if not (at_work.has_waited and subscription.leaving.is_set()):
+                await self._handle(delivery, subscription, at_work)
+
+    async def _handle(self, delivery: Delivery, subscription: Subscription, at_work: AtWork) -> None:
+        message = message_of(delivery, source=self.source)
+        place = place_of(delivery, stage=self.name, queue=self.queue)
+        with self._traces.processing(message, place) as span:
+            if span.context is not None:
+                message = msgspec.structs.replace(message, trace=span.context)
+            try:
+                await self._pass_on(message, delivery, subscription, span, at_work)
+            except (PublishUnconfirmed, Unroutable) as error:
+                span.outcome(HANDED_BACK, error=type(error).__name__)
+                subscription.fail(str(error))
+
+    async def _pass_on(
+        self, message: Received, delivery: Delivery, subscription: Subscription, span: Span, at_work: AtWork
+    ) -> None:
+        event: Event | None = None
+        try:
+            event = read(message, max_bytes=self._budget.max_message_bytes)
+            if event.body is not message.body:
+                at_work.grow(len(event.body))
+            outcome, to = await self._send(event, subscription)
+            span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
+        except PermanentError as error:
+            span.outcome(DEAD_LETTER, error=error.reason)
+            verdict = DeadLetter(error.reason, str(error))
+            await self._bury(message, delivery, verdict, subscription, **_known(event, error))
+        except (PublishUnconfirmed, Unroutable):
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
+            ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
+            log.exception("defect", stage=self.name, source=self.source, **ids)
+            span.outcome(HANDED_BACK if self.defects.are_too_many else DEAD_LETTER, error=DEFECT)
+            if self.defects.are_too_many:
+                subscription.fail(TOO_MANY_DEFECTS)
+                return
+            self.defects.noted()
+            await self._bury(message, delivery, DeadLetter(DEFECT, defect_detail(error)), subscription)
+            return
+        else:
+            await delivery.ack()
+            self._journal.settled(delivery, event, outcome, to=to, came_out=to not in {"", "lane"})
+        self.defects.went_well()
+
+    async def _send(self, event: Event, subscription: Subscription) -> tuple[str, str]:
+        """Publish to the next hop, unless this process has passed the event on before; the outcome, and where to."""
+        key = event.duplicate_key
+        if key is None:
+            return "passed_on", await self._publish(event, subscription)
+        while (passing := self._passing.get(key)) is not None:
+            await passing.wait()
+        if self._seen.has(key, now=time.monotonic()):
+            duplicates.labels(self.source, self.name).inc()
+            return "duplicate_dropped", ""
+        self._passing[key] = passed = asyncio.Event()
+        try:
+            to = await self._publish(event, subscription)
+            self._seen.remember(key, now=time.monotonic())
+        finally:
+            del self._passing[key]
+            passed.set()
+        return "passed_on", to
+
+    async def _publish(self, event: Event, subscription: Subscription) -> str:
+        outgoing, to = self.next_hop(event)
+        if to == "lane":
+            await publish(self._publisher, outgoing, subscription=subscription)
+        else:
+            publication = self._fan_out.publication(outgoing, only=event.received.only_to)
+            await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=subscription)
+            if not publication.is_wanted:
+                unrouted.labels(self.source).inc()
+        translated.labels(self.source, to).inc()
+        return to
+
+    def next_hop(self, event: Event) -> tuple[Outgoing, str]:
+        """Where an event goes, and a word for it."""
+        key = routing_key(self.source, event.type)
+        wanted = bool(self._fan_out.receivers.wanting(key, only=event.received.only_to))
+        if event.invoice_id is None:
+            enrichment = Enrichment(status="not_applicable")
+        elif wanted and wants_enrichment(self._enrich, event.type):
+            lane = self._names.lane(self.source)
+            return event.received.to(exchange=self._names.work, routing_key=lane), "lane"
+        else:
+            enrichment = Enrichment(status="skipped")
+        return outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
+
+    async def _bury(
+        self, message: Received, delivery: Delivery, verdict: DeadLetter, subscription: Subscription, **known: str
+    ) -> None:
+        await bury(
+            self._publisher,
+            delivery,
+            message,
+            verdict,
+            subscription=subscription,
+            names=self._names,
+            journal=self._journal,
+            archived=self._archived,
+            **known,
+        )
+
+
+def _known(event: Event | None, error: PermanentError) -> dict[str, str]:
+    """What a letter can say of an event that was read, or of one that could not be."""
+    if event is not None:
+        ids = {"event_id": event.event_id or "", "cloudevent_id": event.id, "invoice_id": event.invoice_id or ""}
+        return {"event_type": event.type, **ids}
+    if not isinstance(error, Malformed):
+        return {}
+    return {"event_type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}

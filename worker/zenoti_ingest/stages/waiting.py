@@ -1,0 +1,105 @@
+"""Waiting events of one receiver -> to its queue alone, in order, one at a time -> confirmed -> off the wait queue.
+
+Every process runs it for every receiver; one is the active consumer. Nothing goes by way of the events exchange: with
+the receiver's queue gone the event would come back to the end of the wait queue, for ever.
+"""
+
+import asyncio
+from collections import deque
+
+from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.core.defects import Defects
+from zenoti_ingest.core.errors import PermanentError, PublishUnconfirmed, Unroutable
+from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.topology import Names
+from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
+
+PREFETCH = 5  # bodies in memory; one is published at a time
+MAX_BYTES = 32 * 1024 * 1024  # of these bodies, of all receivers together
+FIRST_PAUSE_SECONDS = 0.2
+MAX_PAUSE_SECONDS = 5.0
+
+
+class Waiting:
+    """The wait queue of one receiver.
+
+    Args:
+        publisher: the port to the broker.
+        names: of exchanges and queues.
+        receiver: its name; metrics and logs have it as `source`.
+        max_bytes: of bodies in hand; one alone may be larger.
+
+    Attributes:
+        in_hand: events taken from the wait queue that the receiver's queue has not confirmed yet.
+    """
+
+    name = "wait"
+
+    def __init__(self, publisher: Publishes, *, names: Names, receiver: str, max_bytes: int = MAX_BYTES) -> None:
+        self._publisher = publisher
+        self._exchange = names.receiver_alone(receiver)
+        self._changed = asyncio.Event()
+        self._pause = FIRST_PAUSE_SECONDS
+        self.in_hand: deque[Delivery] = deque()
+        self.source = receiver
+        self.queue = names.waiting(receiver)
+        self.prefetch = PREFETCH
+        self.max_bytes = max_bytes
+        self.defects = Defects()
+        self.doing = "waiting"
+
+    def open(self, subscription: Subscription) -> None:  # noqa: ARG002  # the stages' common shape
+        """Be ready for deliveries."""
+        self.in_hand.clear()
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Put one event behind the others."""
+        self.in_hand.append(delivery)
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Look again."""
+        self._changed.set()
+
+    async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        """Pass the first on until the receiver takes it, then the next; what is left at the end is handed back."""
+        while not (stop.is_set() or subscription.ended.is_set()):
+            self._changed.clear()
+            if not self.in_hand:
+                await self._changed.wait()
+            elif await self._is_taken(self.in_hand[0]):
+                await self.in_hand.popleft().ack()
+                self._pause = FIRST_PAUSE_SECONDS
+            else:
+                await self._rest(subscription, stop)
+        await subscription.handled()
+        self.in_hand.clear()
+
+    async def _is_taken(self, delivery: Delivery) -> bool:
+        try:
+            await self._publisher.publish(_again(delivery, self._exchange), within=PUBLISH_SECONDS)
+        except (PublishUnconfirmed, Unroutable, PermanentError):  # it refuses, is gone, or takes nothing so large
+            return False
+        return True
+
+    async def _rest(self, subscription: Subscription, stop: asyncio.Event) -> None:
+        ended = [asyncio.ensure_future(event.wait()) for event in (stop, subscription.ended)]
+        try:
+            await asyncio.wait(ended, timeout=self._pause, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in ended:
+                waiter.cancel()
+        self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
+
+
+def _again(delivery: Delivery, exchange: str) -> Outgoing:
+    """The message as it came out, without what the broker wrote into it."""
+    return Outgoing(
+        exchange=exchange,
+        routing_key=delivery.routing_key,
+        body=delivery.body,
+        message_id=delivery.message_id,
+        headers={name: value for name, value in delivery.headers.items() if not name.startswith("x-")},
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+    )
