@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
-from zenoti_ingest.core.door import signature
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.trace_context import TraceContext
-from zenoti_ingest.core.translate import Event
+
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.reading import Event
+from zenoti_ingest.core.events.trace_context import TraceContext
+from zenoti_ingest.core.intake.admission import signature
+from zenoti_ingest.core.invoices.protocol import Response
 from zenoti_schemas.enriched import Enrichment
 
 DATA = Path(__file__).parent / "data"

@@ -15,14 +15,14 @@ import hypothesis
 import pytest
 from aio_pika.abc import AbstractConnection
 from yarl import URL
-from zenoti_ingest import telemetry
-from zenoti_ingest.adapters import broker_topology
-from zenoti_ingest.adapters.broker import Link, Prepare
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.topology import Archive, Downstream, Names, Topology, whole_topology
 
 from tests.proxy import Proxy
+from zenoti_ingest import telemetry
+from zenoti_ingest.adapters.broker import Link, Prepare, topology
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, whole_topology
+from zenoti_ingest.core.topology.names import Names
 
 # An example may take as long as a busy machine makes it; a hang is found by the tests' own time limit.
 hypothesis.settings.register_profile("no deadline per example", deadline=None)
@@ -99,9 +99,9 @@ def names(broker_url: str) -> Iterator[Names]:
     """Names beneath a prefix of this module's own, declared while its tests run: new queues take 2 s to be safe."""
     own = Names(fresh_prefix())
     declared = topology_of(own)
-    asyncio.run(_on_connection(broker_url, partial(broker_topology.declare, topology=declared)))
+    asyncio.run(_on_connection(broker_url, partial(topology.declare, topology=declared)))
     yield own
-    asyncio.run(_on_connection(broker_url, partial(broker_topology.delete, topology=declared)))
+    asyncio.run(_on_connection(broker_url, partial(topology.delete, topology=declared)))
 
 
 async def _on_connection(url: str, action: Callable[[AbstractConnection], Awaitable[object]]) -> None:

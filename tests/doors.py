@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+
 from zenoti_ingest.adapters.http_door import Limits
 from zenoti_ingest.settings import Intake
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import msgspec
+
 from zenoti_ingest.adapters.broker import Delivery, Link
-from zenoti_ingest.core.baton import Baton
-from zenoti_ingest.core.errors import (
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import (
     BrokerUnavailable,
     PublishRefused,
     PublishUnconfirmed,
@@ -17,10 +19,9 @@ from zenoti_ingest.core.errors import (
     TooLarge,
     Unroutable,
 )
-from zenoti_ingest.core.invoice_request import Request, Response
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from zenoti_ingest.core.spooled import Spooled
+from zenoti_ingest.core.intake.spool_record import Spooled
+from zenoti_ingest.core.invoices.baton import Baton
+from zenoti_ingest.core.invoices.protocol import Request, Response
 
 
 class FakePublisher:

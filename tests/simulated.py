@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from zenoti_ingest.simulator.api import Api
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitches

@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.conftest import Hand, topology_of
+from tests.eventually import eventually
+from tests.fakes import FakeInvoiceApi, FakeLink, as_link
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.lease import Lease
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.quota import Quota
-from zenoti_ingest.core.settle import Ladder
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.failures.policy import Ladder
+from zenoti_ingest.core.invoices.lease import Lease
+from zenoti_ingest.core.invoices.protocol import Response
+from zenoti_ingest.core.invoices.quota import Quota
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.consuming import Stage, consume
 from zenoti_ingest.stages.enrich import Lane, Plan
 from zenoti_ingest.stages.fan_out import FanOut
@@ -23,10 +26,6 @@ from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.ports import Fetches, Publishes, States, Traces
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.stages.translate import Translate
-
-from tests.conftest import Hand, topology_of
-from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi, FakeLink, as_link
 
 STOP_SECONDS = 10.0
 API = "https://api.example.test/v"

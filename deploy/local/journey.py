@@ -23,14 +23,16 @@ import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+
+from deploy.local.broker import any_ports, free_ports
 from zenoti_ingest import telemetry
-from zenoti_ingest.adapters import broker_topology
 from zenoti_ingest.adapters.broker import Delivery, Link
+from zenoti_ingest.adapters.broker import topology as broker_topology
 from zenoti_ingest.app.links import broker_link
 from zenoti_ingest.app.topologies import downstreams_of, full_topology
-from zenoti_ingest.core.errors import WorkerError
-from zenoti_ingest.core.routing import any_matches, normal_type, routing_key
-from zenoti_ingest.core.topology import Topology
+from zenoti_ingest.core.events.routing import any_matches, normal_type, routing_key
+from zenoti_ingest.core.failures.errors import WorkerError
+from zenoti_ingest.core.topology.declared import Topology
 from zenoti_ingest.operations.simulate import serving
 from zenoti_ingest.operations.terminal import say, show, table
 from zenoti_ingest.settings import CONFIG_ENV, ENV_PREFIX, Settings, load
@@ -38,8 +40,6 @@ from zenoti_ingest.simulator.sending import send_visits
 from zenoti_ingest.simulator.webhooks import WebhookSender
 from zenoti_ingest.simulator.world import WebhookEvent, World
 from zenoti_schemas.enriched import EnrichedEvent
-
-from deploy.local.broker import any_ports, free_ports
 
 SOURCE: Final = "main"
 BROKER_URL: Final = "ZENOTI_INGEST_BROKER__URL"

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from zenoti_ingest.operations.simulate import serving  # it stands for the vendor
-from zenoti_ingest.simulator.world import WebhookEvent, World
 
 from tests.acceptance.conftest import API_KEY, System, http
 from tests.acceptance.signing import signed
+from zenoti_ingest.operations.simulate import serving  # it stands for the vendor
+from zenoti_ingest.simulator.world import WebhookEvent, World
 
 
 def message_id(event: WebhookEvent) -> str:

@@ -1,14 +1,14 @@
 """The contract of the port `Batons`, for the queues on a real broker and for the fake of the tests."""
 
 import pytest
-from zenoti_ingest.adapters.batons import BatonQueues
-from zenoti_ingest.core.baton import Baton
-from zenoti_ingest.core.quota import Spent
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages.ports import Batons
 
 from tests.conftest import OpenLink
 from tests.fakes import FakeBatons
+from zenoti_ingest.adapters.broker.batons import BatonQueues
+from zenoti_ingest.core.invoices.baton import Baton
+from zenoti_ingest.core.invoices.quota import Spent
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.ports import Batons
 
 WITHIN = 5.0
 

@@ -7,10 +7,10 @@ import aiohttp
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
-from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
-from zenoti_ingest.operations.schemas import HERE
 
 from tests.doors import limits
+from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
+from zenoti_ingest.operations.schemas import HERE
 
 DOCUMENT = msgspec.json.decode((HERE / "openapi.json").read_bytes())
 MAX_BODY_BYTES = 1000

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
-from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
-from zenoti_ingest.core.errors import ApiUnavailable, ApiUnreachable, TurnLost
-from zenoti_ingest.core.invoice_request import MAX_ANSWER_BYTES, Request, Response, request
-from zenoti_ingest.stages.ports import Fetches
 
 from tests.fakes import FakeInvoiceApi
+from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
+from zenoti_ingest.core.failures.errors import ApiUnavailable, ApiUnreachable, TurnLost
+from zenoti_ingest.core.invoices.protocol import MAX_ANSWER_BYTES, Request, Response, request
+from zenoti_ingest.stages.ports import Fetches
 
 KEY = "synthetic-key"
 CALL_SECONDS = 2.0  # 5 MiB have to come within it on a busy machine, too

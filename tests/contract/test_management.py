@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from zenoti_ingest.adapters import management
-from zenoti_ingest.adapters.management import ManagementApi
-from zenoti_ingest.core.differences import Seen, SeenBinding, SeenExchange, SeenQueue
-from zenoti_ingest.core.errors import BrokerUnavailable
+
+from zenoti_ingest.adapters.broker import management
+from zenoti_ingest.adapters.broker.management import ManagementApi
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
+from zenoti_ingest.core.topology.differences import Seen, SeenBinding, SeenExchange, SeenQueue
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

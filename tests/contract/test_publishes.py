@@ -8,14 +8,14 @@ import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import DeliveryError
 from pamqp.common import FieldValue
-from zenoti_ingest.core.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from zenoti_ingest.stages.ports import Publishes
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import next_turn
 from tests.fakes import FakePublisher
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
+from zenoti_ingest.stages.ports import Publishes
 
 CLOSED_PORT = "amqp://guest:guest@127.0.0.1:1/"
 WITHIN = 5.0

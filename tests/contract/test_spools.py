@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters.spool import Spool
-from zenoti_ingest.core.errors import SpoolUnavailable
-from zenoti_ingest.core.spooled import Spooled
-from zenoti_ingest.stages.ports import Spools
 
 from tests.fakes import FakeSpool
 from tests.integration.spools import running, spooled
+from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.core.failures.errors import SpoolUnavailable
+from zenoti_ingest.core.intake.spool_record import Spooled
+from zenoti_ingest.stages.ports import Spools
 
 
 class Port(msgspec.Struct):

@@ -6,17 +6,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters import clock, state
-from zenoti_ingest.adapters.state import StateStream, latest
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages.ports import States
-from zenoti_schemas.state import DaemonState, SourceState
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakePublisher, FakeStates
 from tests.proxy import Proxy
+from zenoti_ingest.adapters import clock
+from zenoti_ingest.adapters.broker import state_stream
+from zenoti_ingest.adapters.broker.state_stream import StateStream, latest
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.ports import States
+from zenoti_schemas.state import DaemonState, SourceState
 
 
 def described(instance: str, **more: Any) -> DaemonState:
@@ -106,7 +107,7 @@ async def test_catching_up_says_something(spoken: tuple[States, Callable[[], int
 @pytest.mark.parametrize("kind", ["fake", "stream"])
 async def test_unconfirmed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no state is confirmed neither waits for long, and both say so."""
-    monkeypatch.setattr(state, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(state_stream, "WAIT_SECONDS", 0.2)
     states: States
     if kind == "fake":
         states = FakeStates()

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
-from zenoti_ingest.core.messages import Outgoing
 
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink, as_link
+from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
+from zenoti_ingest.core.events.messages import Outgoing
 
 COUNT = 5
 SIZE = len(b"body 0")

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 import pytest
-from zenoti_ingest.core.errors import WrongSettings
-from zenoti_ingest.settings import CONFIG_ENV, ENV_PREFIX, SecretSpec, Settings, load
 
 from tests.deploy.conftest import DEPLOY, documents, needed, run
+from zenoti_ingest.core.failures.errors import WrongSettings
+from zenoti_ingest.settings import CONFIG_ENV, ENV_PREFIX, SecretSpec, Settings, load
 
 KUBERNETES = DEPLOY / "kubernetes"
 CONFIG = str(DEPLOY / "zenoti.toml")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from zenoti_ingest.telemetry.metrics import METRICS
 
 from tests.deploy.conftest import DEPLOY, ROOT, documents, run
 from tests.deploy.expressions import DASHBOARD, RULES, alerts, metrics_in, panels
+from zenoti_ingest.telemetry.metrics import METRICS
 
 TESTS = sorted((DEPLOY / "prometheus").glob("*.test.yml"))
 RUNBOOK = ROOT / "docs" / "runbook.md"

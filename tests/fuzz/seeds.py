@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
-from zenoti_ingest.core import outbound, translate
-from zenoti_ingest.core.door import signature
-from zenoti_ingest.simulator.world import World
-from zenoti_schemas.enriched import Enrichment
 
 from tests.builders import INVOICE_ID, RECEIVED_AT, data, received, signature_text
 from tests.fuzz.targets import ENVIRONMENT
 from tests.strange import strange
+from zenoti_ingest.core.events import cloud_event, reading
+from zenoti_ingest.core.intake.admission import signature
+from zenoti_ingest.simulator.world import World
+from zenoti_schemas.enriched import Enrichment
 
 _NOW: Final = datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)
 _PARTS: Final = ("InvoiceItems", "Appointments", "Transactions", "Redemptions", "gst_parameters", "dues_and_fees")
@@ -39,14 +39,14 @@ def messages() -> Iterator[bytes]:
     """What comes out, of every kind of event."""
     world = World(_SEED)
     for sent in world.catalogue(now=_NOW):
-        event = translate.read(received(body=sent.body))
+        event = reading.read(received(body=sent.body))
         invoice = world.invoice(event.invoice_id or "", expand=_PARTS)
         document = bytes(msgspec.json.decode(invoice, type=dict[str, msgspec.Raw])["invoice"]) if invoice else None
         enrichment = Enrichment(status="enriched", expand=_PARTS, missing=(), fetched_at=RECEIVED_AT, reason=None)
-        yield outbound.outgoing(event, exchange="e", enrichment=enrichment, invoice=document).body
+        yield cloud_event.outgoing(event, exchange="e", enrichment=enrichment, invoice=document).body
     for case in strange():
-        event = translate.read(received(body=case.body, content_encoding=case.encoding or None))
-        yield outbound.outgoing(event, exchange="e", enrichment=Enrichment(status="skipped")).body
+        event = reading.read(received(body=case.body, content_encoding=case.encoding or None))
+        yield cloud_event.outgoing(event, exchange="e", enrichment=Enrichment(status="skipped")).body
 
 
 def signatures() -> Iterator[bytes]:

@@ -14,26 +14,30 @@ from typing import Any, Final
 
 import msgspec
 from pamqp.commands import Basic
+
+from tests.builders import INVOICE_ID, received
 from zenoti_ingest.app.topologies import full_topology
-from zenoti_ingest.core import dead_letter, door, invoice_request, outbound, translate
-from zenoti_ingest.core.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.messages import received as read_message
-from zenoti_ingest.core.quota import told
-from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from zenoti_ingest.core.topology import Names, definitions
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.events import cloud_event, reading
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.events.messages import received as read_message
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.errors import ApiThrottled, Malformed, WorkerError, WrongSettings
+from zenoti_ingest.core.intake import admission
+from zenoti_ingest.core.invoices import protocol
+from zenoti_ingest.core.invoices.protocol import Response
+from zenoti_ingest.core.invoices.quota import told
+from zenoti_ingest.core.topology.declared import definitions
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.settings import ENV_PREFIX, ignored, load
 from zenoti_schemas import downstream
 from zenoti_schemas.enriched import Enrichment
 from zenoti_schemas.fields import Unreadable
 from zenoti_schemas.invoice import read as read_invoice
 
-from tests.builders import INVOICE_ID, received
-
 SECRET: Final = b"test-secret"
 EXPAND: Final = ("InvoiceItems", "Transactions", "Appointments")
-OTHER: Final = invoice_request.Invoice(b'{"id":"%s","transactions":[{"a":0.10}]}' % INVOICE_ID.encode())
+OTHER: Final = protocol.Invoice(b'{"id":"%s","transactions":[{"a":0.10}]}' % INVOICE_ID.encode())
 DAY_SECONDS: Final = 86_400
 FLAT: Final = 300
 MAX_SHORT_BYTES: Final = 255
@@ -52,7 +56,7 @@ def webhook(given: bytes) -> None:
     path_type, _, encoding = _text(beside).partition(";")
     message = received(body=body, path_type=path_type, content_encoding=encoding or None)
     try:
-        event = translate.read(message)
+        event = reading.read(message)
     except Malformed as error:
         assert _SAFE_TEXT.fullmatch(str(error)), str(error)
         assert not _is_object(body) or "no usable invoice id" in str(error), str(error)
@@ -60,7 +64,7 @@ def webhook(given: bytes) -> None:
     assert len(event.body) <= DEFAULT_MAX_MESSAGE_BYTES
     assert event.invoice_id is None or re.fullmatch(r"[0-9A-Za-z-]{1,64}", event.invoice_id)
     enrichment = Enrichment(status="not_applicable", expand=(), missing=(), fetched_at=None, reason=None)
-    out = outbound.outgoing(event, exchange="zenoti.events", enrichment=enrichment)
+    out = cloud_event.outgoing(event, exchange="zenoti.events", enrichment=enrichment)
     assert event.body in out.body
     assert re.fullmatch(r"main\.[a-z0-9._-]{1,195}", out.routing_key)
     _publishable(out)
@@ -89,13 +93,13 @@ def signature(given: bytes) -> None:
     """A header's value, then a body: refused or let in, and let in only by the signature of just that body."""
     value, _, body = given.partition(b"\n")
     text = _text(value)
-    read = door.parse_signature(text)
-    assert read is None or len(read) == len(door.signature(b"", secret=SECRET))
-    verdict = door.judge(body, signatures=[text], tokens=[text], rule=door.Rule(secrets=(SECRET,)))
-    right = read == door.signature(body, secret=SECRET)
-    assert isinstance(verdict, (door.Accept if right else door.Refuse) if body else door.Ping)
-    judged = door.judge(body, signatures=[], tokens=[text], rule=door.Rule(tokens=(SECRET,)))
-    assert isinstance(judged, (door.Accept if value == SECRET else door.Refuse) if body else door.Ping)
+    read = admission.parse_signature(text)
+    assert read is None or len(read) == len(admission.signature(b"", secret=SECRET))
+    verdict = admission.judge(body, signatures=[text], tokens=[text], rule=admission.Rule(secrets=(SECRET,)))
+    right = read == admission.signature(body, secret=SECRET)
+    assert isinstance(verdict, (admission.Accept if right else admission.Refuse) if body else admission.Ping)
+    judged = admission.judge(body, signatures=[], tokens=[text], rule=admission.Rule(tokens=(SECRET,)))
+    assert isinstance(judged, (admission.Accept if value == SECRET else admission.Refuse) if body else admission.Ping)
 
 
 def answer(given: bytes) -> None:
@@ -110,7 +114,7 @@ def answer(given: bytes) -> None:
         assert seconds is None or 0 <= seconds <= DAY_SECONDS
     assert said.interval_seconds is None or math.isfinite(said.interval_seconds)
     try:
-        found = invoice_request.decipher(Response(status, headers, body), invoice_id=INVOICE_ID, expand=EXPAND)
+        found = protocol.decipher(Response(status, headers, body), invoice_id=INVOICE_ID, expand=EXPAND)
     except WorkerError as error:
         assert not isinstance(error, ApiThrottled) or 0 < error.retry_after <= DAY_SECONDS
         assert isinstance(error, ApiThrottled) or _SAFE_TEXT.fullmatch(str(error)), str(error)
@@ -118,7 +122,7 @@ def answer(given: bytes) -> None:
     assert status == 200
     assert found.document in body
     _json(found.document)
-    _json(invoice_request.merged(found, OTHER).document)
+    _json(protocol.merged(found, OTHER).document)
     try:
         read_invoice(found.document)
     except Unreadable as error:

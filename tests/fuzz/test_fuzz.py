@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zenoti_ingest.core import door
 
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
+from zenoti_ingest.core.intake import admission
 
 KEPT = Path(__file__).parent / "corpus"
 # What breaks parsers: ends, quotes, nesting, numbers beyond bounds, bytes that are no text.
@@ -76,6 +76,6 @@ def test_foreseen(target: str, given_bytes: bytes) -> None:
 
 def test_a_finding_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A door that let everybody in would be found."""
-    monkeypatch.setattr(door, "judge", lambda *_, **__: door.Accept())
+    monkeypatch.setattr(admission, "judge", lambda *_, **__: admission.Accept())
     with pytest.raises(AssertionError):
         TARGETS["signature"](b"wrong\n{}")

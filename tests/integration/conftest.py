@@ -1,10 +1,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from zenoti_ingest.core.topology import Names
 
 from tests.conftest import Hand, OpenLink
 from tests.way import Way
+from zenoti_ingest.core.topology.names import Names
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from zenoti_ingest.adapters.spool import Spool
-from zenoti_ingest.core.spooled import Spooled
-
 from tests.builders import received
 from tests.eventually import eventually
+from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.core.intake.spool_record import Spooled
 
 MIB = 1024 * 1024
 

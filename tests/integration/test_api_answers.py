@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
-from zenoti_ingest.core.settle import FEW_ATTEMPTS, Ladder
-from zenoti_ingest.stages.enrich import Lane
 
 from tests.eventually import eventually
 from tests.raw_api import INVOICE_ID, NOT_FOUND, RawApi, good, http, served
 from tests.way import Way, body, event, event_ids
+from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
+from zenoti_ingest.core.failures.policy import FEW_ATTEMPTS, Ladder
+from zenoti_ingest.stages.enrich import Lane
 
 CALL_SECONDS = 2.0
 ONE_ATTEMPT = Ladder((2,), 1)  # whatever is charged is a dead letter

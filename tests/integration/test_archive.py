@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters import archive
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.core.archived import Wanted
-from zenoti_ingest.core.errors import TopologyMismatch
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.topology import Archive, Names, intake_topology
-from zenoti_ingest.operations.archive import entries, span_of
 
 from tests.builders import invoice_closed_body, received
 from tests.conftest import Hand, lose_channels
 from tests.eventually import eventually
+from zenoti_ingest.adapters.broker import Link, archive_stream
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.operating.archive_entries import Wanted
+from zenoti_ingest.core.topology.declared import Archive, intake_topology
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.operations.archive import entries, span_of
 
 COUNT = 250  # more than are on their way at a time
 START = datetime.now(UTC) - timedelta(seconds=100)  # the broker's own clock says where a reading begins
@@ -47,15 +47,15 @@ async def put(hand: Hand, names: Names, *messages: Received) -> None:
 
 async def read(link: Link, names: Names, since: datetime | int, last: int) -> list[int]:
     """The bodies read, which are numbers."""
-    async with aclosing(archive.read(link, stream=names.archive, since=since, last=last)) as found:
+    async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=last)) as found:
         return [int(message.body) async for _, message in found]
 
 
 async def test_an_archive_is_read_from_end_to_end(link: Link, hand: Hand, stream: Names) -> None:
     """Empty: nothing. Else everything in its order, up to where it ended when one began, from a time or an offset."""
-    assert await archive.ends(link, stream=stream.archive) is None
+    assert await archive_stream.ends(link, stream=stream.archive) is None
     await put(hand, stream, *(webhook(number) for number in range(COUNT)))
-    ends = await archive.ends(link, stream=stream.archive)
+    ends = await archive_stream.ends(link, stream=stream.archive)
     assert ends is not None
     first, last = ends
     assert (first.body, last) == (b"0", COUNT - 1)
@@ -63,7 +63,7 @@ async def test_an_archive_is_read_from_end_to_end(link: Link, hand: Hand, stream
     assert await read(link, stream, datetime.now(UTC) - timedelta(hours=1), last) == list(range(COUNT))
     assert await read(link, stream, COUNT - 3, last) == [COUNT - 3, COUNT - 2, COUNT - 1]
     assert await read(link, stream, COUNT, last) == []
-    assert await read(link, stream, datetime.now(UTC) + 2 * archive.CLOCKS_DIFFER, last) == []
+    assert await read(link, stream, datetime.now(UTC) + 2 * archive_stream.CLOCKS_DIFFER, last) == []
 
 
 async def test_a_busy_door_does_not_put_off_the_end(link: Link, hand: Hand, stream: Names) -> None:
@@ -77,7 +77,7 @@ async def test_a_busy_door_does_not_put_off_the_end(link: Link, hand: Hand, stre
     busy = asyncio.create_task(keep_coming())
     try:
         async with asyncio.timeout(10):
-            ends = await archive.ends(link, stream=stream.archive, last_seconds=0.5)
+            ends = await archive_stream.ends(link, stream=stream.archive, last_seconds=0.5)
     finally:
         busy.cancel()
         await asyncio.wait([busy])
@@ -89,7 +89,7 @@ async def test_a_reading_outlives_its_channel(link: Link, hand: Hand, stream: Na
     """A channel that the broker closes in mid-reading costs no message and repeats none."""
     await put(hand, stream, *(webhook(number) for number in range(COUNT)))
     seen = []
-    async with aclosing(archive.read(link, stream=stream.archive, since=0, last=COUNT - 1)) as found:
+    async with aclosing(archive_stream.read(link, stream=stream.archive, since=0, last=COUNT - 1)) as found:
         async for offset, _ in found:
             seen.append(offset)
             if offset in (0, 120):
@@ -143,7 +143,7 @@ async def test_the_age_promised_is_the_age_kept(
 
     async def first_is_gone() -> bool:
         await put(hand, names, segment, segment)
-        ends = await archive.ends(link, stream=names.archive)
+        ends = await archive_stream.ends(link, stream=names.archive)
         assert ends is not None
         return ends[0].body != b"0"
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractConnection
 from aiohttp.test_utils import unused_port
-from zenoti_ingest.adapters.broker import Delivery, Link, Subscription, library
-from zenoti_ingest.adapters.broker import link as link_module
-from zenoti_ingest.core.errors import BrokerUnavailable, ConfirmTimedOut, PublishUnconfirmed, TopologyMismatch
-from zenoti_ingest.core.messages import Outgoing
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually, next_turn
 from tests.proxy import Proxy
+from zenoti_ingest.adapters.broker import Delivery, Link, Subscription, library
+from zenoti_ingest.adapters.broker import link as link_module
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, ConfirmTimedOut, PublishUnconfirmed, TopologyMismatch
 
 WITHIN = 5.0
 BACK_SECONDS = 10.0

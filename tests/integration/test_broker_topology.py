@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters import broker_topology
-from zenoti_ingest.adapters.broker_topology import Declared
-from zenoti_ingest.core import baton
-from zenoti_ingest.core.differences import Difference
-from zenoti_ingest.core.errors import TopologyMismatch
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.topology import Binding, Exchange, Names, Queue, Topology
 
 from tests.conftest import Hand, topology_of
+from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.adapters.broker.topology import Declared
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.invoices import baton
+from zenoti_ingest.core.topology.declared import Binding, Exchange, Queue, Topology
+from zenoti_ingest.core.topology.differences import Difference
+from zenoti_ingest.core.topology.names import Names
 
 QUORUM = {"x-queue-type": "quorum"}
 

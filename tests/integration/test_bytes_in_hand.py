@@ -3,16 +3,15 @@
 import asyncio
 import gzip
 
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages.translate import Translate
-from zenoti_ingest.stages.waiting import Waiting
-
 from tests.eventually import eventually, next_turn
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher
 from tests.way import between_fakes, body, event, event_ids, fan_out, lane, path
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.invoices.protocol import Response
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.translate import Translate
+from zenoti_ingest.stages.waiting import Waiting
 
 NAMES = Names("zi-fake")
 SIZE = 100_000

@@ -4,15 +4,15 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.dead_letters import Letter, letters
-from zenoti_ingest.core.errors import BrokerUnavailable, Unroutable
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.operations.dead import Filter, groups_of
 
 from tests.conftest import Hand, lose_channels
 from tests.eventually import eventually
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.broker.dead_letters import Letter, letters
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, Unroutable
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.operations.dead import Filter, groups_of
 
 COUNT = 23
 LOOKS = 100

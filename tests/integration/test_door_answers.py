@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 
 import pytest
-from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
 
 from tests.doors import limits
+from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
 
 RECEIPT = "01985a3e-7c40-7abc-8def-0123456789ab"
 PATIENCE = 10.0

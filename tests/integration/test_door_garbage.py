@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
-from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
-from zenoti_ingest.telemetry.metrics import door_connections
 
 from tests.doors import limits
 from tests.eventually import eventually
+from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
+from zenoti_ingest.telemetry.metrics import door_connections
 
 HEAD = b"POST /webhooks/main HTTP/1.1\r\nHost: door\r\nContent-Length: 4\r\n"
 VISITS = 20

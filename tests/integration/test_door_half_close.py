@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 import uvloop
-from zenoti_ingest.adapters.http_door import HttpDoor
 
 from tests.doors import limits
 from tests.eventually import eventually, next_turn
 from tests.integration.test_door_limits import GOOD, HEAD, PATIENCE, SHORT, Client, Door, connected
+from zenoti_ingest.adapters.http_door import HttpDoor
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\n\r\n"
 EMPTY = HEAD + b"Content-Length: 0\r\n\r\n"

@@ -9,13 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
+from tests.doors import limits
+from tests.eventually import eventually, next_turn
 from zenoti_ingest.adapters.http_door import Answer, Arrival, HttpDoor
 from zenoti_ingest.adapters.http_door.connections import DROPS_A_TURN, Connection
 from zenoti_ingest.adapters.http_door.door import ACCEPTS_A_TURN
 from zenoti_ingest.telemetry.metrics import door_connections
-
-from tests.doors import limits
-from tests.eventually import eventually, next_turn
 
 RECEIPT = "01985a3e-7c40-7abc-8def-0123456789ab"
 LINE = b"POST /webhooks/main HTTP/1.1\r\n"

@@ -9,9 +9,13 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
+from tests.eventually import eventually
+from tests.simulated import KEY, NOW, board_with
+from tests.way import Way, body, event
 from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.settle import FEW_ATTEMPTS, Ladder
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.failures.policy import FEW_ATTEMPTS, Ladder
 from zenoti_ingest.simulator.api import Api
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.listener import listening
@@ -19,10 +23,6 @@ from zenoti_ingest.simulator.refusals import SHAPES
 from zenoti_ingest.simulator.switches import WIRE_FAULTS, ApiSwitches
 from zenoti_ingest.simulator.world import World
 from zenoti_ingest.stages.enrich import Lane
-
-from tests.eventually import eventually
-from tests.simulated import KEY, NOW, board_with
-from tests.way import Way, body, event
 
 CALL_SECONDS = 2.0  # a busy machine answers in time, and a call that hangs is not long in the way
 LADDER = Ladder((2,), 8)

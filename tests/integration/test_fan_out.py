@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 from aiormq.abc import ArgumentsType
-from zenoti_ingest.adapters import broker_topology
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.core.errors import PublishUnconfirmed
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.topology import Downstream, Names, Topology, whole_topology
-from zenoti_ingest.stages.consuming import consume
-from zenoti_ingest.stages.fan_out import FanOut
-from zenoti_ingest.stages.waiting import Waiting
 
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.way import STOP_SECONDS
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import PublishUnconfirmed
+from zenoti_ingest.core.topology.declared import Downstream, Topology, whole_topology
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.consuming import consume
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.waiting import Waiting
 
 LIMIT = 3
 FULL: ArgumentsType = {"x-queue-type": "quorum", "x-max-length": LIMIT, "x-overflow": "reject-publish"}

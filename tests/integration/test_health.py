@@ -9,14 +9,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.eventually import eventually
 from zenoti_ingest.adapters import event_loop
 from zenoti_ingest.adapters.admin_http import AdminHttp, Check
 from zenoti_ingest.adapters.event_loop import LoopWatch
 from zenoti_ingest.adapters.systemd import Notify, given_sockets
 from zenoti_ingest.daemon import Readiness
 from zenoti_ingest.telemetry.metrics import exposed
-
-from tests.eventually import eventually
 
 
 @asynccontextmanager

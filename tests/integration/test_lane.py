@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from zenoti_ingest.adapters import clock
-from zenoti_ingest.app.consume import queue_depths
-from zenoti_ingest.core.invoice_request import Request, Response
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.settle import Ladder
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages import queue_watch
-from zenoti_ingest.stages.consuming import consume
-from zenoti_ingest.stages.queue_watch import QueueWatch
-from zenoti_ingest.telemetry.metrics import exposed
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeStates
 from tests.proxy import Proxy
 from tests.way import Way, answer, between_fakes, body, event, event_ids, invoice, knows, lane, path
+from zenoti_ingest.adapters import clock
+from zenoti_ingest.app.consume import queue_depths
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.policy import Ladder
+from zenoti_ingest.core.invoices.protocol import Request, Response
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages import queue_watch
+from zenoti_ingest.stages.consuming import consume
+from zenoti_ingest.stages.queue_watch import QueueWatch
+from zenoti_ingest.telemetry.metrics import exposed
 
 OWN = b'{"Message": "m"}'
 NOT_FOUND, REFUSED, AWAY = Response(418, {}, OWN), Response(401, {}, OWN), Response(503, {}, b"")

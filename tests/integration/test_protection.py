@@ -10,23 +10,24 @@ import aiormq
 import msgspec
 import pytest
 from pamqp.header import ContentHeader
-from zenoti_ingest.adapters.broker import Delivery
-from zenoti_ingest.core import dead_letter, outbound
-from zenoti_ingest.core.defects import DEFECTS_IN_A_ROW
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.errors import ApiUnreachable
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.settle import RETURNS_OF_A_SUSPECT
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages import consuming, enrich
-from zenoti_ingest.stages import translate as stage
-from zenoti_ingest.stages.consuming import Stage, consume
-from zenoti_ingest.stages.translate import Translate
 
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
+from zenoti_ingest.adapters.broker import Delivery
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.defects import DEFECTS_IN_A_ROW
+from zenoti_ingest.core.failures.errors import ApiUnreachable
+from zenoti_ingest.core.failures.policy import RETURNS_OF_A_SUSPECT
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages import consuming, enrich
+from zenoti_ingest.stages import translate as stage
+from zenoti_ingest.stages.consuming import Stage, consume
+from zenoti_ingest.stages.translate import Translate
 
 NAMES = Names("zi-fake")
 
@@ -133,7 +134,7 @@ async def test_a_defect_with_one_event_of_a_lane_is_its_own(
     way: Way, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """The others of its invoice go out, it becomes a letter `defect`, and no call is made again."""
-    whole = getattr(outbound if where == "outgoing" else enrich, where)
+    whole = getattr(cloud_event if where == "outgoing" else enrich, where)
 
     def defective_for_one(one: Any, **more: Any) -> Any:
         body_of_it = one.body if where == "read" else one.received.body
@@ -141,7 +142,7 @@ async def test_a_defect_with_one_event_of_a_lane_is_its_own(
             raise ZeroDivisionError
         return whole(one, **more)
 
-    monkeypatch.setattr(outbound if where == "outgoing" else enrich, where, defective_for_one)
+    monkeypatch.setattr(cloud_event if where == "outgoing" else enrich, where, defective_for_one)
     api = knows("i-1")
     for number, name in enumerate(("e-1", "sick", "e-2")):
         await way.put(way.lane_queue, event(body(name, invoice="i-1"), number=number))

@@ -8,12 +8,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from zenoti_ingest.core import outbound
-from zenoti_ingest.core.messages import Outgoing
 
 from tests.builders import INVOICE_ID, enrichment, event
 from tests.conftest import Hand
 from tests.eventually import eventually
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.messages import Outgoing
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20.0
@@ -28,7 +28,7 @@ def message(queue: str, event_id: str, *, fetched_at: str, state: str) -> Outgoi
     """An event of one invoice as it goes out, straight to the receiver's queue."""
     invoice = json.dumps({"id": INVOICE_ID, "state": state}).encode()
     told = enrichment(fetched_at=fetched_at)
-    made = outbound.outgoing(event(id=event_id, event_id=event_id), exchange="", enrichment=told, invoice=invoice)
+    made = cloud_event.outgoing(event(id=event_id, event_id=event_id), exchange="", enrichment=told, invoice=invoice)
     return Outgoing(
         exchange="",
         routing_key=queue,

@@ -9,6 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
+
+from tests.eventually import eventually
+from tests.simulated import NOW, SECRET, Door, board_with, now, sender_to
 from zenoti_ingest.simulator import plans
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.registration import RETRY_SECONDS, Registration, patience_seconds
@@ -16,9 +19,6 @@ from zenoti_ingest.simulator.sending import send, send_visits
 from zenoti_ingest.simulator.switches import WebhookSwitches
 from zenoti_ingest.simulator.webhooks import WebhookSender, sign
 from zenoti_ingest.simulator.world import WebhookEvent, World
-
-from tests.eventually import eventually
-from tests.simulated import NOW, SECRET, Door, board_with, now, sender_to
 
 FAST = 1e5  # a retry's ten minutes are six milliseconds
 Told = list[tuple[WebhookEvent, int]]

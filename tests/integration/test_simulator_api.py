@@ -2,11 +2,11 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+
+from tests.simulated import KEY, NOW, UNKNOWN, Client, board_with, client_of
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.switches import ApiSwitches
 from zenoti_ingest.simulator.world import World
-
-from tests.simulated import KEY, NOW, UNKNOWN, Client, board_with, client_of
 
 
 class Clock:

@@ -4,12 +4,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
-from zenoti_ingest.simulator.board import Board
-from zenoti_ingest.simulator.listener import listening
-from zenoti_ingest.simulator.world import World
 
 from tests.eventually import eventually
 from tests.simulated import KEY, NOW, board_with
+from zenoti_ingest.simulator.board import Board
+from zenoti_ingest.simulator.listener import listening
+from zenoti_ingest.simulator.world import World
 
 
 class Console:

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+
+from tests.eventually import eventually
+from tests.simulated import KEY, NOW, board_with
 from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
-from zenoti_ingest.core.errors import (
+from zenoti_ingest.core.failures.errors import (
     AccessDenied,
     ApiRefusedUs,
     ApiThrottled,
@@ -19,15 +22,12 @@ from zenoti_ingest.core.errors import (
     RequestInvalid,
     WorkerError,
 )
-from zenoti_ingest.core.invoice_request import Invoice, decipher, request
+from zenoti_ingest.core.invoices.protocol import Invoice, decipher, request
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.listener import Listener, listening
 from zenoti_ingest.simulator.refusals import SHAPES
 from zenoti_ingest.simulator.switches import WIRE_FAULTS, ApiSwitches
 from zenoti_ingest.simulator.world import World
-
-from tests.eventually import eventually
-from tests.simulated import KEY, NOW, board_with
 
 CALL_SECONDS = 0.5
 EXPAND = ("InvoiceItems", "Transactions", "Appointments")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from zenoti_ingest.adapters.spool import Item, Spool
-from zenoti_ingest.adapters.spool.folder import CORRUPT
-from zenoti_ingest.core.errors import SpoolUnavailable
-from zenoti_ingest.core.spooled import Spooled
 
 from tests.eventually import eventually
 from tests.integration.spools import MIB, emptied, files, left_behind, running, spooled, waits
+from zenoti_ingest.adapters.spool import Item, Spool
+from zenoti_ingest.adapters.spool.folder import CORRUPT
+from zenoti_ingest.core.failures.errors import SpoolUnavailable
+from zenoti_ingest.core.intake.spool_record import Spooled
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
@@ -25,7 +25,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.builders import received
 from zenoti_ingest.adapters.spool import Spool
-from zenoti_ingest.core.spooled import Spooled
+from zenoti_ingest.core.intake.spool_record import Spooled
 
 async def main(directory, name):
     spool = Spool(Path(directory), max_bytes=1 << 30)

@@ -16,12 +16,6 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from zenoti_ingest.adapters.spool import Spool
-from zenoti_ingest.adapters.spool import file as file_module
-from zenoti_ingest.adapters.spool.carve import carve
-from zenoti_ingest.adapters.spool.folder import CORRUPT
-from zenoti_ingest.core.errors import SpoolUnavailable
-from zenoti_ingest.core.spooled import Spooled, unseal
 
 from tests.eventually import eventually
 from tests.integration.spools import (
@@ -35,6 +29,12 @@ from tests.integration.spools import (
     running,
     spooled,
 )
+from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.adapters.spool import file as file_module
+from zenoti_ingest.adapters.spool.carve import carve
+from zenoti_ingest.adapters.spool.folder import CORRUPT
+from zenoti_ingest.core.failures.errors import SpoolUnavailable
+from zenoti_ingest.core.intake.spool_record import Spooled, unseal
 
 ROOT = Path(__file__).parents[2]
 DAMAGE = b"\xff\x00\x55"

@@ -4,12 +4,12 @@ import gzip
 import json
 
 import pytest
-from zenoti_ingest.core.topology import Names
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.proxy import Proxy
 from tests.way import Way, answer, body, event, event_ids, invoice, knows, path
+from zenoti_ingest.core.topology.names import Names
 
 
 async def test_an_event_with_an_invoice_takes_the_whole_way(way: Way) -> None:

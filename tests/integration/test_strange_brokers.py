@@ -3,10 +3,10 @@
 import asyncio
 
 from aio_pika.abc import AbstractConnection
-from zenoti_ingest.adapters.broker import Link
 
 from tests.eventually import eventually
 from tests.strange_brokers import STRANGE, StrangeBroker
+from zenoti_ingest.adapters.broker import Link
 
 AGAIN = 2  # connections: the first was outlived
 

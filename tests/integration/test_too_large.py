@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from zenoti_ingest.adapters.spool import Spool, read_aside
-from zenoti_ingest.core.door import Rule
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages.intake import DoorSource, Intake
-from zenoti_ingest.stages.spool_drain import IN_FLIGHT, SpoolDrain
-from zenoti_ingest.stages.too_large import TooLargeEvents
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakePublisher
 from tests.integration.spools import running, spooled, waits
 from tests.way import Way, body, event, event_ids, invoice, knows, path
+from zenoti_ingest.adapters.spool import Spool, read_aside
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.intake.admission import Rule
+from zenoti_ingest.core.invoices.protocol import Response
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.intake import DoorSource, Intake
+from zenoti_ingest.stages.spool_drain import IN_FLIGHT, SpoolDrain
+from zenoti_ingest.stages.too_large import TooLargeEvents
 
 LIMIT = 5_000
 LARGE = 2 * LIMIT

@@ -9,14 +9,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, StatusCode
 from structlog.testing import capture_logs
-from zenoti_ingest.adapters.traces import UNTRACED, open_traces, otel
-from zenoti_ingest.adapters.traces.otel import OtelTraces, Telling
-from zenoti_ingest.core.invoice_request import Response
-from zenoti_ingest.core.trace_context import context, of_message
 
 from tests.eventually import eventually
 from tests.fakes import NOT_FOUND
 from tests.way import Way, answer, body, event, event_ids, knows, path
+from zenoti_ingest.adapters.traces import UNTRACED, open_traces, otel
+from zenoti_ingest.adapters.traces.otel import OtelTraces, Telling
+from zenoti_ingest.core.events.trace_context import context, of_message
+from zenoti_ingest.core.invoices.protocol import Response
 
 TRACE = context("a" * 32, "b" * 16, flags=1, state="vendor=1")
 NOBODY_RECORDS = context("c" * 32, "d" * 16)

@@ -7,21 +7,21 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from zenoti_ingest.adapters.batons import BatonQueues
-from zenoti_ingest.adapters.broker import Delivery, Subscription
-from zenoti_ingest.core.baton import Baton
-from zenoti_ingest.core.errors import ApiUnreachable
-from zenoti_ingest.core.invoice_request import Request, Response
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.quota import Spent
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.stages.enrich import Lane
-from zenoti_ingest.stages.turn import Turn
 
 from tests.conftest import OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakeBatons, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription
 from tests.way import Way, answer, between_fakes, body, event, lane, path
+from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.adapters.broker.batons import BatonQueues
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import ApiUnreachable
+from zenoti_ingest.core.invoices.baton import Baton
+from zenoti_ingest.core.invoices.protocol import Request, Response
+from zenoti_ingest.core.invoices.quota import Spent
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.enrich import Lane
+from zenoti_ingest.stages.turn import Turn
 
 NAMES = Names("zi-fake")
 AWAY = Response(503, {}, b"")

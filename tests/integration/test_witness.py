@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 
 import aiormq.exceptions
 import pytest
-from zenoti_ingest.adapters.witness import Witnesses
 
 from tests.conftest import Hand
+from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from aiormq.exceptions import ChannelPreconditionFailed
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.core.errors import PublishUnconfirmed, TooLarge
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import limit_in
 
 from tests.conftest import Hand, OpenLink
 from tests.small_broker.conftest import LIMIT
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.core.delivery.size_budget import limit_in
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge
 
 WITHIN = 10.0
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 import pytest
+
 from zenoti_ingest import cli
 
 EMPTY = ("", " ", "\t", "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
 from zenoti_ingest import cli
 from zenoti_ingest.operations.documents.configuration import keys
 from zenoti_ingest.settings import ENV_PREFIX, load

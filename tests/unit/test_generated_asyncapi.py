@@ -4,17 +4,19 @@ from typing import Any
 import msgspec
 import pytest
 from jsonschema import Draft7Validator
-from zenoti_ingest.core import dead_letter, outbound
-from zenoti_ingest.core.settle import DeadLetter
-from zenoti_ingest.core.topology import Archive, Downstream, Names, Topology, whole_topology
-from zenoti_ingest.core.trace_context import context
+
+from tests.builders import enrichment, event, received
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.trace_context import context
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, whole_topology
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.messages import messages
 from zenoti_ingest.operations.documents.shapes import Components, public_shapes
 from zenoti_ingest.operations.schemas import HERE
 from zenoti_ingest.settings import Settings
 from zenoti_schemas.enriched import CONTENT_TYPE
-
-from tests.builders import enrichment, event, received
 
 NAMES = Names("zenoti")
 DOCUMENT = msgspec.json.decode((HERE / "asyncapi.json").read_bytes())
@@ -116,7 +118,7 @@ def test_addresses_come_from_the_names() -> None:
 
 
 def test_a_webhooks_headers() -> None:
-    """Whatever core.messages writes is described, and what it always writes is required."""
+    """Whatever core.events.messages writes is described, and what it always writes is required."""
     schema = message("webhook.other")["headers"]
     trace = context("a" * 32, "b" * 16, state="vendor=1")
     known = received(path_type="Guest.Created", attempts=2, replay="r1", redriven=True, trace=trace)
@@ -129,7 +131,7 @@ def test_a_webhooks_headers() -> None:
 
 def test_an_events_headers() -> None:
     """The CloudEvent's attributes stand in the headers as the document says."""
-    sent = outbound.outgoing(event(type="nobody.knows"), exchange="", enrichment=enrichment(), invoice=b"{}")
+    sent = cloud_event.outgoing(event(type="nobody.knows"), exchange="", enrichment=enrichment(), invoice=b"{}")
     shown = message("event.other")
     judge(shown["headers"]).validate(sent.headers)
     judge(shown["payload"]).validate(msgspec.json.decode(sent.body))
@@ -159,7 +161,7 @@ def test_documented_types_have_messages_of_their_own() -> None:
         return Draft7Validator(schema).is_valid(content)
 
     def published(body: bytes, kind: str = "guest.created") -> Any:
-        sent = outbound.outgoing(event(type=kind, body=body), exchange="", enrichment=enrichment())
+        sent = cloud_event.outgoing(event(type=kind, body=body), exchange="", enrichment=enrichment())
         return msgspec.json.decode(sent.body)
 
     assert valid("webhook.Guest", {"event_type": "Guest.Created", "data": {"id": "g1", "new": 1}})

@@ -9,14 +9,15 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from msgspec import Meta
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
-from zenoti_ingest.core import dead_letter, outbound
-from zenoti_ingest.core.settle import DeadLetter
-from zenoti_ingest.core.topology import Names
+
+from tests.builders import INVOICE_ID, enrichment, event, received
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.shapes import json_schemas, public_shapes
 from zenoti_ingest.operations.schemas import DOCS, HERE, drift, drifted_pages, main
 from zenoti_schemas.state import DaemonState, SourceState
-
-from tests.builders import INVOICE_ID, enrichment, event, received
 
 INVOICE = b'{"id": "i1", "price": {"sales": 10.10}, "unheard_of": []}'
 STATE = DaemonState(
@@ -66,7 +67,7 @@ def generated(shape: str) -> Draft202012Validator:
 
 def published_event() -> Any:
     """An enriched event as it goes out."""
-    sent = outbound.outgoing(event(), exchange="zenoti.events", enrichment=enrichment(), invoice=INVOICE)
+    sent = cloud_event.outgoing(event(), exchange="zenoti.events", enrichment=enrichment(), invoice=INVOICE)
     return msgspec.json.decode(sent.body)
 
 
@@ -135,16 +136,16 @@ def test_the_doors_document_is_openapi() -> None:
 
 
 def test_an_event_keeps_to_its_schema() -> None:
-    """What core.outbound writes is valid, with an invoice and without."""
+    """What core.events.cloud_event writes is valid, with an invoice and without."""
     generated("EnrichedEvent").validate(published_event())
     generated("EnrichedData").validate(published_event()["data"])
     bare = event(invoice_id=None, subject=None, time=None, center_id=None)
-    sent = outbound.outgoing(bare, exchange="", enrichment=enrichment(status="not_applicable", fetched_at=None))
+    sent = cloud_event.outgoing(bare, exchange="", enrichment=enrichment(status="not_applicable", fetched_at=None))
     generated("EnrichedEvent").validate(msgspec.json.decode(sent.body))
 
 
 def test_a_dead_letter_keeps_to_its_schema() -> None:
-    """The headers that core.dead_letter writes are valid."""
+    """The headers that core.failures.dead_letter writes are valid."""
     generated("DeadLetterHeaders").validate(letter_headers())
 
 

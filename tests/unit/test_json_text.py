@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zenoti_schemas.json_text import mended
 
 PIECES = [rb"\ud83d", rb"\uDBFF", rb"\udc00", rb"\uDE00", rb"\u0041", rb"\\", rb"\"", rb"\n", b"u", b"d83d", b"x"]

@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+
 from zenoti_schemas.invoice import InvoiceAnswer
 
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
-from zenoti_ingest.core import outbound, translate
+
+from tests.builders import enrichment, json_values, received
+from tests.strange import INVOICE_FIELDS, strange
+from zenoti_ingest.core.events import cloud_event, reading
 from zenoti_schemas import downstream
 from zenoti_schemas.fields import Unreadable
 from zenoti_schemas.invoice import InvoiceDocument, InvoiceItem
 from zenoti_schemas.webhook import EVENTS, InvoiceClosed, UnknownEvent, read
-
-from tests.builders import enrichment, json_values, received
-from tests.strange import INVOICE_FIELDS, strange
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 
@@ -218,8 +218,8 @@ def test_an_odd_field_of_an_invoice(field: str) -> None:
 def test_everything_strange_is_read() -> None:
     """All odd webhooks that come out are read by the receiver, with the bytes as they came."""
     for case in strange():
-        event = translate.read(received(body=case.body, content_encoding=case.encoding or None))
-        out = outbound.outgoing(event, exchange="e", enrichment=enrichment())
+        event = reading.read(received(body=case.body, content_encoding=case.encoding or None))
+        out = cloud_event.outgoing(event, exchange="e", enrichment=enrichment())
         found = downstream.read(out.body)
         assert found.message.data
         assert found.message.data.event

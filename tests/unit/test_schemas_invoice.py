@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from tests.builders import ZERO_ID
 from zenoti_schemas.fields import Reading, Unreadable, personal
 from zenoti_schemas.invoice import (
     AdditionalField,
@@ -22,8 +24,6 @@ from zenoti_schemas.invoice import (
     Phone,
     read,
 )
-
-from tests.builders import ZERO_ID
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 NAIVE = "2031-05-06T08:00:00"

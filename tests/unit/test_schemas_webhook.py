@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import zenoti_schemas
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from zenoti_ingest.core.routing import normal_type
-from zenoti_ingest.core.translate import read as read_webhook
+
+import zenoti_schemas
+from tests.builders import ZERO_ID, data, json_values, received
+from zenoti_ingest.core.events.reading import read as read_webhook
+from zenoti_ingest.core.events.routing import normal_type
 from zenoti_ingest.simulator.documents import PARTS
 from zenoti_ingest.simulator.world import World
 from zenoti_schemas.appointment import (
@@ -30,8 +32,6 @@ from zenoti_schemas.invoice import read as read_invoice
 from zenoti_schemas.membership import GuestpassRedeemed, Membership
 from zenoti_schemas.package import Package
 from zenoti_schemas.webhook import EVENTS, InvoiceClosed, read
-
-from tests.builders import ZERO_ID, data, json_values, received
 
 ID = "1b7d2c4e-8A35-4f60-b1c9-5d2e0b7a0001"
 NO_TIME = "0001-01-01T00:00:00"

@@ -3,7 +3,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from zenoti_ingest.core.errors import WrongSettings
+
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import SecretSpec, Settings, broker_urls, enrich_window, load
 
 PREFIX = "ZENOTI_INGEST_"

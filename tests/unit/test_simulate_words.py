@@ -2,7 +2,8 @@ import argparse
 
 import msgspec
 import pytest
-from zenoti_ingest.core.errors import WrongSettings
+
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.operations import simulate_words
 from zenoti_ingest.operations.simulate import Wish
 from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitches

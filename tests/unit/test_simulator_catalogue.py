@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zenoti_ingest.core import translate
-from zenoti_ingest.core.routing import normal_type
-from zenoti_ingest.simulator.world import WebhookEvent, World
 
 from tests.builders import received
+from zenoti_ingest.core.events import reading
+from zenoti_ingest.core.events.routing import normal_type
+from zenoti_ingest.simulator.world import WebhookEvent, World
 
 NOW = datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)
 PARTS = ("InvoiceItems", "Appointments", "Transactions", "Redemptions", "gst_parameters", "dues_and_fees")
@@ -137,7 +137,7 @@ def test_every_row(event_type: str, where: str, says: Callable[[Any], bool]) -> 
     assert (event.path_type, parse(bare.body), bare.invoice_id) == ("", data, event.invoice_id)
     assert bare.body in event.body
     for one in (event, bare):
-        read = translate.read(received(body=one.body, path_type=one.path_type))
+        read = reading.read(received(body=one.body, path_type=one.path_type))
         assert read.invoice_id == (event.invoice_id or None)
         assert read.type == normal_type(event_type)
         assert (read.event_id or "") == one.event_id
@@ -166,8 +166,8 @@ def test_any_letter_case(event_type: str, where: str, says: Callable[[Any], bool
     envelope = msgspec.json.decode(event.body, type=dict[str, msgspec.Raw])
     for spelled in (event_type.lower(), event_type.upper(), event_type.swapcase()):
         envelope["event_type"] = msgspec.Raw(msgspec.json.encode(spelled))
-        by_envelope = translate.read(received(body=msgspec.json.encode(envelope), path_type="Some.Other"))
-        by_path = translate.read(received(body=world.bare(event).body, path_type=spelled))
+        by_envelope = reading.read(received(body=msgspec.json.encode(envelope), path_type="Some.Other"))
+        by_path = reading.read(received(body=world.bare(event).body, path_type=spelled))
         assert by_envelope.type == by_path.type == normal_type(event_type)
         assert by_envelope.invoice_id == by_path.invoice_id == (event.invoice_id if where != NONE else None)
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from zenoti_ingest.simulator import plans
 from zenoti_ingest.simulator.plans import Planned
 from zenoti_ingest.simulator.switches import WebhookSwitches

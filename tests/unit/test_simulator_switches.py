@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.bucket import Bucket
 from zenoti_ingest.simulator.counters import Latencies

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from zenoti_ingest.simulator.world import Visit, WebhookEvent, World
 
 NOW = datetime(2031, 5, 6, 17, 8, 9, 123456, tzinfo=UTC)

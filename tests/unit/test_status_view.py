@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from rich.console import Console
+
 from zenoti_ingest.operations.status_view import render
 from zenoti_schemas.state import DaemonState, SpoolState
 from zenoti_schemas.status import Alarm, Backlog, Depth, SourceStatus, Status

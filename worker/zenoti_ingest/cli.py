@@ -9,8 +9,8 @@ from typing import Any
 
 from zenoti_ingest import __version__, signals, streams, telemetry
 from zenoti_ingest.adapters.event_loop import loop_factory
-from zenoti_ingest.core.errors import WorkerError, WrongSettings
-from zenoti_ingest.core.printable import printable
+from zenoti_ingest.core.failures.errors import WorkerError, WrongSettings
+from zenoti_ingest.core.operating.printable import printable
 from zenoti_ingest.settings import CONFIG_ENV, MAX_INTEGER, Settings, ignored, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
@@ -156,7 +156,7 @@ async def _dead(settings: Settings, arguments: argparse.Namespace, stop: asyncio
 
 
 async def _archive(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    from zenoti_ingest.core.archived import Wanted
+    from zenoti_ingest.core.operating.archive_entries import Wanted
     from zenoti_ingest.operations import archive, replay
 
     wanted = Wanted(

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry
-from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.admin_http import AdminHttp, Check
@@ -21,6 +20,7 @@ from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.adapters.event_loop import LoopWatch, loop_name
 from zenoti_ingest.adapters.systemd import Notify
 from zenoti_ingest.telemetry import log, tell_repeats
+from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 
 # Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
 # connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 3,600,000:

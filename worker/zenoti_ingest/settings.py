@@ -15,14 +15,14 @@ import msgspec
 from msgspec import Meta
 from yarl import URL
 
-from zenoti_ingest.core.addresses import host_fault, url_fault
-from zenoti_ingest.core.byte_shares import DEFAULT_ENRICH_MAX_BYTES, DEFAULT_TRANSLATE_MAX_BYTES
-from zenoti_ingest.core.errors import WrongSettings
-from zenoti_ingest.core.misspelt import meant
-from zenoti_ingest.core.printable import printable
-from zenoti_ingest.core.secret_text import UnusableSecret, secret
-from zenoti_ingest.core.size_budget import DEFAULT_MAX_MESSAGE_BYTES
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.configuration.addresses import host_fault, url_fault
+from zenoti_ingest.core.configuration.misspelt import meant
+from zenoti_ingest.core.configuration.secret_text import UnusableSecret, secret
+from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, DEFAULT_TRANSLATE_MAX_BYTES
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.failures.errors import WrongSettings
+from zenoti_ingest.core.operating.printable import printable
+from zenoti_ingest.core.topology.names import Names
 
 ENV_PREFIX: Final = "ZENOTI_INGEST_"
 CONFIG_ENV: Final = "ZENOTI_INGEST_CONFIG"

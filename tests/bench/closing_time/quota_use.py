@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from zenoti_ingest.core.quota import Quota
+from zenoti_ingest.core.invoices.quota import Quota
 
 MOMENT = 1e-9  # seconds: what the reckoning of a time can be off by
 
@@ -31,7 +31,7 @@ class Waited(NamedTuple):
 
 
 def reference(received: Iterable[tuple[float, str]], *, calls_per_minute: float) -> list[Waited]:
-    """The same receipts where no step takes time, under the worker's rules (core/quota.py).
+    """The same receipts where no step takes time, under the worker's rules (core/invoices/quota.py).
 
     As soon as a call may go it goes for the invoice that has waited longest, and serves all that wait for that.
     """
@@ -68,8 +68,8 @@ def calls_of(served: Iterable[Waited]) -> int:
 def idle(calls: Sequence[Call], events: Sequence[Waited], *, calls_per_minute: float) -> list[tuple[float, float]]:
     """When a call could have gone and did not, and for how long: all rules allowed one, and an event was there for it.
 
-    The rules are the worker's (core/quota.py). An event can be called for from its receipt on, or from the end of the
-    call that was in flight for its invoice.
+    The rules are the worker's (core/invoices/quota.py). An event can be called for from its receipt on, or from the end
+    of the call that was in flight for its invoice.
     """
     by_invoice: dict[str, list[Call]] = {}
     for call in calls:

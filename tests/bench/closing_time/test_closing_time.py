@@ -11,7 +11,7 @@ SMALL = Trace(speed=60, processes=2, invoices=100, calls_per_minute=20)
 # A pause of the machine is sixty times as long here: while a call takes a tenth of a second six seconds go by, in
 # which an event comes late for its call. The whole run, at a lower speed, is held to 1.1 (docs/quota.md).
 MOST_CALLS = 1.25
-PACE = 60.5 / 60  # seconds between two calls at 60 a minute, with the margin of core/quota.py
+PACE = 60.5 / 60  # seconds between two calls at 60 a minute, with the margin of core/invoices/quota.py
 
 
 @pytest.mark.xdist_group("heavy")  # one of them at a time

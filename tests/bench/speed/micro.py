@@ -5,15 +5,15 @@ import statistics
 import timeit
 from collections.abc import Callable
 
-from zenoti_ingest.core import door, outbound, translate
-from zenoti_ingest.core.door import Rule, signature
-from zenoti_ingest.core.messages import Received, received
-from zenoti_ingest.core.quota import Quota, told
-from zenoti_ingest.core.routing import any_matches, matches, normal_type
-from zenoti_ingest.core.window import Window
-from zenoti_schemas.enriched import Enrichment
-
 from tests.bench.speed.trace import body
+from zenoti_ingest.core.events import cloud_event, reading
+from zenoti_ingest.core.events.messages import Received, received
+from zenoti_ingest.core.events.routing import any_matches, matches, normal_type
+from zenoti_ingest.core.intake import admission
+from zenoti_ingest.core.intake.admission import Rule, signature
+from zenoti_ingest.core.invoices.quota import Quota, told
+from zenoti_ingest.core.invoices.window import Window
+from zenoti_schemas.enriched import Enrichment
 
 REPEATS = 7
 LEAST_SECONDS = 0.05
@@ -36,18 +36,18 @@ def _nanoseconds(function: Callable[[], object]) -> float:
 def _functions() -> dict[str, Callable[[], object]]:
     posted = body("a0a0a0a0", 7)
     message = _message(posted)
-    event = translate.read(message)
+    event = reading.read(message)
     spelled = [f"sha256 ={signature(posted, secret=SECRET).hex('-').upper()}"]
     rule = Rule(secrets=(SECRET,))
     enrichment = Enrichment(status="enriched", expand=("InvoiceItems",), fetched_at="2031-05-06T17:08:11.000000Z")
     invoice = b'{"id":"x","invoice_items":[%s]}' % b",".join([b'{"id":"y","name":"z","price":0.10}'] * 30)
     quota, clock, headers = Quota(calls_per_minute=60_000, now=0.0), itertools.count(), {"ratelimit-remaining": "58"}
     return {
-        "door.judge, signed": lambda: door.judge(posted, signatures=spelled, tokens=(), rule=rule),
+        "door.judge, signed": lambda: admission.judge(posted, signatures=spelled, tokens=(), rule=rule),
         "messages: Received and to": lambda: _message(posted).to(exchange="x", routing_key="main"),
         "messages.received": lambda: received(posted, {"source": "main", "receipt_id": "r"}, source="main"),
-        "translate.read": lambda: translate.read(message),
-        "outbound.outgoing, invoice of 1 kB": lambda: outbound.outgoing(
+        "translate.read": lambda: reading.read(message),
+        "outbound.outgoing, invoice of 1 kB": lambda: cloud_event.outgoing(
             event, exchange="zenoti.events", enrichment=enrichment, invoice=invoice
         ),
         "window: add and next_round, of 1,000": _window(),

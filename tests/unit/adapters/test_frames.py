@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
+
 from zenoti_ingest.adapters.broker import frames
-from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.events.messages import Outgoing
 
 CHANNEL = 7
 MOST = 100

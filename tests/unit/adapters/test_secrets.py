@@ -3,11 +3,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from zenoti_ingest.adapters import secrets
-from zenoti_ingest.adapters.secrets import MAX_BYTES, Secret
-from zenoti_ingest.core.errors import WrongSettings
 
 from tests.eventually import eventually
+from zenoti_ingest.adapters import secrets
+from zenoti_ingest.adapters.secrets import MAX_BYTES, Secret
+from zenoti_ingest.core.failures.errors import WrongSettings
 
 HUSH = "hush-4711"
 

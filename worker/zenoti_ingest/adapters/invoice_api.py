@@ -11,8 +11,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from zenoti_ingest.core.errors import ApiUnavailable, ApiUnreachable
-from zenoti_ingest.core.invoice_request import MAX_ANSWER_BYTES, Request, Response
+from zenoti_ingest.core.failures.errors import ApiUnavailable, ApiUnreachable
+from zenoti_ingest.core.invoices.protocol import MAX_ANSWER_BYTES, Request, Response
 
 _CHUNK_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024  # of status line and headers together

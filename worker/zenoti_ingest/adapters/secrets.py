@@ -5,8 +5,8 @@ import stat
 import time
 from pathlib import Path
 
-from zenoti_ingest.core.errors import WrongSettings
-from zenoti_ingest.core.secret_text import UnusableSecret, secrets_in
+from zenoti_ingest.core.configuration.secret_text import UnusableSecret, secrets_in
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.telemetry import log
 
 LOOK_SECONDS = 1.0  # how often a file is read

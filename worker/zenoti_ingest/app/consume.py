@@ -8,28 +8,29 @@ from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
-from zenoti_schemas.state import DaemonState, ReceiverState, SourceState
 
-from zenoti_ingest.adapters import broker_topology, clock, state
+from zenoti_ingest.adapters import clock
 from zenoti_ingest.adapters.admin_http import Check
-from zenoti_ingest.adapters.batons import BatonQueues
-from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.broker import Link, state_stream
+from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.app.invoice_apis import invoice_api
 from zenoti_ingest.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
 from zenoti_ingest.app.sources import require_sources
 from zenoti_ingest.app.telling import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
-from zenoti_ingest.core.clock_differences import DIFFER_SECONDS
-from zenoti_ingest.core.differences import role
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.errors import TopologyMismatch, WrongSettings
-from zenoti_ingest.core.lease import Lease
-from zenoti_ingest.core.quota import Quota
-from zenoti_ingest.core.receivers import Receivers
-from zenoti_ingest.core.settle import Ladder
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.topology import Names, Topology
+from zenoti_ingest.core.delivery.receivers import Receivers
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.failures.errors import TopologyMismatch, WrongSettings
+from zenoti_ingest.core.failures.policy import Ladder
+from zenoti_ingest.core.invoices.lease import Lease
+from zenoti_ingest.core.invoices.quota import Quota
+from zenoti_ingest.core.operating.clock_differences import DIFFER_SECONDS
+from zenoti_ingest.core.topology.declared import Topology
+from zenoti_ingest.core.topology.differences import role
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.daemon import Daemon, Readiness, kept_up
 from zenoti_ingest.settings import Settings, Source, enrich_window
 from zenoti_ingest.stages.clock_watch import ClockWatch
@@ -44,6 +45,7 @@ from zenoti_ingest.stages.translate import Translate
 from zenoti_ingest.stages.waiting import MAX_BYTES as WAITING_MAX_BYTES
 from zenoti_ingest.stages.waiting import Waiting
 from zenoti_ingest.telemetry import log
+from zenoti_schemas.state import DaemonState, ReceiverState, SourceState
 
 
 async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
@@ -65,7 +67,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
         to, turn = traced(publisher, traces), _rotated(settings)
         fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
-        states = state.StateStream(publisher, exchange=names.state)
+        states = state_stream.StateStream(publisher, exchange=names.state)
         batons = BatonQueues(publisher, consumer, names=names)
         lanes = {
             n: _lane(settings, n, s, fan_out, session, budget=budget, states=states, batons=batons, traces=traces)

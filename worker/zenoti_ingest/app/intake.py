@@ -9,24 +9,22 @@ from pathlib import Path
 
 import msgspec
 from aio_pika.abc import AbstractConnection
-from zenoti_schemas.state import SourceState, SpoolState
 
-from zenoti_ingest.adapters import state
 from zenoti_ingest.adapters.admin_http import Check
-from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.broker import Link, state_stream
+from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
 from zenoti_ingest.adapters.http_door import HttpDoor, Limits
 from zenoti_ingest.adapters.owners import Owners
 from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.adapters.systemd import given_sockets
-from zenoti_ingest.adapters.witness import Witnesses
 from zenoti_ingest.app.links import broker_link, ensure, topology_watch
 from zenoti_ingest.app.sources import require_sources, secret_of
 from zenoti_ingest.app.telling import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.topologies import door_topology, names_of
-from zenoti_ingest.core.detour import Detour
-from zenoti_ingest.core.door import Rule
-from zenoti_ingest.core.errors import BrokerUnavailable, WrongSettings
-from zenoti_ingest.core.spooled import is_note_of
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, WrongSettings
+from zenoti_ingest.core.intake.admission import Rule
+from zenoti_ingest.core.intake.detour import Detour
+from zenoti_ingest.core.intake.spool_record import is_note_of
 from zenoti_ingest.daemon import Daemon, Readiness, kept_up
 from zenoti_ingest.settings import Settings, Source
 from zenoti_ingest.stages.intake import DoorSource, Intake
@@ -37,6 +35,7 @@ from zenoti_ingest.stages.too_large import TooLargeEvents
 from zenoti_ingest.stages.topology_watch import Looked, Nobody
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.telemetry import log
+from zenoti_schemas.state import SourceState, SpoolState
 
 CLOSE_SECONDS = 3.0  # what may remain after the drain
 
@@ -97,7 +96,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         metrics=metrics,
         spool=lambda: _spool_state(spool),
     )
-    states = state.StateStream(link, exchange=names.state)
+    states = state_stream.StateStream(link, exchange=names.state)
     lasting = {
         "link": link.run,
         "topology_watch": watch.run,

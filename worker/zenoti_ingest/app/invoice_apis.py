@@ -5,7 +5,7 @@ from typing import Any
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.invoice_api import InvoiceApi
 from zenoti_ingest.app.sources import secret_of
-from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import Source
 
 

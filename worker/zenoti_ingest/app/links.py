@@ -6,16 +6,16 @@ from functools import partial
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from zenoti_ingest.adapters import broker_topology
 from zenoti_ingest.adapters.broker import Link, Prepare
-from zenoti_ingest.adapters.broker_topology import Declared
-from zenoti_ingest.adapters.management import ManagementApi
+from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
+from zenoti_ingest.adapters.broker.management import ManagementApi
+from zenoti_ingest.adapters.broker.topology import Declared
 from zenoti_ingest.adapters.secrets import Secret
-from zenoti_ingest.adapters.witness import Witnesses
 from zenoti_ingest.app.sources import secret_of
-from zenoti_ingest.core.errors import BrokerUnavailable, WrongSettings
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.topology import Topology
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, WrongSettings
+from zenoti_ingest.core.topology.declared import Topology
 from zenoti_ingest.daemon import instance
 from zenoti_ingest.settings import Settings, broker_urls
 from zenoti_ingest.stages.topology_watch import TopologyWatch

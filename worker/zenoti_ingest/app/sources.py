@@ -1,7 +1,7 @@
 """Sources and their secrets, as the settings have them."""
 
 from zenoti_ingest.adapters.secrets import Secret
-from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import SecretSpec, Settings
 
 

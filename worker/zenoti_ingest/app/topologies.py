@@ -1,6 +1,7 @@
 """The topology that the settings ask for."""
 
-from zenoti_ingest.core.topology import Archive, Downstream, Names, Topology, intake_topology, whole_topology
+from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, intake_topology, whole_topology
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.settings import Settings
 
 

@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 import msgspec
 from aio_pika.abc import AbstractConnection
 
-from zenoti_ingest.adapters import archive
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker_topology import depths
+from zenoti_ingest.adapters.broker import Link, archive_stream
+from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.archived import Entry, Wanted, entry
-from zenoti_ingest.core.errors import TopologyMismatch
-from zenoti_ingest.core.messages import Received, received
-from zenoti_ingest.core.period import instant, moment
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.messages import Received, received
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.operating.archive_entries import Entry, Wanted, entry
+from zenoti_ingest.core.operating.times import instant, moment
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import DocumentWithList, say, show, table
 from zenoti_ingest.settings import Settings
@@ -78,7 +77,7 @@ async def span_of(link: Link, names: Names) -> Span:
     await link.use(look, within=LOOK_SECONDS)
     if found[names.archive] is None:
         raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
-    ends = await archive.ends(link, stream=names.archive)
+    ends = await archive_stream.ends(link, stream=names.archive)
     if ends is None:
         return Span("", -1)
     first, last = ends
@@ -97,12 +96,12 @@ async def messages(
     link: Link, names: Names, since: datetime | int, span: Span
 ) -> AsyncGenerator[tuple[int, Received], None]:
     """What was received, with its offset in the stream, from a time or an offset on."""
-    async with aclosing(archive.read(link, stream=names.archive, since=since, last=span.last)) as found:
+    async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
         async for offset, message in found:
             yield offset, message_of(message)
 
 
-def message_of(message: archive.Archived) -> Received:
+def message_of(message: archive_stream.Archived) -> Received:
     """The webhook in a message of the stream."""
     source = message.headers.get("source")
     return received(

@@ -5,13 +5,13 @@ from contextlib import aclosing
 from pathlib import Path
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.dead_letters import Letter
+from zenoti_ingest.adapters.broker.dead_letters import Letter
 from zenoti_ingest.adapters.spool import read_aside
-from zenoti_ingest.core import dead_letter
-from zenoti_ingest.core.errors import BodyElsewhere, TopologyMismatch
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.period import instant
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.errors import BodyElsewhere, TopologyMismatch
+from zenoti_ingest.core.operating.times import instant
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.archive import Span, messages, span_of
 from zenoti_ingest.operations.dead import headers_of
 

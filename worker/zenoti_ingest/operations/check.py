@@ -5,13 +5,13 @@ from pathlib import Path
 import msgspec
 from aio_pika.abc import AbstractConnection
 
-from zenoti_ingest.adapters.broker_topology import depths
+from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.adapters.spool.folder import make_own
 from zenoti_ingest.app.invoice_apis import invoice_api
 from zenoti_ingest.app.sources import require_sources, secret_of
 from zenoti_ingest.app.topologies import full_topology
-from zenoti_ingest.core.errors import (
+from zenoti_ingest.core.failures.errors import (
     ApiRefusedUs,
     ApiThrottled,
     InvoiceNotFound,
@@ -19,7 +19,7 @@ from zenoti_ingest.core.errors import (
     WorkerError,
     WrongSettings,
 )
-from zenoti_ingest.core.invoice_request import decipher, request
+from zenoti_ingest.core.invoices.protocol import decipher, request
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say
 from zenoti_ingest.settings import Settings, Source

@@ -7,20 +7,20 @@ from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 from aio_pika.abc import AbstractConnection
-from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker_topology import depths
-from zenoti_ingest.adapters.dead_letters import Letter, Letters, letters
+from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters, letters
+from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core import dead_letter
-from zenoti_ingest.core.errors import TopologyMismatch
-from zenoti_ingest.core.letter_groups import Group, Groups, by_reason
-from zenoti_ingest.core.routing import names_type
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.routing import names_type
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.failures.groups import Group, Groups, by_reason
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import DocumentWithList, note, say, show, table
 from zenoti_ingest.settings import Settings
+from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 COUNT_SECONDS = 10.0
 OTHERS_SECONDS = 5.0

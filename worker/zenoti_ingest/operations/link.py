@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.app.links import broker_link
-from zenoti_ingest.core.errors import BrokerUnavailable
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.settings import Settings
 
 CONNECT_SECONDS = 10.0

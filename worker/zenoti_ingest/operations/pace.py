@@ -7,9 +7,9 @@ from collections.abc import Callable
 from aio_pika.abc import AbstractConnection
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker_topology import depths
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.core.yielding import obstacle
+from zenoti_ingest.adapters.broker.topology import depths
+from zenoti_ingest.core.operating.live_traffic_first import obstacle
+from zenoti_ingest.core.topology.names import Names
 
 BATCH = 25  # events between two looks at the queues
 LOOK_SECONDS = 0.5

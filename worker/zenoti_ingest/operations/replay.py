@@ -10,11 +10,17 @@ from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.app.telling import tracing
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.archived import Wanted, entry
-from zenoti_ingest.core.errors import BrokerUnavailable, PublishUnconfirmed, TooLarge, Unroutable, WrongSettings
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.period import instant
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.failures.errors import (
+    BrokerUnavailable,
+    PublishUnconfirmed,
+    TooLarge,
+    Unroutable,
+    WrongSettings,
+)
+from zenoti_ingest.core.operating.archive_entries import Wanted, entry
+from zenoti_ingest.core.operating.times import instant
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.archive import Span, messages, span_of, too_short
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import zenoti_schemas
 
+import zenoti_schemas
 from zenoti_ingest.operations.documents import asyncapi, configuration, metrics, openapi
 from zenoti_ingest.operations.documents.shapes import json_schemas
 from zenoti_ingest.operations.terminal import say

@@ -13,7 +13,7 @@ import msgspec
 
 from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.app.sources import require_sources, secret_of
-from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import SecretSpec, Settings, Source
 from zenoti_ingest.simulator import plans
 from zenoti_ingest.simulator.board import Board

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from zenoti_ingest.core.addresses import host_fault, url_fault
-from zenoti_ingest.core.errors import WrongSettings
+from zenoti_ingest.core.configuration.addresses import host_fault, url_fault
+from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.operations.simulate import TRACES, Wish
 from zenoti_ingest.simulator.plans import CLOSING_TIME_INVOICES
 from zenoti_ingest.simulator.switches import WIRE_FAULTS, Switches, WrongSwitch, changed

@@ -5,24 +5,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from aio_pika.abc import AbstractConnection
-from zenoti_schemas.state import DaemonState, SourceState, SpoolState
-from zenoti_schemas.status import Backlog, Depth, SourceStatus, Status
 
 from zenoti_ingest import __version__
-from zenoti_ingest.adapters import state
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker_topology import depths
+from zenoti_ingest.adapters.broker import Link, state_stream
+from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.app.links import management_api
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
-from zenoti_ingest.core.alarms import alarms
-from zenoti_ingest.core.errors import BrokerUnavailable
-from zenoti_ingest.core.letter_groups import by_reason
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
+from zenoti_ingest.core.failures.groups import by_reason
+from zenoti_ingest.core.operating.alarms import alarms
 from zenoti_ingest.operations import status_view
 from zenoti_ingest.operations.dead import Filter, groups_of
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document
 from zenoti_ingest.settings import Settings
+from zenoti_schemas.state import DaemonState, SourceState, SpoolState
+from zenoti_schemas.status import Backlog, Depth, SourceStatus, Status
 
 WITHIN_SECONDS = 30.0
 READ_LETTERS = 10_000  # more are counted, not read: each look would move them all
@@ -58,7 +57,7 @@ class Look:
             BrokerUnavailable: the broker does not answer.
         """
         (queues, unseen), names = await self._with_hands(await self._queues()), self._names
-        daemons = await state.latest(self._link, stream=names.state) if names.state in _there(queues) else []
+        daemons = await state_stream.latest(self._link, stream=names.state) if names.state in _there(queues) else []
         total = queues[names.dead].ready or 0
         await self._read_letters(total)
         sources = {

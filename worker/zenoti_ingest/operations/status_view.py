@@ -7,12 +7,12 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from zenoti_schemas.status import Depth, Status
 
-from zenoti_ingest.core.alarms import in_hands
-from zenoti_ingest.core.differences import role
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.operating.alarms import in_hands
+from zenoti_ingest.core.topology.differences import role
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.terminal import plain
+from zenoti_schemas.status import Depth, Status
 
 _WIDE = 160  # off a terminal, as wide as the widest table needs
 _MINUTE, _HOUR, _DAY, _MIB = 60, 3600, 86_400, 2**20

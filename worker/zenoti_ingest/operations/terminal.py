@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zenoti_ingest.core.printable import printable, printable_json
+from zenoti_ingest.core.operating.printable import printable, printable_json
 
 
 def say(text: str, *, lines: bool = False) -> None:

@@ -6,18 +6,18 @@ from secrets import token_bytes
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from zenoti_ingest.adapters import broker_topology
-from zenoti_ingest.adapters.broker_topology import Declared
+from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.adapters.broker.topology import Declared
 from zenoti_ingest.adapters.secrets import read_secrets
 from zenoti_ingest.app.links import management_api, vhost_of
 from zenoti_ingest.app.sources import secret_of
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
-from zenoti_ingest.core.differences import Difference, joined, of_seen
-from zenoti_ingest.core.errors import WrongSettings
-from zenoti_ingest.core.migration import with_migration
-from zenoti_ingest.core.permissions import ROLES, password_hash, rights, with_users
-from zenoti_ingest.core.secret_text import UnusableSecret
-from zenoti_ingest.core.topology import definitions
+from zenoti_ingest.core.configuration.secret_text import UnusableSecret
+from zenoti_ingest.core.failures.errors import WrongSettings
+from zenoti_ingest.core.topology.declared import definitions
+from zenoti_ingest.core.topology.differences import Difference, joined, of_seen
+from zenoti_ingest.core.topology.migration import with_migration
+from zenoti_ingest.core.topology.permissions import ROLES, password_hash, rights, with_users
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say, show, table
 from zenoti_ingest.settings import Settings, broker_urls

@@ -3,16 +3,16 @@
 from contextlib import aclosing
 
 import msgspec
-from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.archived import Entry, Wanted
-from zenoti_ingest.core.errors import TopologyMismatch
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.operating.archive_entries import Entry, Wanted
 from zenoti_ingest.operations.archive import entries, span_of, too_short
 from zenoti_ingest.operations.dead import Filter, each
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say, show, table
 from zenoti_ingest.settings import Settings
+from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 MAX_STEPS = 1_000
 

@@ -5,13 +5,12 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from zenoti_schemas.state import DaemonState
-
 from zenoti_ingest.adapters import clock
-from zenoti_ingest.core.clock_differences import ClockDifferences
-from zenoti_ingest.core.lane_clock import LaneClock, microseconds
+from zenoti_ingest.core.invoices.lane_clock import LaneClock, microseconds
+from zenoti_ingest.core.operating.clock_differences import ClockDifferences
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import clock_difference
+from zenoti_schemas.state import DaemonState
 
 LOOK_SECONDS: Final = 5.0
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
-from zenoti_ingest.core.defects import Defects
-from zenoti_ingest.core.errors import BrokerUnavailable
-from zenoti_ingest.core.prefetch import Prefetch
+from zenoti_ingest.core.delivery.prefetch import Prefetch
+from zenoti_ingest.core.failures.defects import Defects
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import stage_stopped, subscriptions
 

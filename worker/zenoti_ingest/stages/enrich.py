@@ -12,23 +12,27 @@ from collections.abc import Awaitable, Sequence
 from math import inf
 
 import msgspec
-from zenoti_schemas.enriched import Enrichment
-from zenoti_schemas.state import SourceState
 
 from zenoti_ingest.adapters import clock
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.traces import NO_SPAN, UNTRACED
-from zenoti_ingest.core import outbound
-from zenoti_ingest.core.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
-from zenoti_ingest.core.circuit import REMEMBERED, Blame, Circuit
-from zenoti_ingest.core.defects import Defects
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.errors import Malformed, PermanentError, PublishUnconfirmed, TooLarge, Unroutable, WorkerError
-from zenoti_ingest.core.invoice_request import Invoice
-from zenoti_ingest.core.lane_clock import LaneClock, as_text
-from zenoti_ingest.core.messages import Outgoing, Received, carried
-from zenoti_ingest.core.quota import Quota
-from zenoti_ingest.core.settle import (
+from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.messages import Outgoing, Received, carried
+from zenoti_ingest.core.events.reading import Event, read
+from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
+from zenoti_ingest.core.failures.defects import Defects
+from zenoti_ingest.core.failures.errors import (
+    Malformed,
+    PermanentError,
+    PublishUnconfirmed,
+    TooLarge,
+    Unroutable,
+    WorkerError,
+)
+from zenoti_ingest.core.failures.policy import (
     DEFECT,
     RETURNS_OF_A_SUSPECT,
     DeadLetter,
@@ -38,11 +42,12 @@ from zenoti_ingest.core.settle import (
     defect_detail,
     settle,
 )
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.core.translate import Event, read
-from zenoti_ingest.core.window import Round, Window
+from zenoti_ingest.core.invoices.circuit import REMEMBERED, Blame, Circuit
+from zenoti_ingest.core.invoices.lane_clock import LaneClock, as_text
+from zenoti_ingest.core.invoices.protocol import Invoice
+from zenoti_ingest.core.invoices.quota import Quota
+from zenoti_ingest.core.invoices.window import Round, Window
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.journal import Journal
@@ -52,6 +57,8 @@ from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, pl
 from zenoti_ingest.stages.turn import Turn
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
+from zenoti_schemas.enriched import Enrichment
+from zenoti_schemas.state import SourceState
 
 QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
 FILL_SECONDS = 1.0
@@ -333,7 +340,7 @@ class Lane:
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
             invoice = await self._fetch(begun.invoice_id, spans)
-        except Exception as error:  # noqa: BLE001  # every failure has its row in core/settle.py, defects included
+        except Exception as error:  # noqa: BLE001  # every failure has its row in core/failures/policy.py, defects included
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
             self._changed.set()  # a probe may have to go
@@ -457,7 +464,7 @@ class Lane:
             if event is not held.event:
                 at_work.grow(len(event.body))
             await self._pass_on(
-                held, outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment, invoice=invoice)
+                held, cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment, invoice=invoice)
             )
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception, blame: Blame) -> None:

@@ -14,14 +14,14 @@ from multidict import CIMultiDictProxy
 from zenoti_ingest.adapters.clock import new_receipt_id, utc_now
 from zenoti_ingest.adapters.http_door import Answer, Arrival
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.core.detour import Detour
-from zenoti_ingest.core.door import Accept, Ping, Rule, judge
-from zenoti_ingest.core.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable, WorkerError
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.recent import Recent
-from zenoti_ingest.core.spooled import Spooled
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.core.trace_context import PARENT, STATE, TraceContext, of_request
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.trace_context import PARENT, STATE, TraceContext, of_request
+from zenoti_ingest.core.failures.errors import PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable, WorkerError
+from zenoti_ingest.core.intake.admission import Accept, Ping, Rule, judge
+from zenoti_ingest.core.intake.detour import Detour
+from zenoti_ingest.core.intake.recent import Recent
+from zenoti_ingest.core.intake.spool_record import Spooled
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.ports import Publishes, Spools, Traces
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import detour_on, door_unsigned, publishes_failed

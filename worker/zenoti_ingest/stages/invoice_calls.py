@@ -10,14 +10,21 @@ from collections.abc import Sequence
 from math import inf
 
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.core.baton import Baton
-from zenoti_ingest.core.circuit import Blame, Circuit
-from zenoti_ingest.core.errors import ApiFailure, ApiRefusedUs, ApiThrottled, PermanentError, TurnLost, WorkerError
-from zenoti_ingest.core.expands import Expands
-from zenoti_ingest.core.invoice_request import Invoice, decipher, merged, request
-from zenoti_ingest.core.lease import Lease
-from zenoti_ingest.core.quota import Quota, told
-from zenoti_ingest.core.settle import defect_detail
+from zenoti_ingest.core.failures.errors import (
+    ApiFailure,
+    ApiRefusedUs,
+    ApiThrottled,
+    PermanentError,
+    TurnLost,
+    WorkerError,
+)
+from zenoti_ingest.core.failures.policy import defect_detail
+from zenoti_ingest.core.invoices.baton import Baton
+from zenoti_ingest.core.invoices.circuit import Blame, Circuit
+from zenoti_ingest.core.invoices.expands import Expands
+from zenoti_ingest.core.invoices.lease import Lease
+from zenoti_ingest.core.invoices.protocol import Invoice, decipher, merged, request
+from zenoti_ingest.core.invoices.quota import Quota, told
 from zenoti_ingest.stages.ports import Fetches, Span, Traces
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import api_call_seconds, api_calls, circuit_open

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zenoti_schemas.webhook import EVENTS
-
 from zenoti_ingest.adapters.broker import Delivery
 from zenoti_ingest.adapters.clock import seconds_since
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.translate import Event
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.reading import Event
 from zenoti_ingest.telemetry import log, tell
 from zenoti_ingest.telemetry.metrics import stage_seconds, way_seconds
+from zenoti_schemas.webhook import EVENTS
 
 
 class Journal:

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from zenoti_ingest.core.baton import Baton
-from zenoti_ingest.core.invoice_request import Request, Response
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.spans import Place
-from zenoti_ingest.core.spooled import Spooled
-from zenoti_ingest.core.trace_context import TraceContext
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.events.spans import Place
+from zenoti_ingest.core.events.trace_context import TraceContext
+from zenoti_ingest.core.intake.spool_record import Spooled
+from zenoti_ingest.core.invoices.baton import Baton
+from zenoti_ingest.core.invoices.protocol import Request, Response
 
 PUBLISH_SECONDS: Final = 15.0  # how long a stage waits for a confirm; then the delivery comes again
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from zenoti_ingest.core.errors import BrokerUnavailable, TopologyMismatch
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch
 from zenoti_ingest.stages.enrich import Lane
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import (

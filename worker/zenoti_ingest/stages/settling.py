@@ -6,12 +6,12 @@ from functools import partial
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.core import dead_letter
-from zenoti_ingest.core.errors import PublishUnconfirmed, TooLarge, Unroutable
-from zenoti_ingest.core.messages import Outgoing, Received, received
-from zenoti_ingest.core.settle import DeadLetter
-from zenoti_ingest.core.spans import Place
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.messages import Outgoing, Received, received
+from zenoti_ingest.core.events.spans import Place
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unroutable
+from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
 from zenoti_ingest.telemetry import log

@@ -2,7 +2,7 @@
 
 import time
 
-from zenoti_ingest.core.source_watch import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
+from zenoti_ingest.core.intake.source_health import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import source_failures_in_a_row, source_silence, source_usual_gap
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from zenoti_ingest.core.errors import SpoolUnavailable, TooLarge
-from zenoti_ingest.core.spooled import Spooled
+from zenoti_ingest.core.failures.errors import SpoolUnavailable, TooLarge
+from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.stages.intake import Intake
 from zenoti_ingest.stages.ports import Spools
 from zenoti_ingest.stages.too_large import TooLargeEvents

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.core import dead_letter
-from zenoti_ingest.core.errors import PermanentError, PublishUnconfirmed, SpoolUnavailable, TooLarge, Unroutable
-from zenoti_ingest.core.settle import DeadLetter
-from zenoti_ingest.core.spooled import Spooled, note, noted, notes_of
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.errors import (
+    PermanentError,
+    PublishUnconfirmed,
+    SpoolUnavailable,
+    TooLarge,
+    Unroutable,
+)
+from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.core.intake.spool_record import Spooled, note, noted, notes_of
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.ports import Publishes, Spools
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import dead_letters, publishes_failed

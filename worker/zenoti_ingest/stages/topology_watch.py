@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
-from zenoti_ingest.core.errors import BrokerUnavailable, TopologyMismatch
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch
 from zenoti_ingest.telemetry import log
 
 LOOK_SECONDS = 5.0

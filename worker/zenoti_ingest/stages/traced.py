@@ -1,6 +1,6 @@
 """Publishing with a span around each publish, whose context goes with the message."""
 
-from zenoti_ingest.core.messages import Outgoing, carried
+from zenoti_ingest.core.events.messages import Outgoing, carried
 from zenoti_ingest.stages.ports import Publishes, Traces
 
 

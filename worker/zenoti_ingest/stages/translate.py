@@ -9,22 +9,21 @@ import random
 import time
 
 import msgspec
-from zenoti_schemas.enriched import Enrichment
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.core import outbound
-from zenoti_ingest.core.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
-from zenoti_ingest.core.defects import Defects
-from zenoti_ingest.core.duplicates import Seen
-from zenoti_ingest.core.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.routing import routing_key, wants_enrichment
-from zenoti_ingest.core.settle import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
-from zenoti_ingest.core.size_budget import SizeBudget
-from zenoti_ingest.core.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
-from zenoti_ingest.core.topology import Names
-from zenoti_ingest.core.translate import Event, read
+from zenoti_ingest.core.delivery.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.events.reading import Event, read
+from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
+from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
+from zenoti_ingest.core.failures.defects import Defects
+from zenoti_ingest.core.failures.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
+from zenoti_ingest.core.failures.policy import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import Publishes, Span, Traces
@@ -32,6 +31,7 @@ from zenoti_ingest.stages.room import AtWork, Room
 from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import duplicates, translated, unrouted
+from zenoti_schemas.enriched import Enrichment
 
 
 class Translate:
@@ -232,7 +232,7 @@ class Translate:
             return event.received.to(exchange=self._names.work, routing_key=lane), "lane"
         else:
             enrichment = Enrichment(status="skipped")
-        return outbound.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
+        return cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
 
     async def _bury(
         self, message: Received, delivery: Delivery, verdict: DeadLetter, subscription: Subscription, **known: str

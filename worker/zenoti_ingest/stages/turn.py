@@ -1,8 +1,8 @@
 """One process's turn on a lane: taken over with the first delivery, kept by questions, handed on at the end.
 
 Two processes must not call for one lane. The broker sees to that by its single active consumer, but for who is cut off
-from it, or was frozen, and does not know. So calls need a lease (core/lease.py), and a successor that finds no baton of
-its predecessor (core/baton.py) waits for as long as that one's lease can last.
+from it, or was frozen, and does not know. So calls need a lease (core/invoices/lease.py), and a successor that finds no
+baton of its predecessor (core/invoices/baton.py) waits for as long as that one's lease can last.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from zenoti_ingest.adapters.broker import Subscription
-from zenoti_ingest.core.errors import BrokerUnavailable
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.ports import Batons, States
 from zenoti_ingest.telemetry import log

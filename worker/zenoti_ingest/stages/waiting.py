@@ -8,10 +8,10 @@ import asyncio
 from collections import deque
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
-from zenoti_ingest.core.defects import Defects
-from zenoti_ingest.core.errors import PermanentError, PublishUnconfirmed, Unroutable
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.topology import Names
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.defects import Defects
+from zenoti_ingest.core.failures.errors import PermanentError, PublishUnconfirmed, Unroutable
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
 
 PREFETCH = 5  # bodies in memory; one is published at a time

@@ -26,8 +26,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from zenoti_ingest.core.printable import printable
-from zenoti_ingest.core.repeats import Repeats
+from zenoti_ingest.core.operating.printable import printable
+from zenoti_ingest.core.operating.repeats import Repeats
 from zenoti_ingest.telemetry.metrics import lines_lost, lines_suppressed
 
 EVENTS: Final = frozenset(

@@ -13,7 +13,7 @@ import pamqp.frame
 from pamqp import commands as spec
 from pamqp import encode
 
-from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.events.messages import Outgoing
 
 _METHOD, _HEADER, _BODY, _END = 1, 2, 3, b"\xce"
 _BASIC = 60  # class id

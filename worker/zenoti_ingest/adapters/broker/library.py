@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from zenoti_ingest.core.errors import BrokerUnavailable, WorkerError
+from zenoti_ingest.core.failures.errors import BrokerUnavailable, WorkerError
 from zenoti_ingest.telemetry import log
 
 CLOSE_SECONDS = 5.0
@@ -67,7 +67,7 @@ def rim() -> Iterator[None]:
     cancelled, and a call that we cancel can end in one of its own errors.
 
     Raises:
-        BrokerUnavailable: instead of any error that is not of `zenoti_ingest.core.errors`.
+        BrokerUnavailable: instead of any error that is not of `zenoti_ingest.core.failures.errors`.
     """
     task = asyncio.current_task()
     try:

@@ -25,9 +25,15 @@ from zenoti_ingest.adapters.broker.library import (
 )
 from zenoti_ingest.adapters.broker.sender import Sender, Sent
 from zenoti_ingest.adapters.broker.subscription import Subscription
-from zenoti_ingest.core.errors import BrokerUnavailable, FatalError, PermanentError, PublishUnconfirmed, WrongSettings
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import SizeBudget
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import (
+    BrokerUnavailable,
+    FatalError,
+    PermanentError,
+    PublishUnconfirmed,
+    WrongSettings,
+)
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import connection_ready, connections_lost
 

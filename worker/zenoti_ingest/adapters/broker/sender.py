@@ -18,9 +18,15 @@ from pamqp import commands as spec
 
 from zenoti_ingest.adapters.broker import frames
 from zenoti_ingest.adapters.broker.library import close_channel, what
-from zenoti_ingest.core.errors import ConfirmTimedOut, PublishRefused, PublishUnconfirmed, Unencodable, Unroutable
-from zenoti_ingest.core.messages import Outgoing
-from zenoti_ingest.core.size_budget import SizeBudget, limit_in
+from zenoti_ingest.core.delivery.size_budget import SizeBudget, limit_in
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import (
+    ConfirmTimedOut,
+    PublishRefused,
+    PublishUnconfirmed,
+    Unencodable,
+    Unroutable,
+)
 from zenoti_ingest.telemetry import log
 
 

@@ -12,8 +12,8 @@ from pamqp import commands as spec
 from zenoti_ingest.adapters.broker.delivery import Delivery
 from zenoti_ingest.adapters.broker.library import OPEN_CHANNEL_SECONDS, rim
 from zenoti_ingest.adapters.broker.sender import Sender
-from zenoti_ingest.core.errors import BrokerUnavailable
-from zenoti_ingest.core.messages import Outgoing
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
 
 ACKS_REACH_SECONDS = 0.1  # acks written just before a close can be lost, and their deliveries come again

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import HttpVersion, HttpVersion11, web
+
 from zenoti_schemas.door import Accepted, Pong, Problem
 
 RETRY_AFTER_SECONDS: Final = 30  # Zenoti's own first retry

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from aiohttp import HttpVersion11, web
 from multidict import CIMultiDictProxy
-from zenoti_schemas.door import Accepted, Pong
 
 from zenoti_ingest.adapters.http_door.answers import Taken, problem, unavailable
 from zenoti_ingest.adapters.http_door.bodies import BodyGivenUp, BodyTooLarge, BodyTooSlow, read_body
@@ -20,6 +19,7 @@ from zenoti_ingest.adapters.http_door.connections import Connection, Connections
 from zenoti_ingest.adapters.http_door.limits import Limits, connections_possible
 from zenoti_ingest.telemetry import log, tell
 from zenoti_ingest.telemetry.metrics import door_in_flight, door_requests, stage_seconds
+from zenoti_schemas.door import Accepted, Pong
 
 BACKLOG = 1024  # connections that the kernel keeps for us
 # asyncio accepts as many in a turn as the backlog it is told, so it is told of fewer: 900 that came at once held up

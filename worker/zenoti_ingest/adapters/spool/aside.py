@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.core.spooled import Spooled, seal, unseal
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.intake.spool_record import Spooled, seal, unseal
 
 
 def write(folder: Path, spooled: Spooled) -> Path:

@@ -5,7 +5,7 @@ from typing import Final
 
 from zenoti_ingest.adapters.spool.carve import Cell
 from zenoti_ingest.adapters.spool.file import Key, Row, SpoolFile, remove
-from zenoti_ingest.core.spooled import Spooled, unseal
+from zenoti_ingest.core.intake.spool_record import Spooled, unseal
 
 _STEP_BYTES: Final = 1024 * 1024
 _STEP_ROWS: Final = 256

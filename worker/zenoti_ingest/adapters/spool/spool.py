@@ -20,8 +20,8 @@ from zenoti_ingest.adapters.spool.file import Key, Row, SpoolFile
 from zenoti_ingest.adapters.spool.lines import Lines
 from zenoti_ingest.adapters.spool.mender import Mender, corrupt_folder, described
 from zenoti_ingest.adapters.spool.shelf import FAILURES, Shelf
-from zenoti_ingest.core.errors import SpoolUnavailable
-from zenoti_ingest.core.spooled import Spooled, seal, unseal
+from zenoti_ingest.core.failures.errors import SpoolUnavailable
+from zenoti_ingest.core.intake.spool_record import Spooled, seal, unseal
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import (
     spool_bytes,

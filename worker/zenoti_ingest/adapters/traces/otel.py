@@ -1,4 +1,4 @@
-"""Spans by OpenTelemetry's SDK: begun and ended here, described by `core/spans`, exported by a thread of the SDK's own.
+"""Spans by OpenTelemetry's SDK: begun and ended here, described by `core/events/spans`; its own thread exports them.
 
 The one module that imports opentelemetry. Nothing here waits: what the collector does not take in time is dropped.
 """
@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace.span import TraceState
 
-from zenoti_ingest.core import spans
-from zenoti_ingest.core.invoice_request import Request
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.spans import Described, Place
-from zenoti_ingest.core.trace_context import TraceContext, context, of_message
+from zenoti_ingest.core.events import spans
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.events.spans import Described, Place
+from zenoti_ingest.core.events.trace_context import TraceContext, context, of_message
+from zenoti_ingest.core.invoices.protocol import Request
 from zenoti_ingest.telemetry import log
 
 FLUSH_SECONDS: Final = 3.0  # at the end, for what has not been exported

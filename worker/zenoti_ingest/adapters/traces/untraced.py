@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, Self
 
-from zenoti_ingest.core.invoice_request import Request
-from zenoti_ingest.core.messages import Outgoing, Received
-from zenoti_ingest.core.spans import Place
-from zenoti_ingest.core.trace_context import TraceContext, begun
+from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.events.spans import Place
+from zenoti_ingest.core.events.trace_context import TraceContext, begun
+from zenoti_ingest.core.invoices.protocol import Request
 
 _CONTEXT_BYTES = 24
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from zenoti_ingest import __version__
 from zenoti_ingest.app.topologies import full_topology
-from zenoti_ingest.core.routing import routing_key
-from zenoti_ingest.core.topology import Exchange, Names, Queue, Topology
+from zenoti_ingest.core.events.routing import routing_key
+from zenoti_ingest.core.topology.declared import Exchange, Queue, Topology
+from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.messages import BATON, DEAD, EVENT, STATE, WEBHOOK, messages
 from zenoti_ingest.operations.documents.shapes import Components, Json, event_data, public_shapes
 from zenoti_ingest.settings import Broker, Downstream, Settings, Source

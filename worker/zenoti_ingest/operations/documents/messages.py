@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+
+from zenoti_ingest.core.events import trace_context
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.operations.documents.shapes import Components, Json, attribute_texts
 from zenoti_schemas.dead_letter import DeadLetterHeaders
 from zenoti_schemas.enriched import CONTENT_TYPE, EnrichedData, EnrichedEvent
 from zenoti_schemas.state import DaemonState
 from zenoti_schemas.webhook import Envelope
-
-from zenoti_ingest.core import trace_context
-from zenoti_ingest.core.messages import Received
-from zenoti_ingest.operations.documents.shapes import Components, Json, attribute_texts
 
 WEBHOOK: Final = "webhook"
 EVENT: Final = "event"
@@ -66,7 +66,7 @@ def messages(components: Components, events: Mapping[str, type[msgspec.Struct]])
 
 
 def webhook_headers() -> Json:
-    """The headers of a message between our own stages, as `core.messages` writes them."""
+    """The headers of a message between our own stages, as `core.events.messages` writes them."""
     texts = attribute_texts(Received) | _TRACE_TEXTS
     written = _ALL_KNOWN.to(exchange="", routing_key="").headers
     always = _RECEIVED.to(exchange="", routing_key="").headers

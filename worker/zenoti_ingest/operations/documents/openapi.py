@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from zenoti_schemas.door import Accepted, Pong, Problem
-from zenoti_schemas.webhook import Envelope
 
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.http_door import METHODS, RETRY_AFTER_SECONDS, TITLES
 from zenoti_ingest.operations.documents.shapes import Components, Json, event_data
 from zenoti_ingest.settings import Intake, Source
+from zenoti_schemas.door import Accepted, Pong, Problem
+from zenoti_schemas.webhook import Envelope
 
 _SCHEMAS: Final = "#/components/schemas/"
 _ROUTES: Final = {"/webhooks/{source}": "source", "/webhooks/{source}/{event_type}": "type"}

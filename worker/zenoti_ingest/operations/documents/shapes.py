@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
-import zenoti_schemas
 from msgspec import Meta
+
+import zenoti_schemas
 from zenoti_schemas import webhook
 from zenoti_schemas.downstream import Delivered, DeliveredData, DeliveredEnrichment, DeliveredMessage
 from zenoti_schemas.enriched import DATASCHEMA, EnrichedData

@@ -1,0 +1,298 @@
+"""The declared topology against the broker's: compare, declare, verify.
+
+The broker tells a difference in arguments only to those who declare again (406 names the argument), and that a
+queue is missing only to those who ask passively (404). Both close the channel; each question takes a new one after.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import aiormq.exceptions
+import msgspec
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from pamqp import commands as spec
+
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.topology.declared import Beginning, Binding, Exchange, Queue, Topology
+from zenoti_ingest.core.topology.differences import Difference, missing, refused
+from zenoti_ingest.telemetry import log
+
+NEW_QUEUE_SECONDS = 2.0  # a node killed within a second of a quorum queue's declaration forgets the queue
+
+
+async def compare(
+    connection: AbstractConnection, topology: Topology, *, passive: bool = False, where_allowed: bool = False
+) -> list[Difference]:
+    """What is missing or different.
+
+    Args:
+        connection: to the broker.
+        topology: what must be there.
+        passive: ask only for what is missing, which needs no right to configure.
+        where_allowed: the first refusal of that right ends the asking for what is different, not the comparison; what
+            the broker does not let us look at (from 4.3 on: a queue that we may not read) counts as there.
+            A receiver's own queue that we may not look at always does.
+    """
+    asker = _Asker(connection)
+    found: list[Difference] = []
+    things: list[Exchange | Queue] = [*topology.exchanges, *topology.queues]
+    for thing in things:
+        try:
+            if await asker.refusal(_question(thing, passive=True)) is not None:
+                found.append(missing(thing))
+            elif not passive and (isinstance(thing, Exchange) or thing.ours):
+                refusal = await asker.refusal(_question(thing, passive=False))
+                if refusal is not None:
+                    found.append(refused(thing, str(refusal)))
+        except _NoRight:
+            if isinstance(thing, Queue) and not thing.ours:
+                continue
+            if not where_allowed:
+                raise
+            passive = True
+            log.debug("arguments_unverified")
+    await asker.close()
+    return found
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """What a declaration came to.
+
+    Attributes:
+        new_queues: how many queues it made.
+        absent: queues of receivers that are not there; nothing was bound to them, and their events wait.
+    """
+
+    new_queues: int
+    absent: tuple[str, ...] = ()
+
+
+async def declare(connection: AbstractConnection, topology: Topology) -> Declared:
+    """Declare what is missing, bind all of it, remove superseded bindings; return once new queues are safe to use.
+
+    Raises:
+        TopologyMismatch: something is there with other arguments.
+    """
+    differences = await compare(connection, topology)
+    _refuse([d for d in differences if d.state == "different"])
+    missing = {d.name for d in differences}
+    absent = {d.name for d in differences if not d.ours}
+    async with connection.channel() as channel:
+        for exchange in topology.exchanges:
+            if exchange.name in missing:
+                await _declare_exchange(channel, exchange, passive=False)
+        for queue in topology.queues:
+            if queue.name in missing and queue.ours:
+                await _declare_queue(channel, queue, passive=False)
+    await _bind_all(connection, topology, absent=absent)
+    await _begin(connection, [one for one in topology.beginnings if missing.issuperset(one.queues)])
+    new = sum(d.kind == "queue" and d.ours for d in differences)
+    if new:
+        await asyncio.sleep(NEW_QUEUE_SECONDS)
+    return Declared(new, tuple(sorted(absent)))
+
+
+async def _begin(connection: AbstractConnection, beginnings: Sequence[Beginning]) -> None:
+    if not beginnings:
+        return
+    async with connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        for one in beginnings:
+            properties = spec.Basic.Properties(delivery_mode=2, content_type=one.content_type)
+            await underlay.basic_publish(
+                one.body, exchange=one.exchange, routing_key=one.routing_key, properties=properties, mandatory=True
+            )
+
+
+async def _bind_all(connection: AbstractConnection, topology: Topology, *, absent: Collection[str]) -> None:
+    """Bind, then remove what is superseded; a receiver's own queue that we may not bind stays as its owner bound it."""
+    asker, theirs = _Asker(connection), {queue.name for queue in topology.queues if not queue.ours}
+    steps = [(_bind_one, binding) for binding in topology.bindings]
+    steps += [(_unbind_one, binding) for binding in topology.superseded]
+    for step, binding in steps:
+        if binding.destination in absent:
+            continue
+        try:
+            if (refusal := await asker.refusal(partial(step, binding=binding))) is not None:
+                raise TopologyMismatch(f"cannot bind {binding.destination} to {binding.exchange}: {refusal}")
+        except _NoRight:
+            if binding.destination not in theirs:
+                raise
+            log.warning("receiver_cannot_be_bound", queue=binding.destination, exchange=binding.exchange)
+    await asker.close()
+
+
+async def verify(connection: AbstractConnection, topology: Topology) -> Declared:
+    """Ask whether every exchange and queue is there, and, where the broker lets us, is as declared; bind them anew.
+
+    Nothing is made: a question for the arguments of what is there makes nothing either. Whether a binding is there
+    the broker tells nobody over AMQP; binding again changes nothing where it is.
+
+    Raises:
+        TopologyMismatch: something is different, or something is missing that is no receiver's queue.
+    """
+    receivers = _receivers(topology)
+    differences = await compare(connection, topology, where_allowed=True)
+    _refuse([d for d in differences if d.state == "different" or d.name not in receivers])
+    return await still_there(connection, topology)
+
+
+async def still_there(connection: AbstractConnection, topology: Topology) -> Declared:
+    """Bind everything anew.
+
+    Raises:
+        TopologyMismatch: something is missing that is no receiver's queue.
+    """
+    lost, receivers = [d.name for d in await missing_ends(connection, topology)], _receivers(topology)
+    if ours := [name for name in lost if name not in receivers]:
+        raise TopologyMismatch(f"missing: {', '.join(ours)}")
+    return Declared(0, tuple(sorted(lost)))
+
+
+def _receivers(topology: Topology) -> set[str]:
+    """Queues whose absence concerns their receiver alone."""
+    return {queue.name for queue in topology.queues if queue.receiver}
+
+
+async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
+    """Bind everything anew, which tells what is missing; where the broker does not let us bind, look.
+
+    Needs the fewest rights of all questions (`core/topology/permissions`), and the broker logs nothing of it.
+    """
+    asker = _Asker(connection)
+    exchanges, queues = {e.name: e for e in topology.exchanges}, {q.name: q for q in topology.queues}
+    lost: dict[str, Exchange | Queue] = {}
+    for binding in topology.bindings:
+        try:
+            refusal = await asker.refusal(partial(_bind_one, binding=binding))
+        except _NoRight:
+            if binding.kind == "queue" and not queues[binding.destination].ours:
+                continue
+            log.debug("bindings_unverified")
+            return await compare(connection, topology, passive=True)
+        if refusal is not None:
+            for end in _ends(binding, str(refusal), exchanges, queues):
+                lost[end.name] = end
+    await asker.close()
+    return [missing(thing) for thing in lost.values()]
+
+
+async def depths(
+    connection: AbstractConnection, queues: Sequence[str], *, refused: set[str] | None = None
+) -> dict[str, tuple[int, int] | None]:
+    """Messages ready and consumers of each queue; None where it is missing.
+
+    Args:
+        connection: to the broker.
+        queues: by name.
+        refused: takes the names of those that the broker does not let us look at; None: that is an error.
+    """
+    asker = _Asker(connection)
+    found: dict[str, tuple[int, int] | None] = {}
+
+    async def ask(channel: AbstractChannel, name: str) -> None:
+        result = (await channel.declare_queue(name, passive=True)).declaration_result
+        found[name] = (result.message_count or 0, result.consumer_count or 0)
+
+    for name in queues:
+        found[name] = None
+        try:
+            await asker.refusal(partial(ask, name=name))
+        except _NoRight:
+            if refused is None:
+                raise
+            refused.add(name)
+    await asker.close()
+    return found
+
+
+async def delete(connection: AbstractConnection, topology: Topology) -> None:
+    """Remove queues and exchanges with all they hold: for prefixes of tests and demonstrations alone."""
+    async with connection.channel() as channel:
+        underlay = await channel.get_underlay_channel()
+        for queue in topology.queues:
+            await underlay.queue_delete(queue.name)
+        for exchange in topology.exchanges:
+            await underlay.exchange_delete(exchange.name)
+
+
+def _ends(
+    binding: Binding, refusal: str, exchanges: Mapping[str, Exchange], queues: Mapping[str, Queue]
+) -> list[Exchange | Queue]:
+    """Which end of a binding the broker's text names as missing."""
+    if binding.kind == "queue" and "no exchange" not in refusal:
+        return [queues[binding.destination]]
+    named = [name for name in (binding.exchange, binding.destination) if f"'{name}'" in refusal]
+    return [exchanges[name] for name in named or [binding.exchange]]
+
+
+async def _bind_one(channel: AbstractChannel, *, binding: Binding) -> None:
+    underlay = await channel.get_underlay_channel()
+    if binding.kind == "queue":
+        await underlay.queue_bind(binding.destination, binding.exchange, binding.routing_key)
+    else:
+        await underlay.exchange_bind(binding.destination, binding.exchange, binding.routing_key)
+
+
+async def _unbind_one(channel: AbstractChannel, *, binding: Binding) -> None:
+    underlay = await channel.get_underlay_channel()
+    await underlay.queue_unbind(binding.destination, binding.exchange, binding.routing_key)
+
+
+def _refuse(differences: Sequence[Difference]) -> None:
+    if differences:
+        first = differences[0]
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        detail = f": {first.detail}" if first.detail else ""
+        raise TopologyMismatch(
+            f"{first.kind} {first.name} is {first.state}{detail}{more}; "
+            "`zenoti-ingest topology plan` shows all, and what to do"
+        )
+
+
+class _NoRight(TopologyMismatch):
+    """The broker refuses to answer this user (403)."""
+
+
+class _Asker:
+    """Asks one question after the other, on a new channel after each refusal."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+        self._channel: AbstractChannel | None = None
+
+    async def refusal(self, question: Callable[[AbstractChannel], Awaitable[Any]]) -> Exception | None:
+        """None where the broker says yes; its refusal otherwise."""
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.channel()
+        try:
+            await question(self._channel)
+        except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelPreconditionFailed) as refusal:
+            self._channel = None
+            return refusal
+        except aiormq.exceptions.ChannelAccessRefused as error:
+            raise _NoRight(f"the broker does not let us look: {error}") from error
+        except aiormq.exceptions.ChannelClosed as error:  # 405
+            raise TopologyMismatch(f"the broker does not let us look: {error}") from error
+        return None
+
+    async def close(self) -> None:
+        if self._channel is not None and not self._channel.is_closed:
+            await self._channel.close()
+
+
+def _question(thing: Exchange | Queue, *, passive: bool) -> Callable[[AbstractChannel], Awaitable[Any]]:
+    if isinstance(thing, Queue):
+        return lambda channel: _declare_queue(channel, thing, passive=passive)
+    return lambda channel: _declare_exchange(channel, thing, passive=passive)
+
+
+async def _declare_exchange(channel: AbstractChannel, exchange: Exchange, *, passive: bool) -> None:
+    arguments = dict(exchange.arguments)
+    await channel.declare_exchange(exchange.name, exchange.kind, durable=True, passive=passive, arguments=arguments)
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue, *, passive: bool) -> None:
+    await channel.declare_queue(queue.name, durable=True, passive=passive, arguments=dict(queue.arguments))

@@ -1,0 +1,1 @@
+"""How what an operator writes is read, and what it may have meant."""

@@ -1,0 +1,1 @@
+"""How much is in hand at once, and which receivers take events."""

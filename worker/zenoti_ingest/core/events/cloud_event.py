@@ -1,0 +1,58 @@
+"""Event and invoice -> CloudEvent and routing key. The webhook's body and the invoice are spliced in as they came.
+
+Headers: the attributes again with the prefix `ce-`, by the CloudEvents binding for RabbitMQ, so that one can route and
+filter without parsing. Beside them the event's trace (W3C `traceparent`, `tracestate`).
+"""
+
+import msgspec
+
+from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.events.reading import Event
+from zenoti_ingest.core.events.routing import routing_key
+from zenoti_schemas.enriched import CONTENT_TYPE, DATASCHEMA, EnrichedData, EnrichedEvent, Enrichment
+
+_encoder = msgspec.json.Encoder()
+_IN_HEADERS = tuple(name for name in EnrichedEvent.__struct_fields__ if name != "data")
+
+
+def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: bytes | None = None) -> Outgoing:
+    """The message for the events exchange.
+
+    Args:
+        event: as translate read it.
+        exchange: the topic exchange that downstream queues are bound to.
+        enrichment: how `invoice` came about.
+        invoice: the API's invoice object, byte for byte.
+    """
+    received = event.received
+    cloud_event = EnrichedEvent(
+        specversion="1.0",
+        id=event.id,
+        eventid=event.event_id,
+        source=f"/zenoti/{received.source}",
+        type=f"com.zenoti.{event.type}",
+        subject=event.subject,
+        time=event.time,
+        datacontenttype="application/json",
+        dataschema=DATASCHEMA,
+        centerid=event.center_id,
+        receivedat=received.received_at or None,
+        receiptid=received.receipt_id or None,
+        replay=received.replay or None,
+        data=EnrichedData(
+            event=msgspec.Raw(event.body),
+            invoice=msgspec.Raw(b"null" if invoice is None else invoice),
+            enrichment=enrichment,
+        ),
+    )
+    headers = {f"ce-{name}": value for name in _IN_HEADERS if (value := getattr(cloud_event, name))}
+    if received.trace:
+        headers |= received.trace.headers()
+    return Outgoing(
+        exchange=exchange,
+        routing_key=routing_key(received.source, event.type),
+        body=_encoder.encode(cloud_event),
+        message_id=event.id,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+    )

@@ -1,0 +1,136 @@
+"""The messages between our own stages (EIP: canonical data model): the raw body, and a few headers beside it.
+
+Raw queue, lane, delay queue and redrive all carry this one format, so a message can go back to where it came from.
+Thousands are in hand at a time, and none can be part of a cycle: they are not the collector's business (`gc=False`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from zenoti_ingest.core.events.trace_context import PARENT, STATE, TraceContext, of_message
+
+_TRACE_HEADERS = (PARENT, STATE)
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A publish as data: where to, and what. Headers are strings and ints."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    headers: dict[str, Any]
+    content_type: str | None = None
+    content_encoding: str | None = None
+
+
+def carried(message: Outgoing, trace: TraceContext | None) -> Outgoing:
+    """The message as part of a trace; as it is where that is none, or its own."""
+    if trace is None or of_message(message.headers) == trace:
+        return message
+    others = {name: value for name, value in message.headers.items() if name not in _TRACE_HEADERS}
+    return msgspec.structs.replace(message, headers=others | trace.headers())
+
+
+class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A webhook as the door took it.
+
+    Attributes:
+        body: the bytes on the wire, until translate inflates a compressed one.
+        source: the source's name.
+        receipt_id: UUIDv7, the door's answer.
+        received_at: RFC 3339, UTC, microseconds: sorts as text.
+        path_type: the event type in the URL's path, as written there; empty where there is none.
+        content_type: as received.
+        content_encoding: as received; None once inflated.
+        attempts: which attempt this is, from 1.
+        replay: empty, or the mark of the replay that brought it.
+        redriven: put back from the dead letters by an operator.
+        only_to: the one receiver that it is for; empty: every one that wants it.
+        trace: the trace that it belongs to; None: of before there were any, or put here by a stranger.
+    """
+
+    body: bytes
+    source: str
+    receipt_id: str
+    received_at: str
+    path_type: str = ""
+    content_type: str | None = None
+    content_encoding: str | None = None
+    attempts: int = 1
+    replay: str = ""
+    redriven: bool = False
+    only_to: str = ""
+    trace: TraceContext | None = None
+
+    @property
+    def trace_id(self) -> str:
+        """For logs; empty where there is none."""
+        return "" if self.trace is None else self.trace.trace_id
+
+    def to(self, *, exchange: str, routing_key: str) -> Outgoing:
+        """The message to publish to a hop of ours."""
+        headers: dict[str, Any] = {
+            "source": self.source,
+            "receipt_id": self.receipt_id,
+            "received_at": self.received_at,
+        }
+        if self.path_type:
+            headers["path_type"] = self.path_type
+        if self.attempts > 1:
+            headers["attempts"] = self.attempts
+        if self.replay:
+            headers["replay"] = self.replay
+        if self.redriven:
+            headers["redriven"] = "1"
+        if self.only_to:
+            headers["only_to"] = self.only_to
+        if self.trace:
+            headers |= self.trace.headers()
+        return Outgoing(
+            exchange=exchange,
+            routing_key=routing_key,
+            body=self.body,
+            message_id=self.receipt_id,
+            headers=headers,
+            content_type=self.content_type,
+            content_encoding=self.content_encoding,
+        )
+
+
+def received(
+    body: bytes,
+    headers: Mapping[str, Any],
+    *,
+    source: str,
+    message_id: str = "",
+    content_type: str | None = None,
+    content_encoding: str | None = None,
+) -> Received:
+    """Read a delivery of one of our queues; never fails: what a stranger left out is empty.
+
+    The source is that of the queue, not of a header.
+    """
+    attempts = headers.get("attempts")
+    return Received(
+        body=body,
+        source=source,
+        receipt_id=_text(headers.get("receipt_id")) or message_id,
+        received_at=_text(headers.get("received_at")),
+        path_type=_text(headers.get("path_type")),
+        content_type=content_type,
+        content_encoding=content_encoding,
+        attempts=attempts if isinstance(attempts, int) and attempts > 0 else 1,
+        replay=_text(headers.get("replay")),
+        redriven=bool(headers.get("redriven")),
+        only_to=_text(headers.get("only_to")),
+        trace=of_message(headers),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,346 @@
+"""Message translator (EIP): bytes -> what kind of event, whose invoice, which id. Or Malformed, with the place.
+
+The body is decoded only where a decision needs it and is never written anew. The type of a field makes no event
+Malformed: what decides nothing is not even decoded. Texts of errors name the place, never the value: msgspec's own
+messages can quote what a customer sent.
+"""
+
+import codecs
+import hashlib
+import re
+from datetime import datetime
+
+import msgspec
+
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.events import encodings
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.routing import UNKNOWN_TYPE, normal_type, whole_type
+from zenoti_ingest.core.failures.errors import Malformed
+from zenoti_schemas import json_text
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input, all of it
+_BOMS = re.compile(rb"(?:\xef\xbb\xbf)*")
+_USABLE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_ZERO_ID = re.compile(r"[0-]*")
+_DIGITS = re.compile(rb"-?[0-9]+")
+_PROGRESS_NUMBER = re.compile(rb"-?[0-9]{1,9}")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_MAX_ATTRIBUTE_BYTES = 255  # what a short text of AMQP can carry; longer attributes are left out
+_MAX_EVENT_ID_BYTES = 200  # an id, made of it, must fit into a short text
+_DIGEST_DIGITS = 16
+_PIECE_BYTES = 1024 * 1024  # of a body that is checked as text: four bytes a character are four times as much
+_MAX_SHAPE_BYTES = (
+    4 * 1024 * 1024
+)  # a larger body is not looked through for its kind: each `{}` in it is an object here
+_PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
+_NULL = msgspec.Raw(b"null")
+_utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One event, understood as far as routing needs.
+
+    Attributes:
+        id: the CloudEvent's: stable over every delivery of the same event, and never another event's.
+        event_id: the envelope's own, where it is one; None for a bare body.
+        type: as in the routing key, e.g. `invoice.closed`; `unknown` where nothing tells.
+        invoice_id: the invoice that it concerns, usable in a URL.
+        subject: the invoice's id, else `data.id`.
+        time: the envelope's time where that is RFC 3339.
+        center_id: Zenoti's centre.
+        body: UTF-8 JSON, inflated, without a byte order mark; unpaired surrogate escapes stand as they came.
+            Empty while the event is packed.
+        received: the message that it was read from, as it came.
+    """
+
+    id: str
+    event_id: str | None
+    type: str
+    invoice_id: str | None
+    subject: str | None
+    time: str | None
+    center_id: str | None
+    body: bytes
+    received: Received
+
+    @property
+    def duplicate_key(self) -> str | None:
+        """What two deliveries of one event have in common; None where they are never to be dropped as duplicates."""
+        return None if self.event_id is None or self.received.replay or self.received.redriven else self.id
+
+    def packed(self) -> "Event":
+        """The event as it waits: without a body of its own where `unpacked` can read that again."""
+        return self if self.body is self.received.body else msgspec.structs.replace(self, body=b"")
+
+    def unpacked(self, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> "Event":
+        """The event with its body.
+
+        Raises:
+            TooLarge: inflated it is larger than `max_bytes`.
+        """
+        return (
+            self if self.body else msgspec.structs.replace(self, body=_plain(self.received, max_bytes=max_bytes).body)
+        )
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    event_id: msgspec.Raw = _NULL
+    event_type: msgspec.Raw = _NULL
+    event_timestamp: msgspec.Raw = _NULL
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Invoice(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _NULL
+    center_id: msgspec.Raw = _NULL
+
+
+class _Around(msgspec.Struct, gc=False):
+    id: msgspec.Raw = _NULL
+    invoice_id: msgspec.Raw = _NULL
+    center_id: msgspec.Raw = _NULL
+
+
+class _Payload(_Around, gc=False):
+    invoice: _Invoice | None = None
+
+
+class _OddPayload(_Around, gc=False):
+    invoice: msgspec.Raw = _NULL
+
+
+class _Progress(msgspec.Struct, gc=False):
+    appointment_progress: msgspec.Raw = _NULL
+
+
+class _Json(msgspec.Struct, gc=False):
+    """A body that is JSON.
+
+    Attributes:
+        body: as it leaves.
+        text: as decisions read it, byte for byte as long: U+FFFD stands for unpaired surrogate escapes.
+        envelope: empty where the body is no object.
+    """
+
+    body: bytes
+    text: bytes
+    envelope: _Envelope
+
+    @property
+    def is_mended(self) -> bool:
+        return self.text is not self.body
+
+    def content(self) -> bytes | msgspec.Raw:
+        """What tells two events of one `event_id` apart: `data`, or the whole body where there is none, as it came."""
+        if self.envelope.data is msgspec.UNSET:
+            return self.body
+        if self.is_mended:
+            return json_text.member("data", text=self.text, body=self.body)
+        return self.envelope.data
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_payload = msgspec.json.Decoder(_Payload)
+_odd_payload = msgspec.json.Decoder(_OddPayload)
+_invoice = msgspec.json.Decoder(_Invoice)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_appointments = msgspec.json.Decoder(list[_Progress])
+_anything = msgspec.json.Decoder(msgspec.Raw)
+_string = msgspec.json.Decoder(str)
+
+
+def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Event:
+    """Read one webhook.
+
+    Args:
+        message: as it was received.
+        max_bytes: of an inflated body; a larger one cannot be published.
+
+    Raises:
+        TooLarge: inflated it is larger than that.
+        Malformed: no JSON in UTF-8, as it came or inflated; or no usable invoice id where one stands.
+    """
+    found = _plain(message, max_bytes=max_bytes)
+    envelope = found.envelope
+    inner, at = (found.text, "$") if envelope.data is msgspec.UNSET else (bytes(envelope.data), "$.data")
+    inner = inner if inner.lstrip()[:1] == b"{" else b"{}"
+    named = (_text(envelope.event_type) or "").strip() or message.path_type.strip()
+    kind = normal_type(named) if named else _type_by_shape(inner)
+    event_id = _event_id(found)
+    cloud_id = _id(event_id, whole_type(named) if named else kind, found)
+    payload, invoice = _payload_of(inner)
+    try:
+        invoice_id = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
+    except Malformed as error:
+        error.event_type, error.event_id, error.cloudevent_id = kind, event_id or "", cloud_id
+        raise
+    return Event(
+        id=cloud_id,
+        event_id=event_id,
+        type=kind,
+        invoice_id=invoice_id,
+        subject=invoice_id or _attribute(payload.id),
+        time=_time(_text(envelope.event_timestamp)),
+        center_id=_attribute(invoice.center_id) or _attribute(payload.center_id),
+        body=found.body,
+        received=message,
+    )
+
+
+def _plain(message: Received, *, max_bytes: int) -> _Json:
+    """The body as JSON: as it came, else with one compression less, as often as declared.
+
+    Raises:
+        Malformed: it is none.
+        TooLarge: inflated it is larger than `max_bytes`.
+    """
+    encoding = message.content_encoding
+    body = message.body
+    left = encodings.layers(encoding)
+    while True:
+        try:
+            found = _json(body)
+        except Malformed as error:
+            if not left and not encodings.is_known(encoding):
+                raise Malformed("neither JSON nor gzip or deflate, whatever content-encoding means") from error
+            if not left:
+                raise
+        else:
+            return found
+        body = encodings.inflate(body, at_most=max_bytes)
+        left -= 1
+
+
+def _json(body: bytes) -> _Json:
+    """Decoding the envelope reads all of the body, so it is read once more only where something is odd.
+
+    Raises:
+        Malformed: no JSON in UTF-8.
+    """
+    if marks := _BOMS.match(body):
+        body = body[marks.end() :]
+    try:
+        _require_utf8(body)  # msgspec leaves the UTF-8 of what it skips unchecked
+        return _Json(body, body, _envelope.decode(body))
+    except _UNREADABLE:
+        text = _readable(body)
+        return _Json(body, text, _envelope.decode(text) if text.lstrip()[:1] == b"{" else _Envelope())
+
+
+def _readable(body: bytes) -> bytes:
+    text = json_text.mended(body)
+    try:
+        _require_utf8(body)
+        _anything.decode(text)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise Malformed("not JSON that can be read: nested too deep") from error
+    except msgspec.MsgspecError as error:
+        place = re.search(r"\(byte \d+\)", str(error))
+        raise Malformed(f"not JSON {place.group() if place else '(cut off)'}") from error
+    return text
+
+
+def _require_utf8(body: bytes) -> None:
+    """Check a body, piece by piece.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8; `start` is the place in the whole body.
+    """
+    if len(body) <= _PIECE_BYTES:
+        body.decode()
+        return
+    decoder = _utf8()
+    for at in range(0, len(body), _PIECE_BYTES):
+        begun, _ = decoder.getstate()  # the first bytes of a character, which the piece before ended in
+        try:
+            decoder.decode(body[at : at + _PIECE_BYTES], at + _PIECE_BYTES >= len(body))
+        except UnicodeDecodeError as error:
+            place = at - len(begun) + error.start
+            raise UnicodeDecodeError("utf-8", b"", place, place + 1, error.reason) from None
+
+
+def _payload_of(inner: bytes) -> tuple[_Around, _Invoice]:
+    """What is asked of an object, and of the invoice in it; what is no object names no invoice."""
+    try:
+        payload = _payload.decode(inner)
+    except msgspec.ValidationError:
+        odd = _odd_payload.decode(inner)
+        named = bytes(odd.invoice)
+        return odd, _invoice.decode(named) if named[:1] == b"{" else _Invoice()
+    return payload, payload.invoice or _Invoice()
+
+
+def _event_id(found: _Json) -> str | None:
+    """The envelope's, where it can name an event: text that is not blank, of at most 200 bytes."""
+    event_id = _text(found.envelope.event_id)
+    if not event_id or not event_id.strip() or len(event_id.encode()) > _MAX_EVENT_ID_BYTES:
+        return None
+    return None if found.is_mended and "\ufffd" in event_id else event_id  # two may differ in what was mended
+
+
+def _id(event_id: str | None, kind: str, found: _Json) -> str:
+    """The CloudEvent's id; see docs/delivery.md, "Ids"."""
+    if event_id is None:
+        return "sha256:" + hashlib.sha256(found.body).hexdigest()
+    digest = hashlib.sha256(kind.encode() + b"\0")
+    digest.update(found.content())
+    return f"{event_id}.{digest.hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def _invoice_id(value: msgspec.Raw, place: str) -> str | None:
+    """The id where it names an invoice; None where it stands for none. A number counts as its digits."""
+    raw = bytes(value)
+    if raw == b"null":
+        return None
+    text = raw.decode() if _DIGITS.fullmatch(raw) else _text(value)
+    if text is not None and _ZERO_ID.fullmatch(text.strip()):
+        return None
+    if text is None or not _USABLE_ID.fullmatch(text):
+        raise Malformed(f"no usable invoice id at {place}")
+    return text
+
+
+def _text(value: msgspec.Raw) -> str | None:
+    """The text that a value is; None for a value of another type."""
+    raw = bytes(value)
+    return _string.decode(raw) if raw[:1] == b'"' else None
+
+
+def _attribute(value: msgspec.Raw) -> str | None:
+    text = _text(value)
+    return text if text and len(text.encode()) <= _MAX_ATTRIBUTE_BYTES else None
+
+
+def _time(text: str | None) -> str | None:
+    """The text as it is, where it is a time by RFC 3339: a wrong one would make the whole event unreadable."""
+    if not text or not _RFC3339.fullmatch(text):
+        return None
+    try:
+        datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return text
+
+
+def _type_by_shape(body: bytes) -> str:
+    """The two bare bodies that Zenoti's pages show without an envelope; everything else is unknown."""
+    if len(body) > _MAX_SHAPE_BYTES:
+        return UNKNOWN_TYPE
+    members = _members.decode(body)
+    beside = any("membership" in key.lower() or "package" in key.lower() for key in members)
+    invoice = bytes(members.get("invoice", b""))
+    if invoice[:1] == b"{" and "invoice_number" in _members.decode(invoice) and not beside:
+        return "invoice.closed"
+    appointments = bytes(members.get("appointments", b""))
+    if appointments[:1] == b"[":
+        try:
+            progress = [bytes(one.appointment_progress) for one in _appointments.decode(appointments)]
+        except msgspec.ValidationError:
+            return UNKNOWN_TYPE  # a list, but not of objects
+        numbers = [int(one) for one in progress if _PROGRESS_NUMBER.fullmatch(one)]
+        if numbers:
+            return _PROGRESS.get(max(numbers), UNKNOWN_TYPE)
+    return UNKNOWN_TYPE

@@ -1,0 +1,1 @@
+"""What a failure is, and what becomes of the event."""

@@ -1,0 +1,1 @@
+"""What the door decides: whom to admit, when to spool, what was confirmed lately."""

@@ -1,0 +1,1 @@
+"""What is asked of the invoice API, when, and by whom."""

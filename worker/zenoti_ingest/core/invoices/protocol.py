@@ -1,0 +1,191 @@
+"""The invoice API, sans I/O: the request to send, and the deciphering of (status, headers, body).
+
+Source: https://docs.zenoti.com/reference, GET /v1/invoices/{invoice_id} with the key `expand` repeated. Errors come
+as HTTP statuses and inside HTTP 200, in several shapes (`zenoti_schemas.invoice`). The texts of errors stay unread.
+Only the API's own shapes speak about an invoice: any other page beneath a 2xx, 3xx or 4xx is a gateway's.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from zenoti_ingest.core.failures.errors import (
+    AccessDenied,
+    ApiRefusedUs,
+    ApiThrottled,
+    ApiUnavailable,
+    GatewayAnswered,
+    InvoiceNotFound,
+    Refused,
+    RequestDefect,
+    RequestInvalid,
+    WorkerError,
+)
+from zenoti_ingest.core.invoices.quota import told
+from zenoti_schemas.invoice import InvoiceAnswer
+from zenoti_schemas.json_text import mended
+
+MAX_ANSWER_BYTES = 5 * 1024 * 1024
+DEFAULT_RETRY_AFTER_SECONDS = 60.0
+_UNAUTHORISED, _THROTTLED = 401, 429
+_OK, _CLIENT_ERRORS, _SERVER_ERRORS = range(200, 300), range(400, 500), range(500, 600)
+# Said by what stands before the API, or about this one request's way: a later one may pass.
+_TRANSIENT = frozenset((407, 408, 421, 423, 424, 425, 440, 444, 449, 460, 463, 464, *range(494, 500)))
+_KNOWN: dict[int | str, type[WorkerError]] = {
+    602: AccessDenied,
+    438: AccessDenied,
+    400: RequestInvalid,
+    405: RequestDefect,
+    418: InvoiceNotFound,
+    **dict.fromkeys(_TRANSIENT, ApiUnavailable),
+}
+# Where each part stands in the invoice. gst_parameters and dues_and_fees are no key of their own in the vendor's
+# table, so whether they came cannot be told.
+PLACE = {
+    "invoiceitems": "invoice_items",
+    "appointments": "appointments",
+    "transactions": "transactions",
+    "redemptions": "redemptions",
+}
+_BOM = b"\xef\xbb\xbf"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A GET: the path beneath the base URL, and the query's pairs in order. The id has been found usable before."""
+
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What came back; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Invoice(msgspec.Struct, frozen=True):
+    """The invoice object, byte for byte, and the parts asked for that it lacks."""
+
+    document: bytes
+    missing: tuple[str, ...] = ()
+
+
+_answer = msgspec.json.Decoder(InvoiceAnswer)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+def request(invoice_id: str, *, expand: tuple[str, ...]) -> Request:
+    """The call that reads one invoice with the parts named."""
+    return Request(f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand))
+
+
+def merged(invoice: Invoice, other: Invoice) -> Invoice:
+    """The invoice, with what it lacks taken from another answer about it; every value byte for byte."""
+    members = _read_members(invoice.document)
+    more = {
+        key: value
+        for key, value in _read_members(other.document).items()
+        if value != b"null" and members.get(key, b"null") == b"null"
+    }
+    if not more:
+        return invoice
+    missing = tuple(part for part in invoice.missing if PLACE[part.lower()] not in more)
+    return Invoice(msgspec.json.encode({key: msgspec.Raw(value) for key, value in (members | more).items()}), missing)
+
+
+def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
+    """Read an answer.
+
+    Raises:
+        PermanentError: the row of the error table that it falls under.
+        ApiThrottled: 429, with the seconds to wait.
+        ApiRefusedUs: 401 by the API.
+        GatewayAnswered: a page that is not the API's.
+        ApiUnavailable: 5xx, a transient code, or an answer without the invoice asked for.
+    """
+    status = response.status
+    if status == _THROTTLED or status in _SERVER_ERRORS or status in _TRANSIENT:  # whatever the body says
+        raise _failure(status, response)
+    body = response.body.lstrip(_BOM)
+    copy = mended(body)
+    answer = _read(copy)
+    if answer is not None and answer.is_error and (status not in _OK or answer.error_code is not None):
+        raise _failure(_code(answer.error_code, status), response)
+    if status not in _OK:
+        raise GatewayAnswered(f"a page that is not the API's came with status {status}")
+    if answer is None:
+        raise GatewayAnswered(f"a body that is not the API's came with status {status}")
+    if answer.error_code is not None:
+        raise ApiUnavailable("the API answered an unknown error")
+    document = bytes(answer.invoice)
+    if copy is not body:
+        at = max(copy.find(document), 0)
+        document = body[at : at + len(document)]
+    return _invoice(document, invoice_id=invoice_id, expand=expand)
+
+
+def _code(told_code: int | str | None, status: int) -> int | str:
+    """The body is the more exact, unless it tells no code or, outside a 2xx, one that nobody knows. A 401 is one."""
+    if told_code is None or status == _UNAUTHORISED:
+        return status
+    is_known = told_code in _KNOWN or told_code in _CLIENT_ERRORS or told_code in _SERVER_ERRORS
+    return told_code if is_known or status in _OK else status
+
+
+def _read(text: bytes) -> InvoiceAnswer | None:
+    try:
+        text.decode()
+        return _answer.decode(text)
+    except _UNREADABLE:
+        return None
+
+
+def _failure(code: int | str, response: Response) -> WorkerError:
+    if code == _UNAUTHORISED:
+        return ApiRefusedUs("the API does not take the key (401)")
+    if code == _THROTTLED:
+        said = told(response.headers)
+        return ApiThrottled(said.retry_after_seconds or said.reset_seconds or DEFAULT_RETRY_AFTER_SECONDS)
+    known = _KNOWN.get(code)
+    if known is not None:
+        return known(f"the API answered code {code}")
+    if code in _CLIENT_ERRORS:
+        return Refused(f"the API answered code {code}")
+    return ApiUnavailable(f"the API answered {f'code {code}' if isinstance(code, int) else 'an unknown error code'}")
+
+
+def _read_members(document: bytes) -> dict[str, bytes]:
+    """The members of an object, each as its bytes stand in the document."""
+    copy, found, at = mended(document), {}, 0
+    for key, value in _members.decode(copy).items():
+        text = bytes(value)
+        if copy is not document:  # what was replaced has the same length, so each place is the same
+            at = max(copy.find(text, at), copy.find(text))
+            text = document[at : at + len(text)]
+            at += len(text)
+        found[key] = text
+    return found
+
+
+def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
+    if document[:1] != b"{":
+        raise ApiUnavailable("the API's answer holds no invoice")
+    members = {key: value for key, value in _read_members(document).items() if value != b"null"}
+    if not members:
+        raise ApiUnavailable("the API's answer holds an empty invoice")
+    found = _spelled(members.get("id"))
+    if found is not None and found.lower() != invoice_id.lower():
+        raise ApiUnavailable("the API's answer holds another invoice")
+    wanted = {part: PLACE[part.lower()] for part in expand if part.lower() in PLACE}
+    return Invoice(document, tuple(part for part, key in wanted.items() if key not in members))
+
+
+def _spelled(value: bytes | None) -> str | None:
+    """An id as text, whether it is a string with escapes or a number; None where the invoice has none."""
+    if value is None:
+        return None
+    return _text.decode(mended(value)) if value[:1] == b'"' else value.decode()

@@ -1,0 +1,24 @@
+"""Live traffic goes first: whether a redrive or a replay may put more events in, by what waits before them."""
+
+from collections.abc import Mapping
+
+from zenoti_ingest.core.topology.names import Names
+
+RAW_READY = 100
+
+Depths = Mapping[str, tuple[int, int] | None]
+
+
+def obstacle(depths: Depths, *, names: Names, source: str) -> str:
+    """Why more events of a source must wait; empty: they need not.
+
+    Args:
+        depths: of its raw queue and its lane: messages ready and consumers; None where the queue is missing.
+        names: of the queues.
+        source: the source's name.
+    """
+    for queue, bound in ((names.raw(source), RAW_READY), (names.lane(source), 0)):
+        ready, consumers = depths.get(queue) or (0, 0)
+        if ready > bound:
+            return f"{ready} events ready in {queue}" + ("" if consumers else ", nobody consumes")
+    return ""

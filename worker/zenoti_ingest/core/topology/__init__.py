@@ -1,0 +1,1 @@
+"""What must be on the broker, how it is named, and what to do where it differs."""
