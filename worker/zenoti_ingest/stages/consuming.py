@@ -13,6 +13,7 @@ import msgspec
 
 from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
 from zenoti_ingest.core.delivery.prefetch import Prefetch
+from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
@@ -68,7 +69,7 @@ class _Fortune(msgspec.Struct):
     """How the last subscriptions went.
 
     Attributes:
-        pause: seconds before the next.
+        backoff: how long to wait before the next.
         losses: how many were lost one after the other, soon after they began. A message that breaks the client as it
             is read makes that happen for ever; with a prefetch of one it takes no neighbour along.
         silent: seconds without a delivery after which a subscription is taken for dead.
@@ -78,7 +79,7 @@ class _Fortune(msgspec.Struct):
 
     silent: float
     counts: Prefetch
-    pause: float = FIRST_PAUSE_SECONDS
+    backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS))
     losses: int = 0
     window: int = sys.maxsize
 
@@ -96,7 +97,7 @@ class _Fortune(msgspec.Struct):
         if lasted > STEADY_SECONDS or not lost:
             self.losses = 0
         if lasted > STEADY_SECONDS:
-            self.pause = FIRST_PAUSE_SECONDS
+            self.backoff.succeeded()
         elif lost:
             self.losses += 1
 
@@ -128,12 +129,11 @@ async def consume(
             return
         detail = await _session(stage, link, stop, fortune=fortune, hold_seconds=hold_seconds)
         if detail and not stop.is_set():  # else it ended as it should
-            pause = fortune.pause
+            pause = fortune.backoff.failed()
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
             )
             await _unless(stop, asyncio.sleep(pause))
-            fortune.pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
 
 async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _Fortune, hold_seconds: float) -> str:

@@ -9,6 +9,7 @@ from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.events.messages import Outgoing, Received, received
 from zenoti_ingest.core.events.spans import Place
 from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unroutable
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.topology.names import Names
@@ -64,7 +65,7 @@ async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: s
         Unroutable: no queue is bound for it, and the delivery is to be handed back.
         TooLarge: the broker takes no body of this size.
     """
-    pause = FIRST_PAUSE_SECONDS
+    backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
     while True:
         try:
             await attempt()
@@ -72,14 +73,14 @@ async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: s
             publishes_failed.labels(exchange).inc()
             if subscription.leaving.is_set():
                 raise
+            pause = backoff.failed()
             log.warning("publish_failed", exchange=exchange, detail=str(error), retry_seconds=pause)
             try:
                 async with asyncio.timeout(pause):
                     await subscription.leaving.wait()
             except TimeoutError:
-                pause = min(2 * pause, MAX_PAUSE_SECONDS)
-            else:
-                raise
+                continue
+            raise
         else:
             return
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.failures import dead_letter
+from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.errors import (
     PermanentError,
     PublishUnconfirmed,
@@ -65,11 +66,12 @@ class TooLargeEvents:
 
     async def write_letters(self, source: str) -> None:
         """Write the letters of one source for ever, each until it is confirmed."""
-        waiting, pause = notes_of(source), FIRST_PAUSE_SECONDS
+        waiting, backoff = notes_of(source), Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         while True:
             await self._spool.wait_for(waiting)
-            pause = FIRST_PAUSE_SECONDS if await self._some(source, waiting) else min(2 * pause, MAX_PAUSE_SECONDS)
-            await asyncio.sleep(pause)
+            if await self._some(source, waiting):
+                backoff.succeeded()
+            await asyncio.sleep(backoff.failed())
 
     async def _some(self, source: str, waiting: str) -> bool:
         """Write the oldest letters; whether the broker took one."""

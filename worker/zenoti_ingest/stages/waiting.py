@@ -9,6 +9,7 @@ from collections import deque
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.topology.names import Names
@@ -39,7 +40,7 @@ class Waiting:
         self._publisher = publisher
         self._exchange = names.receiver_alone(receiver)
         self._changed = asyncio.Event()
-        self._pause = FIRST_PAUSE_SECONDS
+        self._backoff = Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         self.in_hand: deque[Delivery] = deque()
         self.source = receiver
         self.queue = names.waiting(receiver)
@@ -69,7 +70,7 @@ class Waiting:
                 await self._changed.wait()
             elif await self._is_taken(self.in_hand[0]):
                 await self.in_hand.popleft().ack()
-                self._pause = FIRST_PAUSE_SECONDS
+                self._backoff.succeeded()
             else:
                 await self._rest(subscription, stop)
         await subscription.handled()
@@ -85,11 +86,10 @@ class Waiting:
     async def _rest(self, subscription: Subscription, stop: asyncio.Event) -> None:
         ended = [asyncio.ensure_future(event.wait()) for event in (stop, subscription.ended)]
         try:
-            await asyncio.wait(ended, timeout=self._pause, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ended, timeout=self._backoff.failed(), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for waiter in ended:
                 waiter.cancel()
-        self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
 
 
 def _again(delivery: Delivery, exchange: str) -> Outgoing:

@@ -27,6 +27,7 @@ from zenoti_ingest.adapters.broker.sender import Sender, Sent
 from zenoti_ingest.adapters.broker.subscription import Subscription
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.errors import (
     BrokerUnavailable,
     FatalError,
@@ -40,7 +41,7 @@ from zenoti_ingest.telemetry.metrics import connection_ready, connections_lost
 CONNECT_SECONDS = 5.0
 PREPARE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10
-MAX_BACKOFF_SECONDS = 5.0
+FIRST_RECONNECT_SECONDS, MAX_RECONNECT_SECONDS = 0.4, 5.0
 BLOCKED_LOOK_SECONDS = 1.0
 MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
 REFUSED_CHANNEL_SECONDS = 10.0
@@ -103,12 +104,14 @@ class Link:
             FatalError: with `refuse_mismatch`, before the connection has been ready once.
         """
         failures = 0
+        backoff = Backoff(FIRST_RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
         while True:
             lost = asyncio.Event()
             try:
                 with rim():
                     await self._connect(self._node(failures), lost)
                 failures = 0
+                backoff.succeeded()
                 self._was_ready = True
                 self._become(ready=True, detail="")
                 log.info("broker_connected", connection=self._name)
@@ -126,7 +129,7 @@ class Link:
                 await self._drop()
             failures += 1
             connections_lost.labels(self._role).inc()
-            delay = min(MAX_BACKOFF_SECONDS, 0.2 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+            delay = backoff.failed() * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
             log.warning("broker_away", connection=self._name, detail=self.state.detail, retry_seconds=round(delay, 1))
             await asyncio.sleep(delay)
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import msgspec
 
 from zenoti_ingest.core.events.routing import any_matches
+from zenoti_ingest.core.failures.backoff import Backoff
 
 FIRST_STRANGER_SECONDS = 10.0
 MAX_STRANGER_SECONDS = 600.0
@@ -63,7 +64,7 @@ class Receivers:
         self._patterns = patterns
         self._of_key = lru_cache(maxsize=4096)(self._matching)
         self._alone_until = 0.0
-        self._stranger_seconds = 0.0
+        self._strangers = Backoff(FIRST_STRANGER_SECONDS, MAX_STRANGER_SECONDS)
         self._seen_at = ""
         self._looks_since_back: dict[str, int] = {}
         self.refusals: dict[str, Refusal] = {}
@@ -111,17 +112,16 @@ class Receivers:
 
     def all_took(self) -> None:
         """One publish reached every queue that is bound to the events exchange."""
-        self._stranger_seconds = 0.0
+        self._strangers.succeeded()
 
     def stranger_refused(self, *, now: float) -> None:
         """The publish to all was refused, and each receiver took its own: a queue of somebody else's refuses."""
-        self._stranger_seconds = min(max(2 * self._stranger_seconds, FIRST_STRANGER_SECONDS), MAX_STRANGER_SECONDS)
-        self._alone_until = now + self._stranger_seconds
+        self._alone_until = now + self._strangers.failed()
 
     @property
     def a_stranger_refuses(self) -> bool:
         """Whether a queue of somebody else's refused again after a pause; once may be a receiver at its limit."""
-        return self._stranger_seconds > FIRST_STRANGER_SECONDS
+        return self._strangers.seconds > FIRST_STRANGER_SECONDS
 
     def looked(self, absent: Collection[str], *, at: str) -> list[str]:
         """Somebody looked at the receivers' queues; returns those that are newly gone.

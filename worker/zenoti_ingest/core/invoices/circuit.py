@@ -18,6 +18,8 @@ from math import inf
 
 import msgspec
 
+from zenoti_ingest.core.failures.backoff import Backoff
+
 FAILURES = 5
 INVOICES = 2
 RECENT_SECONDS = 60.0
@@ -64,7 +66,7 @@ class Circuit:
         self._refused: str | None = None
         self._waiting: tuple[str, ...] = ()
         self._probes = 0
-        self._probe_seconds = FIRST_PROBE_SECONDS
+        self._probing = Backoff(FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS)
         self._probe_at: float | None = None
 
     @property
@@ -117,7 +119,7 @@ class Circuit:
         self._failed.pop(invoice_id, None)
         self._failed[invoice_id] = None
         if self._probe_at is None:
-            self._probe_at = now + self._probe_seconds
+            self._probe_at = now + self._probing.failed()
         self._doubt(invoice_id, now=now, refused=refused)
         return Blame.API if self._is_open else Blame.UNKNOWN
 
@@ -131,8 +133,7 @@ class Circuit:
     def probe_passed_over(self, *, now: float) -> None:
         """A probe said nothing, or an event's own call takes its place; the next goes after twice the time."""
         self._probes += 1
-        self._probe_seconds = min(2 * self._probe_seconds, MAX_PROBE_SECONDS)
-        self._probe_at = now + self._probe_seconds
+        self._probe_at = now + self._probing.failed()
 
     def hand_over(self, now: float) -> Opened | None:
         """What the lane's next holder must know; None: the circuit is closed."""
@@ -141,7 +142,7 @@ class Circuit:
         return Opened(
             failures=self._failures,
             probes=self._probes,
-            probe_seconds=self._probe_seconds,
+            probe_seconds=self._probing.seconds,
             probe_in=round(self.probe_in(now), 3),
             failed=tuple(self._failed)[-REMEMBERED:],
             failing=tuple(self._failing)[:REMEMBERED],
@@ -156,7 +157,7 @@ class Circuit:
             return
         self._is_open = True
         self._failures, self._probes = opened.failures, opened.probes
-        self._probe_seconds, self._probe_at = opened.probe_seconds, now + opened.probe_in
+        self._probing.seconds, self._probe_at = opened.probe_seconds, now + opened.probe_in
         self._failed, self._failing = dict.fromkeys(opened.failed), set(opened.failing)
         self._waiting = opened.waiting
         self._answered = dict.fromkeys(opened.answered, -inf) | self._answered
@@ -177,5 +178,6 @@ class Circuit:
             self._refused = invoice_id
         if refused_another or (self._doubts >= FAILURES and len(self._failing) >= INVOICES):
             self._is_open = True
-            self._probes, self._probe_seconds = 0, FIRST_PROBE_SECONDS
-            self._probe_at = now + self._probe_seconds
+            self._probes = 0
+            self._probing.succeeded()
+            self._probe_at = now + self._probing.failed()
