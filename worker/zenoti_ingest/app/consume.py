@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from aio_pika.abc import AbstractConnection
-
 from zenoti_ingest.adapters import clock
 from zenoti_ingest.adapters.admin_http import Check
 from zenoti_ingest.adapters.broker import Link, state_stream
@@ -156,14 +154,8 @@ def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[
     refused: set[str] = set()
 
     async def look() -> Depths:
-        found: Depths = {}
-
-        async def ask(connection: AbstractConnection) -> None:
-            wanted = [queue for queue in queues if queue not in refused]
-            found.update(await broker_topology.depths(connection, wanted, refused=refused))
-
-        await link.use(ask, within=ENSURE_SECONDS)
-        return found
+        wanted = [queue for queue in queues if queue not in refused]
+        return await link.use(partial(broker_topology.depths, queues=wanted, refused=refused), within=ENSURE_SECONDS)
 
     return look
 

@@ -122,30 +122,21 @@ def topology_watch(
     receivers = {queue.name: queue.receiver for queue in topology.queues if queue.receiver}
     seen, may_declare = witnesses or Witnesses((), owner=str), settings.broker.declare
 
-    async def missing() -> list[str]:
-        found: list[str] = []
+    async def missing(connection: AbstractConnection) -> list[str]:
+        look = partial(broker_topology.compare, passive=True) if may_declare else broker_topology.missing_ends
+        lost = [d.name for d in await look(connection, topology)]
+        note_absent([receivers[name] for name in lost if name in receivers])
+        found = [name for name in lost if name not in receivers]
+        return found + [queue for queue in await seen.deleted(connection) if queue not in found]
 
-        async def ask(connection: AbstractConnection) -> None:
-            look = partial(broker_topology.compare, passive=True) if may_declare else broker_topology.missing_ends
-            lost = [d.name for d in await look(connection, topology)]
-            note_absent([receivers[name] for name in lost if name in receivers])
-            found.extend(name for name in lost if name not in receivers)
-            found.extend(queue for queue in await seen.deleted(connection) if queue not in found)
+    async def put_right(connection: AbstractConnection) -> list[str]:
+        if may_declare:
+            await ensure(settings, connection, topology)
+        else:
+            await broker_topology.still_there(connection, topology)
+        return await seen.set_up(connection)
 
-        await link.use(ask, within=ENSURE_SECONDS)
-        return found
-
-    async def put_right() -> list[str]:
-        deleted: list[str] = []
-
-        async def mend(connection: AbstractConnection) -> None:
-            if may_declare:
-                await ensure(settings, connection, topology)
-            else:
-                await broker_topology.still_there(connection, topology)
-            deleted.extend(await seen.set_up(connection))
-
-        await link.use(mend, within=ENSURE_SECONDS)
-        return deleted
-
-    return TopologyWatch(missing=missing, ensure=put_right)
+    return TopologyWatch(
+        missing=partial(link.use, missing, within=ENSURE_SECONDS),
+        ensure=partial(link.use, put_right, within=ENSURE_SECONDS),
+    )

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
-from aio_pika.abc import AbstractConnection
 
 from zenoti_ingest.adapters.broker import Link, archive_stream
 from zenoti_ingest.adapters.broker.topology import depths
@@ -69,12 +69,7 @@ async def span_of(link: Link, names: Names) -> Span:
     Raises:
         TopologyMismatch: there is no archive.
     """
-    found: dict[str, tuple[int, int] | None] = {}
-
-    async def look(connection: AbstractConnection) -> None:
-        found.update(await depths(connection, [names.archive]))
-
-    await link.use(look, within=LOOK_SECONDS)
+    found = await link.use(partial(depths, queues=[names.archive]), within=LOOK_SECONDS)
     if found[names.archive] is None:
         raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
     ends = await archive_stream.ends(link, stream=names.archive)

@@ -1,9 +1,9 @@
 """`check`: the webhook URL of each source, then broker, spool directory and API key; a line each."""
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
-from aio_pika.abc import AbstractConnection
 
 from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.adapters.invoice_api import new_session
@@ -73,17 +73,13 @@ def _door(name: str, source: Source) -> Finding:
 
 
 async def _broker(settings: Settings) -> Finding:
-    wanted, there = [queue.name for queue in full_topology(settings).queues], 0
-
-    async def count(connection: AbstractConnection) -> None:
-        nonlocal there
-        there = sum(found is not None for found in (await depths(connection, wanted)).values())
-
+    wanted = [queue.name for queue in full_topology(settings).queues]
     try:
         async with connected(settings, name="check") as link:
-            await link.use(count, within=WITHIN_SECONDS)
+            found = await link.use(partial(depths, queues=wanted), within=WITHIN_SECONDS)
     except WorkerError as error:
         return Finding("broker", ok=False, detail=str(error))
+    there = sum(depth is not None for depth in found.values())
     told = f"connected; {there} of {len(wanted)} queues are there"
     if there < len(wanted):
         told += ": `zenoti-ingest topology apply` declares the others"

@@ -4,9 +4,9 @@ import asyncio
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 import msgspec
-from aio_pika.abc import AbstractConnection
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters, letters
@@ -139,15 +139,10 @@ async def looking(link: Link, names: Names) -> AsyncIterator[tuple[Letters, int]
 
 
 async def _waiting(link: Link, names: Names) -> tuple[int, int]:
-    counted: list[tuple[int, int] | None] = []
-
-    async def ask(connection: AbstractConnection) -> None:
-        counted.extend((await depths(connection, [names.dead])).values())
-
-    await link.use(ask, within=COUNT_SECONDS)
-    if counted[0] is None:
+    counted = (await link.use(partial(depths, queues=[names.dead]), within=COUNT_SECONDS))[names.dead]
+    if counted is None:
         raise TopologyMismatch(f"the queue {names.dead} does not exist; see `zenoti-ingest topology plan`")
-    return counted[0]
+    return counted
 
 
 def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:

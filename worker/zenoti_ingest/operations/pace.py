@@ -3,8 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-
-from aio_pika.abc import AbstractConnection
+from functools import partial
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.topology import depths
@@ -64,12 +63,7 @@ class Pace:
 
     async def _obstacle(self, source: str) -> str:
         queues = (self._names.raw(source), self._names.lane(source))
-        found: dict[str, tuple[int, int] | None] = {}
-
-        async def look(connection: AbstractConnection) -> None:
-            found.update(await depths(connection, queues))
-
-        await self._link.use(look, within=COUNT_SECONDS)
+        found = await self._link.use(partial(depths, queues=queues), within=COUNT_SECONDS)
         return obstacle(found, names=self._names, source=source)
 
     async def _pause(self, seconds: float) -> None:

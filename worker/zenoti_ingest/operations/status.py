@@ -3,8 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-
-from aio_pika.abc import AbstractConnection
+from functools import partial
 
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.broker import Link, state_stream
@@ -86,13 +85,8 @@ class Look:
         )
 
     async def _queues(self) -> dict[str, Depth]:
-        counted: dict[str, tuple[int, int] | None] = {}
         wanted = [queue.name for queue in full_topology(self._settings).queues]
-
-        async def count(connection: AbstractConnection) -> None:
-            counted.update(await depths(connection, wanted))
-
-        await self._link.use(count, within=WITHIN_SECONDS)
+        counted = await self._link.use(partial(depths, queues=wanted), within=WITHIN_SECONDS)
         return {name: Depth(*(counted[name] or (None, None))) for name in wanted}
 
     async def _with_hands(self, queues: dict[str, Depth]) -> tuple[dict[str, Depth], str | None]:

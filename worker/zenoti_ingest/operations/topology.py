@@ -1,13 +1,12 @@
 """`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
 
+from functools import partial
 from pathlib import Path
 from secrets import token_bytes
 
-from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from zenoti_ingest.adapters.broker import topology as broker_topology
-from zenoti_ingest.adapters.broker.topology import Declared
 from zenoti_ingest.adapters.secrets import read_secrets
 from zenoti_ingest.app.links import management_api, vhost_of
 from zenoti_ingest.app.sources import secret_of
@@ -52,14 +51,9 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
     Raises:
         TopologyMismatch: something is there with other arguments.
     """
-    made: list[Declared] = []
-
-    async def declare(connection: AbstractConnection) -> None:
-        made.append(await broker_topology.declare(connection, full_topology(settings)))
-
     async with connected(settings, name="topology apply") as link:
-        await link.use(declare, within=WITHIN_SECONDS)
-    new, absent = made[0].new_queues, made[0].absent
+        made = await link.use(partial(broker_topology.declare, topology=full_topology(settings)), within=WITHIN_SECONDS)
+    new, absent = made.new_queues, made.absent
     if as_json:
         document({"new_queues": new, "absent": absent})
     else:
@@ -101,13 +95,8 @@ def _password(folder: str, role: str) -> str:
 
 async def _compare(settings: Settings) -> list[Difference]:
     names, topology, at = names_of(settings), full_topology(settings), _broker(settings)
-    found: list[Difference] = []
-
-    async def compare(connection: AbstractConnection) -> None:
-        found.extend(await broker_topology.compare(connection, topology))
-
     async with connected(settings, name="topology plan") as link:
-        await link.use(compare, within=WITHIN_SECONDS)
+        found = await link.use(partial(broker_topology.compare, topology=topology), within=WITHIN_SECONDS)
     if (api := management_api(settings)) is not None:
         found = joined(found, of_seen(topology, await api.look(), names))
     return [with_migration(difference, names, vhost=vhost_of(at)) for difference in found]

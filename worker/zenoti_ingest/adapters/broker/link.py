@@ -5,7 +5,7 @@ import random
 import sys
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aio_pika
 import msgspec
@@ -50,6 +50,7 @@ TAKE_SECONDS = 2.0
 BLOCKED = "the broker has blocked the connection: it is short of memory or disk"
 
 Prepare = Callable[[AbstractConnection], Awaitable[None]]
+R = TypeVar("R")
 
 
 class LinkState(msgspec.Struct, frozen=True):
@@ -160,15 +161,15 @@ class Link:
         """Return once the connection can be used; callers set the deadline."""
         await self._ready.wait()
 
-    async def use(self, action: Prepare, *, within: float) -> None:
-        """Run something on the connection.
+    async def use(self, action: Callable[[AbstractConnection], Awaitable[R]], *, within: float) -> R:
+        """Run something on the connection; return what it returns.
 
         Raises:
             BrokerUnavailable: there is none, or it did not answer within so many seconds.
         """
         with rim():
             async with asyncio.timeout(within):
-                await action(self.connection())
+                return await action(self.connection())
 
     async def ready(self, queue: str) -> int:
         """Messages of a queue that nobody holds.
