@@ -16,6 +16,7 @@ from tests.eventually import eventually
 from tests.fakes import FakeLink, FakePublisher, as_link
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
 from zenoti_ingest.adapters.broker import Delivery
+from zenoti_ingest.core.delivery import subscription_history
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import Seen
 from zenoti_ingest.core.events.messages import Outgoing, Received
@@ -46,7 +47,7 @@ async def test_a_message_that_breaks_the_client_library(way: Way) -> None:
 async def test_a_message_that_breaks_what_nobody_thought_of(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends the connection as it is read is delivered alone in the end: no neighbour dies with it."""
     monkeypatch.setattr(ContentHeader, "unmarshal", vars(ContentHeader.unmarshal)["__wrapped__"])
-    monkeypatch.setattr(consuming, "MAX_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(subscription_history, "MAX_PAUSE_SECONDS", 0.2)
     queue = await _limited(way.hand, f"{way.names.prefix}.limited", limit=8, dead=way.names)
     stage_of_it = way.translate()
     stage_of_it.queue = queue
@@ -164,7 +165,7 @@ async def test_defects_as_letters_are_written_stop_the_stage(
     def no_letter(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(consuming, "MAX_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(subscription_history, "MAX_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(dead_letter, "write", no_letter)
     sick: Stage = way.translate() if which == "translate" else way.lane(knows())
     queue = way.raw if which == "translate" else way.lane_queue
@@ -203,7 +204,7 @@ async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pyte
 
 async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an event was held too long less is taken at a time; after a good while more again."""
-    monkeypatch.setattr(consuming, "WIDEN_AFTER", 1)
+    monkeypatch.setattr(subscription_history, "WIDEN_AFTER", 1)
     api, stop, taken = knows("i-1"), asyncio.Event(), list[int]()
     api.will(path("i-1"), ApiUnreachable("nobody listens"))
     holding = lane(way.publisher, api, way.names, prefetch=1000)
@@ -219,9 +220,9 @@ async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pyt
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
-        await eventually(lambda: taken[:2] == [1000, consuming.LEAST_WINDOW], within=10)
+        await eventually(lambda: taken[:2] == [1000, subscription_history.LEAST_WINDOW], within=10)
         api.will(path("i-1"), answer("i-1"))
-        await eventually(lambda: max(taken[2:], default=0) > consuming.LEAST_WINDOW, within=15)
+        await eventually(lambda: max(taken[2:], default=0) > subscription_history.LEAST_WINDOW, within=15)
     finally:
         stop.set()
         await asyncio.wait_for(running, 10)

@@ -5,28 +5,19 @@ nothing new is begun, what is in hand is finished, the channel is closed, and th
 """
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-import msgspec
-
 from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
 from zenoti_ingest.core.delivery.prefetch import Prefetch
-from zenoti_ingest.core.failures.backoff import Backoff
+from zenoti_ingest.core.delivery.subscription_history import SubscriptionHistory
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import stage_stopped, subscriptions
 
-FIRST_PAUSE_SECONDS = 0.2
-MAX_PAUSE_SECONDS = 5.0
-STEADY_SECONDS = 5.0  # a subscription that lived so long was a good one
 KEEP_SECONDS = 5.0  # between two looks at a subscription
 SILENT_SECONDS = 60.0  # messages are ready and none comes: then the broker does not know our consumer
-LEAST_WINDOW = 100
-WIDEN_AFTER = 10  # times hold_seconds without an event held too long
-MAX_LOSSES = 5  # so many subscriptions lost soon after they began, in a row, and deliveries come one by one
 
 
 class Stage(Protocol):
@@ -65,43 +56,6 @@ class Stage(Protocol):
         """The subscription has ended, or stop is set."""
 
 
-class _Fortune(msgspec.Struct):
-    """How the last subscriptions went.
-
-    Attributes:
-        backoff: how long to wait before the next.
-        losses: how many were lost one after the other, soon after they began. A message that breaks the client as it
-            is read makes that happen for ever; with a prefetch of one it takes no neighbour along.
-        silent: seconds without a delivery after which a subscription is taken for dead.
-        counts: how many deliveries at most, by their sizes.
-        window: how many deliveries at most: what could be settled while one may be held, where that was too few.
-    """
-
-    silent: float
-    counts: Prefetch
-    backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS))
-    losses: int = 0
-    window: int = sys.maxsize
-
-    @property
-    def is_careful(self) -> bool:
-        """Whether deliveries are to come one by one."""
-        return self.losses >= MAX_LOSSES
-
-    def prefetch(self, wanted: int) -> int:
-        """How many deliveries to take of those that the stage can hold."""
-        return 1 if self.is_careful else min(wanted, self.window, self.counts.count)
-
-    def note(self, *, lasted: float, lost: bool) -> None:
-        """A subscription has ended."""
-        if lasted > STEADY_SECONDS or not lost:
-            self.losses = 0
-        if lasted > STEADY_SECONDS:
-            self.backoff.succeeded()
-        elif lost:
-            self.losses += 1
-
-
 async def consume(
     stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Event, hold_seconds: float = 900.0
 ) -> None:
@@ -114,7 +68,7 @@ async def consume(
         stop: ends it.
         hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
     """
-    fortune = _Fortune(silent=SILENT_SECONDS, counts=Prefetch(stage.prefetch, max_bytes=stage.max_bytes))
+    history = SubscriptionHistory(Prefetch(stage.prefetch, max_bytes=stage.max_bytes), silent_seconds=SILENT_SECONDS)
     stage_stopped.labels(stage.name, stage.source).set(0)
     while not stop.is_set():
         stage.doing = "waiting"
@@ -127,18 +81,20 @@ async def consume(
         await _unless(stop, link.wait_ready())
         if stop.is_set():
             return
-        detail = await _session(stage, link, stop, fortune=fortune, hold_seconds=hold_seconds)
+        detail = await _session(stage, link, stop, history=history, hold_seconds=hold_seconds)
         if detail and not stop.is_set():  # else it ended as it should
-            pause = fortune.backoff.failed()
+            pause = history.backoff.failed()
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
             )
             await _unless(stop, asyncio.sleep(pause))
 
 
-async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _Fortune, hold_seconds: float) -> str:
+async def _session(
+    stage: Stage, link: Link, stop: asyncio.Event, *, history: SubscriptionHistory, hold_seconds: float
+) -> str:
     """One subscription from open to close; returns why it ended."""
-    prefetch = fortune.prefetch(stage.prefetch)
+    prefetch = history.prefetch(stage.prefetch)
     subscription = link.subscribe(
         stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery, max_bytes=stage.max_bytes
     )
@@ -151,10 +107,10 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
             log.info("subscribed", stage=stage.name, queue=stage.queue, prefetch=prefetch)
             beside = [
                 asyncio.create_task(_wake(stage, subscription, stop)),
-                asyncio.create_task(_keep(stage, link, subscription, fortune=fortune, hold_seconds=hold_seconds)),
+                asyncio.create_task(_keep(stage, link, subscription, history=history, hold_seconds=hold_seconds)),
             ]
-            if fortune.counts.can_grow and prefetch == fortune.counts.count:
-                beside.append(asyncio.create_task(_widen(subscription, fortune.counts)))
+            if history.counts.can_grow and prefetch == history.counts.count:
+                beside.append(asyncio.create_task(_widen(subscription, history.counts)))
             try:
                 await stage.serve(subscription, stop)
             except BrokerUnavailable:
@@ -169,9 +125,9 @@ async def _session(stage: Stage, link: Link, stop: asyncio.Event, *, fortune: _F
         return str(error)
     finally:
         ended = asyncio.get_running_loop().time()
-        fortune.note(lasted=ended - begun, lost=subscription.lost)
+        history.ended(lasted_seconds=ended - begun, is_lost=subscription.lost)
         if subscription.passed_at:
-            fortune.counts.passed(subscription.passed_at, now=ended)
+            history.counts.passed(subscription.passed_at, now=ended)
         if subscription.by_defect:
             stage.defects.noted()
     if subscription.orderly:
@@ -198,9 +154,9 @@ async def _widen(subscription: Subscription, counts: Prefetch) -> None:
 
 
 async def _keep(
-    stage: Stage, link: Link, subscription: Subscription, *, fortune: _Fortune, hold_seconds: float
+    stage: Stage, link: Link, subscription: Subscription, *, history: SubscriptionHistory, hold_seconds: float
 ) -> None:
-    """End a subscription that has outlived its use: an event held too long, or silence where there should be none."""
+    """End a subscription that has outlived its use, or is silent where it should not be."""
     loop = asyncio.get_running_loop()
     begun = heard = loop.time()
     seen = 0
@@ -208,19 +164,19 @@ async def _keep(
         await asyncio.sleep(min(KEEP_SECONDS, hold_seconds / 4))
         if subscription.delivered != seen or subscription.unsettled:
             seen, heard = subscription.delivered, loop.time()
-        if subscription.held_seconds() > hold_seconds:
-            if stage.prefetch > 1:  # one alone says nothing of how many are too many
-                fortune.window = max(LEAST_WINDOW, subscription.delivered - len(subscription.unsettled))
-            subscription.fail(f"an event was held for over {hold_seconds:g} s", orderly=True)
-        elif fortune.is_careful and loop.time() - begun > STEADY_SECONDS:
-            subscription.fail("steady: deliveries need not come one by one any more", orderly=True)
-        elif fortune.window < fortune.counts.count and loop.time() - begun > WIDEN_AFTER * hold_seconds:
-            fortune.window *= 2
-            subscription.fail("nothing was held for long: the window may be wider", orderly=True)
-        elif loop.time() - heard > fortune.silent:
+        reason = history.reason_to_end(
+            lasted_seconds=loop.time() - begun,
+            held_seconds=subscription.held_seconds(),
+            max_hold_seconds=hold_seconds,
+            settled=subscription.delivered - len(subscription.unsettled),
+            is_one_by_one=stage.prefetch <= 1,
+        )
+        if reason:
+            subscription.fail(reason, orderly=True)
+        elif loop.time() - heard > history.silent_seconds:
             heard = loop.time()
             if await _ready(link, stage.queue):
-                fortune.silent = 2 * fortune.silent  # a standby of a busy lane hears nothing either
+                history.silent_seconds *= 2  # a standby of a busy lane hears nothing either
                 subscription.fail("messages are ready and none is delivered")
 
 

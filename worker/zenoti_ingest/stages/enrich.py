@@ -23,7 +23,6 @@ from zenoti_ingest.core.events.duplicates import Seen
 from zenoti_ingest.core.events.messages import Outgoing, Received, carried
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
-from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import (
     Malformed,
     PermanentError,
@@ -43,6 +42,7 @@ from zenoti_ingest.core.failures.policy import (
     settle,
 )
 from zenoti_ingest.core.invoices.circuit import REMEMBERED, Blame, Circuit
+from zenoti_ingest.core.invoices.filling import QUIET_SECONDS, Filling
 from zenoti_ingest.core.invoices.lane_clock import LaneClock, as_text
 from zenoti_ingest.core.invoices.protocol import Invoice
 from zenoti_ingest.core.invoices.quota import Quota
@@ -53,15 +53,13 @@ from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import Batons, Publishes, Span, States, Traces
 from zenoti_ingest.stages.room import Room
-from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
+from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
 from zenoti_ingest.stages.turn import Turn
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
 from zenoti_schemas.enriched import Enrichment
 from zenoti_schemas.state import SourceState
 
-QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
-FILL_SECONDS = 1.0
 MANY_CALLS_PER_MINUTE = 6000.0
 KEY_LOOK_SECONDS = 1.0  # a file tells nobody that it has changed
 
@@ -72,17 +70,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int
     deliver_failures: bool
     ladder: Ladder
-
-
-class _Filling(msgspec.Struct):
-    """The backlog's arrival after a take-over: until when at most, and when the latest of it came.
-
-    `is_taken_over`: the predecessor calls no more, and what it said of the lane's times has been heard.
-    """
-
-    until: float
-    latest: float = 0.0
-    is_taken_over: bool = False
 
 
 class _Held(msgspec.Struct):
@@ -138,7 +125,6 @@ class Lane:
         archived: bool = True,
         traces: Traces = UNTRACED,
     ) -> None:
-        self._publisher = publisher
         self._fan_out = fan_out
         self._states = states
         self.clock = LaneClock()
@@ -148,21 +134,21 @@ class Lane:
         self._plan = plan
         self._seen = seen
         self._budget = budget or SizeBudget()
-        self._archived = archived
         self._shuffle = random.getrandbits(32)
         self._window: Window[_Held] = Window(shuffle=self._shuffle)
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
-        self._filling: _Filling | None = None
+        self._filling: Filling | None = None
         self._probes_only = False
         self._turn = Turn(calls, source=source, batons=batons, states=states)
         self._calling = 0
         self._is_held_up = False
         self.calls = calls
         self.source = source
-        self.defects = Defects()
         self.doing = "waiting"
         self._journal = Journal(stage=self.name, source=source)
+        self._settler = Settler(publisher, names=names, journal=self._journal, archived=archived)
+        self.defects = self._settler.defects
         self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
         self._prefetch = prefetch
@@ -254,7 +240,7 @@ class Lane:
             event = self._understood(message)
         except Exception as error:  # noqa: BLE001  # a defect is told and kept as a letter, as in translate
             verdict = self._verdict(error)
-            await self._guarded(self._bury(delivery, message, verdict, subscription=subscription), subscription)
+            await self._guarded(self._dead_letter(delivery, message, verdict, subscription=subscription), subscription)
             return
         now = time.monotonic()
         taken_over = self._note_delivery(now)
@@ -267,15 +253,15 @@ class Lane:
         if taken_over is not None:
             await self._take_over(taken_over, subscription)
 
-    def _note_delivery(self, now: float) -> _Filling | None:
+    def _note_delivery(self, now: float) -> Filling | None:
         """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
         first = self._filling is None
         if self._filling is None:
-            self._filling = _Filling(until=now + FILL_SECONDS)
+            self._filling = Filling.begun(now)
         self._filling.latest = now
         return self._filling if first else None
 
-    async def _take_over(self, filling: _Filling, subscription: Subscription) -> None:
+    async def _take_over(self, filling: Filling, subscription: Subscription) -> None:
         """Wait until the predecessor calls no more, and hear what it said of the lane's times."""
         await self._turn.take_over(subscription)
         if self._states is not None and not await self._states.catch_up():
@@ -285,10 +271,8 @@ class Lane:
 
     def _is_filling(self, now: float) -> bool:
         """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
-        filling = self._filling
-        if filling is None or not filling.is_taken_over:
-            return True
-        return now < filling.until and now - filling.latest < QUIET_SECONDS and len(self._window) < self.prefetch
+        is_full = len(self._window) >= self.prefetch
+        return self._filling is None or self._filling.is_under_way(now, is_full=is_full)
 
     def _holds_up(self, now: float) -> bool:
         """Whether something else than the quota is waited for: calls, what they brought, the lease."""
@@ -515,11 +499,11 @@ class Lane:
 
     async def _publish(self, held: _Held, outgoing: Outgoing) -> None:
         with await self._room.enter(len(outgoing.body)):
-            await publish(self._publisher, carried(outgoing, held.span.context), subscription=held.subscription)
+            await self._settler.publish(carried(outgoing, held.span.context), subscription=held.subscription)
 
     async def _dead(self, held: _Held, verdict: DeadLetter) -> None:
         event = held.event
-        await self._bury(
+        await self._dead_letter(
             held.delivery,
             msgspec.structs.replace(event.received, trace=held.span.context or event.received.trace),
             verdict,
@@ -531,7 +515,7 @@ class Lane:
             invoice_id=event.invoice_id or "",
         )
 
-    async def _bury(
+    async def _dead_letter(
         self,
         delivery: Delivery,
         message: Received,
@@ -541,24 +525,6 @@ class Lane:
         span: Span = NO_SPAN,
         **known: str,
     ) -> None:
-        """A letter; after too many defects in a row none is written, and the stage stops."""
-        if verdict.reason == DEFECT:
-            if self.defects.are_too_many:
-                subscription.fail(TOO_MANY_DEFECTS)
-                return
-            self.defects.noted()
         with await self._room.enter(len(message.body)):
-            await bury(
-                self._publisher,
-                delivery,
-                message,
-                verdict,
-                subscription=subscription,
-                names=self._names,
-                journal=self._journal,
-                archived=self._archived,
-                **known,
-            )
-        span.outcome(DEAD_LETTER, error=verdict.reason)
-        if verdict.reason != DEFECT:
-            self.defects.went_well()
+            if await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, **known):
+                span.outcome(DEAD_LETTER, error=verdict.reason)

@@ -10,8 +10,9 @@ from zenoti_ingest.core.events.messages import Outgoing, Received, received
 from zenoti_ingest.core.events.spans import Place
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
+from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unroutable
-from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.core.failures.policy import DEFECT, DeadLetter
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
@@ -46,15 +47,6 @@ def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
     )
 
 
-async def publish(publisher: Publishes, message: Outgoing, *, subscription: Subscription) -> None:
-    """Publish to a queue of ours; see `until_confirmed`."""
-    await until_confirmed(
-        partial(publisher.publish, message, within=PUBLISH_SECONDS),
-        exchange=message.exchange,
-        subscription=subscription,
-    )
-
-
 async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: str, subscription: Subscription) -> None:
     """Attempt a publish again and again, with growing pauses, until it is confirmed or the subscription is to be left.
 
@@ -85,62 +77,81 @@ async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: s
             return
 
 
-async def bury(
-    publisher: Publishes,
-    delivery: Delivery,
-    message: Received,
-    verdict: DeadLetter,
-    *,
-    subscription: Subscription,
-    names: Names,
-    journal: Journal,
-    archived: bool,
-    event_type: str = "",
-    event_id: str = "",
-    cloudevent_id: str = "",
-    invoice_id: str = "",
-) -> None:
-    """Publish the letter, then ack.
+class Settler:
+    """How a consuming stage ends a delivery: with a publish to a queue of ours, or with a dead letter.
 
-    A letter of an event that is too large has no body where the archive has it (`archived`). Without an archive the
-    letter keeps the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
+    Args:
+        publisher: the port to the broker.
+        names: of exchanges and queues.
+        journal: what is told of each delivery.
+        archived: the archive has every event.
 
-    Raises:
-        PublishUnconfirmed: it is not sure that the letter is there; the delivery is not acked.
-        Unroutable: there is no queue of dead letters.
+    Attributes:
+        defects: in a row.
     """
-    letter = dead_letter.write(
-        message,
-        verdict,
-        names=names,
-        stage=journal.stage,
-        dead_at=utc_now(),
-        event_type=event_type,
-        event_id=event_id,
-        cloudevent_id=cloudevent_id,
-        invoice_id=invoice_id,
-    )
-    archived = archived and bool(message.received_at)  # by which it is found there
-    bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
-    try:
-        await publish(
-            publisher, bare if archived and verdict.reason == TooLarge.reason else letter, subscription=subscription
+
+    def __init__(self, publisher: Publishes, *, names: Names, journal: Journal, archived: bool) -> None:
+        self._publisher, self._names, self._journal, self._archived = publisher, names, journal, archived
+        self.defects = Defects()
+
+    async def publish(self, message: Outgoing, *, subscription: Subscription) -> None:
+        """Publish to a queue of ours; see `until_confirmed`."""
+        await until_confirmed(
+            partial(self._publisher.publish, message, within=PUBLISH_SECONDS),
+            exchange=message.exchange,
+            subscription=subscription,
         )
-        await delivery.ack()
-    except TooLarge:
-        if archived:
-            await publish(publisher, bare, subscription=subscription)
+
+    async def dead_letter(
+        self,
+        delivery: Delivery,
+        message: Received,
+        verdict: DeadLetter,
+        *,
+        subscription: Subscription,
+        event_type: str = "",
+        event_id: str = "",
+        cloudevent_id: str = "",
+        invoice_id: str = "",
+    ) -> bool:
+        """Publish the letter, then ack. After too many defects in a row none is written, and the stage stops: False.
+
+        A letter of an event that is too large has no body where the archive has it. Without an archive the letter keeps
+        the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
+
+        Raises:
+            PublishUnconfirmed: it is not sure that the letter is there; the delivery is not acked.
+            Unroutable: there is no queue of dead letters.
+        """
+        if verdict.reason == DEFECT:
+            if self.defects.are_too_many:
+                subscription.fail(TOO_MANY_DEFECTS)
+                return False
+            self.defects.noted()
+        known = {
+            "event_type": event_type,
+            "event_id": event_id,
+            "cloudevent_id": cloudevent_id,
+            "invoice_id": invoice_id,
+        }
+        letter = dead_letter.write(
+            message, verdict, names=self._names, stage=self._journal.stage, dead_at=utc_now(), **known
+        )
+        archived = self._archived and bool(message.received_at)  # by which it is found there
+        bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
+        try:
+            await self.publish(
+                bare if archived and verdict.reason == TooLarge.reason else letter, subscription=subscription
+            )
             await delivery.ack()
-        else:
-            subscription.reject(delivery.tag)
-    dead_letters.labels(message.source, verdict.reason).inc()
-    journal.buried(
-        delivery,
-        message,
-        event_id=event_id,
-        cloudevent_id=cloudevent_id,
-        event_type=event_type,
-        invoice_id=invoice_id,
-        reason=verdict.reason,
-        detail=verdict.detail,
-    )
+        except TooLarge:
+            if archived:
+                await self.publish(bare, subscription=subscription)
+                await delivery.ack()
+            else:
+                subscription.reject(delivery.tag)
+        dead_letters.labels(message.source, verdict.reason).inc()
+        self._journal.buried(delivery, message, **known, reason=verdict.reason, detail=verdict.detail)
+        if verdict.reason != DEFECT:
+            self.defects.went_well()
+        return True

@@ -20,7 +20,6 @@ from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
 from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
-from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.failures.policy import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
 from zenoti_ingest.core.topology.names import Names
@@ -28,7 +27,7 @@ from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import Publishes, Span, Traces
 from zenoti_ingest.stages.room import AtWork, Room
-from zenoti_ingest.stages.settling import TOO_MANY_DEFECTS, bury, message_of, place_of, publish, until_confirmed
+from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import duplicates, translated, unrouted
 from zenoti_schemas.enriched import Enrichment
@@ -68,7 +67,6 @@ class Translate:
         archived: bool = True,
         traces: Traces = UNTRACED,
     ) -> None:
-        self._publisher = publisher
         self._fan_out = fan_out
         self._traces = traces
         self._names = names
@@ -76,7 +74,6 @@ class Translate:
         self._enrich = enrich
         self._seen = seen
         self._budget = budget or SizeBudget()
-        self._archived = archived
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._passing: dict[str, asyncio.Event] = {}  # keys of the events whose publish is under way
@@ -84,9 +81,10 @@ class Translate:
         self._in_hand = 0
         self._nobody_alone = asyncio.Event()
         self._nobody_alone.set()
-        self.defects = Defects()
         self.doing = "waiting"
         self._journal = Journal(stage=self.name, source=source)
+        self._settler = Settler(publisher, names=names, journal=self._journal, archived=archived)
+        self.defects = self._settler.defects
         self.queue = names.raw(source)
         self.prefetch = prefetch
         shares = ByteShares.of(max_bytes)
@@ -172,23 +170,21 @@ class Translate:
         except PermanentError as error:
             span.outcome(DEAD_LETTER, error=error.reason)
             verdict = DeadLetter(error.reason, str(error))
-            await self._bury(message, delivery, verdict, subscription, **_known(event, error))
+            await self._settler.dead_letter(
+                delivery, message, verdict, subscription=subscription, **_known(event, error)
+            )
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
             ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
             log.exception("defect", stage=self.name, source=self.source, **ids)
             span.outcome(HANDED_BACK if self.defects.are_too_many else DEAD_LETTER, error=DEFECT)
-            if self.defects.are_too_many:
-                subscription.fail(TOO_MANY_DEFECTS)
-                return
-            self.defects.noted()
-            await self._bury(message, delivery, DeadLetter(DEFECT, defect_detail(error)), subscription)
-            return
+            verdict = DeadLetter(DEFECT, defect_detail(error))
+            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription)
         else:
             await delivery.ack()
             self._journal.settled(delivery, event, outcome, to=to, came_out=to not in {"", "lane"})
-        self.defects.went_well()
+            self.defects.went_well()
 
     async def _send(self, event: Event, subscription: Subscription) -> tuple[str, str]:
         """Publish to the next hop, unless this process has passed the event on before; the outcome, and where to."""
@@ -212,7 +208,7 @@ class Translate:
     async def _publish(self, event: Event, subscription: Subscription) -> str:
         outgoing, to = self.next_hop(event)
         if to == "lane":
-            await publish(self._publisher, outgoing, subscription=subscription)
+            await self._settler.publish(outgoing, subscription=subscription)
         else:
             publication = self._fan_out.publication(outgoing, only=event.received.only_to)
             await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=subscription)
@@ -233,21 +229,6 @@ class Translate:
         else:
             enrichment = Enrichment(status="skipped")
         return cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
-
-    async def _bury(
-        self, message: Received, delivery: Delivery, verdict: DeadLetter, subscription: Subscription, **known: str
-    ) -> None:
-        await bury(
-            self._publisher,
-            delivery,
-            message,
-            verdict,
-            subscription=subscription,
-            names=self._names,
-            journal=self._journal,
-            archived=self._archived,
-            **known,
-        )
 
 
 def _known(event: Event | None, error: PermanentError) -> dict[str, str]:
