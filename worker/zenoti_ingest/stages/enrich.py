@@ -22,7 +22,7 @@ from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import Seen
 from zenoti_ingest.core.events.messages import Outgoing, Received, carried
 from zenoti_ingest.core.events.reading import Event, read
-from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HELD, RETRIED
+from zenoti_ingest.core.events.spans import HELD
 from zenoti_ingest.core.failures.errors import (
     Malformed,
     PermanentError,
@@ -48,15 +48,15 @@ from zenoti_ingest.core.invoices.protocol import Invoice
 from zenoti_ingest.core.invoices.quota import Quota
 from zenoti_ingest.core.invoices.window import Round, Window
 from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.delivery_log import DeliveryLog
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
-from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import Batons, Publishes, Span, States, Traces
 from zenoti_ingest.stages.room import Room
 from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
 from zenoti_ingest.stages.turn import Turn
 from zenoti_ingest.telemetry import log
-from zenoti_ingest.telemetry.metrics import duplicates, enriched, fetched_events, fetches, lane_events, retries
+from zenoti_ingest.telemetry.metrics import fetched_events, fetches, lane_events
 from zenoti_schemas.enriched import Enrichment
 from zenoti_schemas.state import SourceState
 
@@ -146,8 +146,8 @@ class Lane:
         self.calls = calls
         self.source = source
         self.doing = "waiting"
-        self._journal = Journal(stage=self.name, source=source)
-        self._settler = Settler(publisher, names=names, journal=self._journal, archived=archived)
+        self._log = DeliveryLog(stage=self.name, source=source)
+        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived)
         self.defects = self._settler.defects
         self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
@@ -415,22 +415,16 @@ class Lane:
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
         """Publish one event and ack it, unless this lane has passed it on before."""
         key = held.event.duplicate_key
-        is_duplicate = key is not None and self._seen.has(key, now=time.monotonic())
-        if is_duplicate:
-            duplicates.labels(self._source, self.name).inc()
-            held.span.outcome(DUPLICATE)
+        if key is not None and self._seen.has(key, now=time.monotonic()):
+            await held.delivery.ack()
+            self._log.duplicate_dropped(held.delivery, held.event, span=held.span)
         else:
             await self._send(held, enrichment, invoice)
-            held.span.outcome(enrichment.status, error=enrichment.reason or "")
-            enriched.labels(self._source, enrichment.status).inc()
             if key is not None:
                 self._seen.remember(key, now=time.monotonic())
-        await held.delivery.ack()
-        if is_duplicate:
-            self._journal.settled(held.delivery, held.event, "duplicate_dropped")
-        else:
+            await held.delivery.ack()
             to, reason = enrichment.status, enrichment.reason or ""
-            self._journal.settled(held.delivery, held.event, "passed_on", came_out=True, to=to, reason=reason)
+            self._log.passed_on(held.delivery, held.event, span=held.span, to=to, reason=reason)
         self.defects.went_well()
 
     async def _send(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
@@ -487,10 +481,8 @@ class Lane:
         except TooLarge as error:
             await self._dead(held, DeadLetter(error.reason, str(error)))
             return
-        retries.labels(self._source).inc()
         await held.delivery.ack()
-        held.span.outcome(RETRIED, error=reason)
-        self._journal.settled(held.delivery, held.event, "retried", delay_seconds=seconds, reason=reason)
+        self._log.retried(held.delivery, held.event, span=held.span, delay_seconds=seconds, reason=reason)
 
     async def _pass_on(self, held: _Held, outgoing: Outgoing) -> None:
         carried_on = carried(outgoing, held.span.context)
@@ -526,5 +518,4 @@ class Lane:
         **known: str,
     ) -> None:
         with await self._room.enter(len(message.body)):
-            if await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, **known):
-                span.outcome(DEAD_LETTER, error=verdict.reason)
+            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, span=span, **known)

@@ -7,17 +7,17 @@ from functools import partial
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.events.messages import Outgoing, Received, received
-from zenoti_ingest.core.events.spans import Place
+from zenoti_ingest.core.events.spans import HANDED_BACK, Place
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unroutable
 from zenoti_ingest.core.failures.policy import DEFECT, DeadLetter
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.journal import Journal
-from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
+from zenoti_ingest.stages.delivery_log import DeliveryLog
+from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes, Span
 from zenoti_ingest.telemetry import log
-from zenoti_ingest.telemetry.metrics import dead_letters, publishes_failed
+from zenoti_ingest.telemetry.metrics import publishes_failed
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 60.0
@@ -83,15 +83,15 @@ class Settler:
     Args:
         publisher: the port to the broker.
         names: of exchanges and queues.
-        journal: what is told of each delivery.
+        delivery_log: records each delivery.
         archived: the archive has every event.
 
     Attributes:
         defects: in a row.
     """
 
-    def __init__(self, publisher: Publishes, *, names: Names, journal: Journal, archived: bool) -> None:
-        self._publisher, self._names, self._journal, self._archived = publisher, names, journal, archived
+    def __init__(self, publisher: Publishes, *, names: Names, delivery_log: DeliveryLog, archived: bool) -> None:
+        self._publisher, self._names, self._log, self._archived = publisher, names, delivery_log, archived
         self.defects = Defects()
 
     async def publish(self, message: Outgoing, *, subscription: Subscription) -> None:
@@ -109,12 +109,13 @@ class Settler:
         verdict: DeadLetter,
         *,
         subscription: Subscription,
+        span: Span,
         event_type: str = "",
         event_id: str = "",
         cloudevent_id: str = "",
         invoice_id: str = "",
-    ) -> bool:
-        """Publish the letter, then ack. After too many defects in a row none is written, and the stage stops: False.
+    ) -> None:
+        """Publish the letter, then ack. After too many defects in a row none is written, and the stage stops.
 
         A letter of an event that is too large has no body where the archive has it. Without an archive the letter keeps
         the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
@@ -125,8 +126,9 @@ class Settler:
         """
         if verdict.reason == DEFECT:
             if self.defects.are_too_many:
+                span.outcome(HANDED_BACK, error=DEFECT)
                 subscription.fail(TOO_MANY_DEFECTS)
-                return False
+                return
             self.defects.noted()
         known = {
             "event_type": event_type,
@@ -135,7 +137,7 @@ class Settler:
             "invoice_id": invoice_id,
         }
         letter = dead_letter.write(
-            message, verdict, names=self._names, stage=self._journal.stage, dead_at=utc_now(), **known
+            message, verdict, names=self._names, stage=self._log.stage, dead_at=utc_now(), **known
         )
         archived = self._archived and bool(message.received_at)  # by which it is found there
         bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
@@ -150,8 +152,6 @@ class Settler:
                 await delivery.ack()
             else:
                 subscription.reject(delivery.tag)
-        dead_letters.labels(message.source, verdict.reason).inc()
-        self._journal.buried(delivery, message, **known, reason=verdict.reason, detail=verdict.detail)
+        self._log.dead_lettered(delivery, message, verdict, span=span, known=known)
         if verdict.reason != DEFECT:
             self.defects.went_well()
-        return True

@@ -19,17 +19,17 @@ from zenoti_ingest.core.events.duplicates import Seen
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
-from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, HANDED_BACK
+from zenoti_ingest.core.events.spans import HANDED_BACK
 from zenoti_ingest.core.failures.errors import Malformed, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.failures.policy import DEFECT, RETURNS_OF_A_SUSPECT, DeadLetter, defect_detail
 from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.delivery_log import LANE, DeliveryLog
 from zenoti_ingest.stages.fan_out import FanOut
-from zenoti_ingest.stages.journal import Journal
 from zenoti_ingest.stages.ports import Publishes, Span, Traces
 from zenoti_ingest.stages.room import AtWork, Room
 from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
 from zenoti_ingest.telemetry import log
-from zenoti_ingest.telemetry.metrics import duplicates, translated, unrouted
+from zenoti_ingest.telemetry.metrics import unrouted
 from zenoti_schemas.enriched import Enrichment
 
 
@@ -82,8 +82,8 @@ class Translate:
         self._nobody_alone = asyncio.Event()
         self._nobody_alone.set()
         self.doing = "waiting"
-        self._journal = Journal(stage=self.name, source=source)
-        self._settler = Settler(publisher, names=names, journal=self._journal, archived=archived)
+        self._log = DeliveryLog(stage=self.name, source=source)
+        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived)
         self.defects = self._settler.defects
         self.queue = names.raw(source)
         self.prefetch = prefetch
@@ -165,37 +165,36 @@ class Translate:
             event = read(message, max_bytes=self._budget.max_message_bytes)
             if event.body is not message.body:
                 at_work.grow(len(event.body))
-            outcome, to = await self._send(event, subscription)
-            span.outcome(DUPLICATE if outcome == "duplicate_dropped" else to)
+            to = await self._send(event, subscription)
         except PermanentError as error:
-            span.outcome(DEAD_LETTER, error=error.reason)
             verdict = DeadLetter(error.reason, str(error))
             await self._settler.dead_letter(
-                delivery, message, verdict, subscription=subscription, **_known(event, error)
+                delivery, message, verdict, subscription=subscription, span=span, **_known(event, error)
             )
         except (PublishUnconfirmed, Unroutable):
             raise
         except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
             ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
             log.exception("defect", stage=self.name, source=self.source, **ids)
-            span.outcome(HANDED_BACK if self.defects.are_too_many else DEAD_LETTER, error=DEFECT)
             verdict = DeadLetter(DEFECT, defect_detail(error))
-            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription)
+            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, span=span)
         else:
             await delivery.ack()
-            self._journal.settled(delivery, event, outcome, to=to, came_out=to not in {"", "lane"})
+            if to is None:
+                self._log.duplicate_dropped(delivery, event, span=span)
+            else:
+                self._log.passed_on(delivery, event, span=span, to=to)
             self.defects.went_well()
 
-    async def _send(self, event: Event, subscription: Subscription) -> tuple[str, str]:
-        """Publish to the next hop, unless this process has passed the event on before; the outcome, and where to."""
+    async def _send(self, event: Event, subscription: Subscription) -> str | None:
+        """Publish to the next hop and return where to; None: this process has passed the event on before."""
         key = event.duplicate_key
         if key is None:
-            return "passed_on", await self._publish(event, subscription)
+            return await self._publish(event, subscription)
         while (passing := self._passing.get(key)) is not None:
             await passing.wait()
         if self._seen.has(key, now=time.monotonic()):
-            duplicates.labels(self.source, self.name).inc()
-            return "duplicate_dropped", ""
+            return None
         self._passing[key] = passed = asyncio.Event()
         try:
             to = await self._publish(event, subscription)
@@ -203,18 +202,17 @@ class Translate:
         finally:
             del self._passing[key]
             passed.set()
-        return "passed_on", to
+        return to
 
     async def _publish(self, event: Event, subscription: Subscription) -> str:
         outgoing, to = self.next_hop(event)
-        if to == "lane":
+        if to == LANE:
             await self._settler.publish(outgoing, subscription=subscription)
         else:
             publication = self._fan_out.publication(outgoing, only=event.received.only_to)
             await until_confirmed(publication.attempt, exchange=outgoing.exchange, subscription=subscription)
             if not publication.is_wanted:
                 unrouted.labels(self.source).inc()
-        translated.labels(self.source, to).inc()
         return to
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
@@ -225,7 +223,7 @@ class Translate:
             enrichment = Enrichment(status="not_applicable")
         elif wanted and wants_enrichment(self._enrich, event.type):
             lane = self._names.lane(self.source)
-            return event.received.to(exchange=self._names.work, routing_key=lane), "lane"
+            return event.received.to(exchange=self._names.work, routing_key=lane), LANE
         else:
             enrichment = Enrichment(status="skipped")
         return cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status

@@ -1,0 +1,130 @@
+"""What is recorded of each settled delivery: a log line, its span's outcome, and metrics. Nothing else records them.
+
+import asyncio
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from zenoti_ingest.adapters.broker import Delivery
+from zenoti_ingest.adapters.clock import seconds_since
+from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.reading import Event
+from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, RETRIED
+from zenoti_ingest.core.failures.dead_letter import TRANSLATE
+from zenoti_ingest.core.failures.policy import DeadLetter
+from zenoti_ingest.stages.ports import Span
+from zenoti_ingest.telemetry import log, tell
+from zenoti_ingest.telemetry.metrics import (
+    dead_letters,
+    duplicates,
+    enriched,
+    retries,
+    stage_seconds,
+    translated,
+    way_seconds,
+)
+from zenoti_schemas.webhook import EVENTS
+
+LANE = "lane"  # where translate passes an event on to that needs a call; else it comes out, with its status
+
+
+class Outcome(StrEnum):
+    """What a settled delivery became."""
+
+    PASSED_ON = "passed_on"
+    DUPLICATE_DROPPED = "duplicate_dropped"
+    RETRIED = "retried"
+    DEAD_LETTERED = "dead_lettered"
+
+
+class DeliveryLog:
+    """The records of one stage and source. Each method is called once the delivery has been acknowledged.
+
+    Args:
+        stage: `translate` or `enrich`.
+        source: whose events.
+    """
+
+    def __init__(self, *, stage: str, source: str) -> None:
+        self.stage = stage
+        self._source = source
+        self._seconds = stage_seconds.labels(stage, source)
+        self._passed_on = translated if stage == TRANSLATE else enriched
+
+    def passed_on(self, delivery: Delivery, event: Event, *, span: Span, to: str, reason: str = "") -> None:
+        """The next queue has confirmed the event.
+
+        Args:
+            delivery: as it came.
+            event: as it was read.
+            span: of the delivery.
+            to: LANE, or the status with which it came out.
+            reason: why it came out without its invoice.
+        """
+        span.outcome(to, error=reason)
+        self._passed_on.labels(self._source, to).inc()
+        age = self._write(tell, Outcome.PASSED_ON, delivery, event.received, {**_of(event), "to": to, "reason": reason})
+        if to != LANE and age is not None and not event.received.replay and not event.received.redriven:
+            way_seconds.labels(self._source, to).observe(age)
+
+    def duplicate_dropped(self, delivery: Delivery, event: Event, *, span: Span) -> None:
+        """The event had been passed on before."""
+        span.outcome(DUPLICATE)
+        duplicates.labels(self._source, self.stage).inc()
+        self._write(tell, Outcome.DUPLICATE_DROPPED, delivery, event.received, _of(event))
+
+    def retried(self, delivery: Delivery, event: Event, *, span: Span, delay_seconds: int, reason: str) -> None:
+        """The event comes again after a delay."""
+        span.outcome(RETRIED, error=reason)
+        retries.labels(self._source).inc()
+        more = {**_of(event), "delay_seconds": delay_seconds, "reason": reason}
+        self._write(tell, Outcome.RETRIED, delivery, event.received, more)
+
+    def dead_lettered(
+        self, delivery: Delivery, message: Received, verdict: DeadLetter, *, span: Span, known: Mapping[str, str]
+    ) -> None:
+        """The letter is among the dead letters; `known` is what could be read of the event."""
+        span.outcome(DEAD_LETTER, error=verdict.reason)
+        dead_letters.labels(message.source, verdict.reason).inc()
+        more = {**known, "reason": verdict.reason, "detail": verdict.detail}
+        self._write(log.warning, Outcome.DEAD_LETTERED, delivery, message, more)
+
+    def _write(
+        self,
+        how: Callable[..., Any],
+        outcome: Outcome,
+        delivery: Delivery,
+        message: Received,
+        fields: Mapping[str, str | int],
+    ) -> float | None:
+        """Write the line, and return the event's age in seconds where that is known."""
+        seconds = asyncio.get_running_loop().time() - delivery.came_at
+        self._seconds.observe(seconds)
+        age = seconds_since(message.received_at)
+        line = {name: value for name, value in fields.items() if value}
+        if fields["event_type"] not in EVENTS:
+            line.pop("event_type", None)  # a stranger's text
+        if message.receipt_id:
+            line["receipt_id"] = message.receipt_id
+        if message.trace is not None:
+            line["trace_id"] = message.trace.trace_id
+        how(
+            "delivery",
+            stage=self.stage,
+            source=self._source,
+            outcome=outcome.value,
+            attempt=message.attempts,
+            seconds=round(seconds, 4),
+            **line,
+            **({} if age is None else {"age_seconds": round(age, 3)}),
+        )
+        return age
+
+
+def _of(event: Event) -> dict[str, str | int]:
+    return {
+        "event_id": event.event_id or "",
+        "cloudevent_id": event.id,
+        "invoice_id": event.invoice_id or "",
+        "event_type": event.type,
+    }
