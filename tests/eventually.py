@@ -8,7 +8,7 @@ import pytest
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 @overload
@@ -26,7 +26,7 @@ async def eventually(predicate: Callable[[], object], *, within: float = 5.0) ->
                 value = await answer if isinstance(answer, Awaitable) else answer
                 if value:
                     return value
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             break
     pytest.fail(f"not within {within:g} s; at last it was {value!r}")

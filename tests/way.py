@@ -12,7 +12,7 @@ from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink, as_link
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.failures.policy import Ladder
 from zenoti_ingest.core.invoices.lease import Lease
@@ -108,7 +108,7 @@ def lane(
         source="main",
         prefetch=prefetch,
         plan=plan,
-        seen=Seen(window_seconds=60, max_keys=1000),
+        seen=DuplicateFilter(window_seconds=60, max_keys=1000),
         states=states,
         traces=traces,
         **more,
@@ -161,7 +161,7 @@ class Way:
             source="main",
             prefetch=100,
             enrich=enrich,
-            seen=Seen(window_seconds=60, max_keys=1000),
+            seen=DuplicateFilter(window_seconds=60, max_keys=1000),
             traces=traces,
             **more,
         )

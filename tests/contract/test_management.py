@@ -11,7 +11,7 @@ from aiohttp import web
 from zenoti_ingest.adapters.broker import management
 from zenoti_ingest.adapters.broker.management import ManagementApi
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
-from zenoti_ingest.core.topology.differences import Seen, SeenBinding, SeenExchange, SeenQueue
+from zenoti_ingest.core.topology.differences import BrokerSnapshot, ObservedBinding, ObservedExchange, ObservedQueue
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -25,19 +25,19 @@ DOCUMENTS = {
     "bindings": b'[{"source":"e","vhost":"/","destination":"q","destination_type":"queue","routing_key":"a.#",'
     b'"arguments":{},"properties_key":"a.%23"}]',
 }
-SEEN = Seen(
-    [SeenExchange("", "direct"), SeenExchange("e", "topic", arguments={"alternate-exchange": "u"})],
+SEEN = BrokerSnapshot(
+    [ObservedExchange("", "direct"), ObservedExchange("e", "topic", arguments={"alternate-exchange": "u"})],
     [
-        SeenQueue(
+        ObservedQueue(
             "q",
             arguments={"x-queue-type": "quorum", "x-delivery-limit": 1000},
             messages=3,
             consumers=2,
             effective_policy_definition=[],
         ),
-        SeenQueue("new", policy="p", effective_policy_definition={"expires": 5}),
+        ObservedQueue("new", policy="p", effective_policy_definition={"expires": 5}),
     ],
-    [SeenBinding("e", "q", "queue", "a.#", "a.%23")],
+    [ObservedBinding("e", "q", "queue", "a.#", "a.%23")],
 )
 
 

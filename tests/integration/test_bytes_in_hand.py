@@ -6,7 +6,7 @@ import gzip
 from tests.eventually import eventually, next_turn
 from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher
 from tests.way import between_fakes, body, event, event_ids, fan_out, lane, path
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.invoices.protocol import Response
 from zenoti_ingest.core.topology.names import Names
@@ -55,7 +55,7 @@ def waiting_in(queue: str, *events: Received) -> FakeLink:
 
 def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) -> Translate:
     """The stage."""
-    seen = Seen(window_seconds=60, max_keys=1000)
+    seen = DuplicateFilter(window_seconds=60, max_keys=1000)
     to = fan_out(publisher, NAMES)
     return Translate(
         publisher,

@@ -371,7 +371,7 @@ async def test_what_the_vendor_says_remains(way: Way) -> None:
 
 async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics tell events and distinct invoices that wait, calls at hand, and the minutes that they take."""
-    monkeypatch.setattr(queue_watch, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(queue_watch, "QUEUE_POLL_SECONDS", 0.1)
     api = knows("i-1", "i-2")
     api.gate.clear()
     busy = way.lane(api, max_in_flight=1, calls_per_minute=30)

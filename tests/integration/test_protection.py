@@ -18,7 +18,7 @@ from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane,
 from zenoti_ingest.adapters.broker import Delivery
 from zenoti_ingest.core.delivery import subscription_history
 from zenoti_ingest.core.events import cloud_event
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.defects import DEFECTS_IN_A_ROW
@@ -306,7 +306,7 @@ def suspect(event_id: str) -> Outgoing:
 
 def translate(publisher: FakePublisher) -> Translate:
     """The stage."""
-    seen = Seen(window_seconds=60, max_keys=100)
+    seen = DuplicateFilter(window_seconds=60, max_keys=100)
     to = fan_out(publisher, NAMES)
     return Translate(publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen)
 

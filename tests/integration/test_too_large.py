@@ -51,10 +51,10 @@ async def draining(directory: Path, publisher: FakePublisher) -> AsyncIterator[t
     async with running(directory) as spool:
         source = DoorSource(signature_header="x", rule=lambda: Rule(secrets=(), tokens=()))
         intake = Intake(
-            publisher, spool, names=NAMES, sources={"main": source}, confirm_seconds=1, against=str
+            publisher, spool, names=NAMES, sources={"main": source}, confirm_seconds=1, unavailable_reason=str
         )  # nothing stands against it
-        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", against=str)
-        drain = SpoolDrain(intake, spool, too_large=letters, against=str)
+        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", unavailable_reason=str)
+        drain = SpoolDrain(intake, spool, too_large=letters, unavailable_reason=str)
         task = asyncio.create_task(drain.run())
         try:
             yield spool, drain

@@ -14,7 +14,7 @@ from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
 from zenoti_ingest.app.links import topology_watch
 from zenoti_ingest.app.topologies import door_topology, names_of
 from zenoti_ingest.settings import Settings, load
-from zenoti_ingest.stages.topology_watch import LOOK_SECONDS
+from zenoti_ingest.stages.topology_watch import TOPOLOGY_POLL_SECONDS
 
 
 class Meddled(Witnesses):
@@ -90,10 +90,10 @@ async def test_a_queue_deleted_in_the_middle_of_a_look(
     witnesses.meddles = True
     watching = asyncio.create_task(watch.run())
     try:
-        await eventually(lambda: looks.begun and not witnesses.meddles, within=2 * LOOK_SECONDS)
+        await eventually(lambda: looks.begun and not witnesses.meddles, within=2 * TOPOLOGY_POLL_SECONDS)
         if not behind_the_look:
             await broker_topology.declare(hand.connection, door_topology(settings))
-        await eventually(lambda: looks.missing, within=3 * LOOK_SECONDS)
+        await eventually(lambda: looks.missing, within=3 * TOPOLOGY_POLL_SECONDS)
         assert looks.good == 0
     finally:
         watching.cancel()

@@ -29,7 +29,7 @@ from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolS
 # The middle generation is kept small, as its pauses are met more often.
 COLLECT_AFTER: Final = (4000, 3, 300)
 DEFECT_PAUSE_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 1.0  # how exactly /readyz tells since when
+READINESS_POLL_SECONDS: Final = 1.0  # how exactly /readyz tells since when
 
 
 class Readiness:
@@ -50,10 +50,10 @@ class Readiness:
         stopping = self._stop.is_set()
         running = Check(ok=not stopping, state="stopping" if stopping else "running")
         checks = {name: self._dated(name, check) for name, check in {**self._checks(), "process": running}.items()}
-        against = {name for name, check in checks.items() if not check.ok}
-        if self._spools and ("spool" not in against or against == {"spool"}):
-            against -= {"broker", "topology", "spool"}  # either of broker and spool can take what comes
-        return not against, checks
+        failing = {name for name, check in checks.items() if not check.ok}
+        if self._spools and ("spool" not in failing or failing == {"spool"}):
+            failing -= {"broker", "topology", "spool"}  # either of broker and spool can take what comes
+        return not failing, checks
 
     def _dated(self, name: str, check: Check) -> Check:
         ok, state, since = self._since.get(name, (None, "", ""))
@@ -106,7 +106,7 @@ class Daemon:
     def describe(self) -> DaemonState:
         """The daemon's state as it stands."""
         ready, checks = self._ready()
-        against = [f"{name}: {check.detail or check.state}" for name, check in checks.items() if not check.ok]
+        troubles = [f"{name}: {check.detail or check.state}" for name, check in checks.items() if not check.ok]
         return DaemonState(
             daemon=self._name,
             instance=instance(),
@@ -114,7 +114,7 @@ class Daemon:
             started_at=self._started_at,
             at=utc_now(),
             ready=ready,
-            detail="; ".join(against),
+            detail="; ".join(troubles),
             admin_port=self.port,
             sources=self._sources(),
             spool=self._spool(),
@@ -155,7 +155,7 @@ class Daemon:
         while True:
             self._ready()
             tell_repeats()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(READINESS_POLL_SECONDS)
 
     def _one_line(self) -> str:
         said = self.describe()

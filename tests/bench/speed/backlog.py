@@ -13,7 +13,7 @@ from tests.bench.speed.trace import Arrived
 PROCESSES = 2
 SETTLED_SHARE = 0.1  # until so much has come, memory is on its way to where it stays
 LEAST_PER_SECOND = 100
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 async def backlog(bench: Bench, count: int) -> list[Figure]:
@@ -59,4 +59,4 @@ def _course(samples: list[tuple[int, list[float]]], count: int) -> list[Figure]:
 async def _look(at: Side, arrived: Arrived, samples: list[tuple[int, list[float]]]) -> None:
     while True:
         samples.append((arrived.distinct, [resident_mib(pid) for pid in at.pids]))
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)

@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is read whenever its values are asked for."""
-    monkeypatch.setattr(secrets, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(secrets, "FILE_POLL_SECONDS", 0.0)
 
 
 def read(file: Path) -> Secret:

@@ -9,7 +9,7 @@ from zenoti_ingest.core.configuration.secret_text import UnusableSecret, secrets
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.telemetry import log
 
-LOOK_SECONDS = 1.0  # how often a file is read
+FILE_POLL_SECONDS = 1.0  # how often a file is read
 MAX_BYTES = 64 * 1024  # of a file
 
 
@@ -46,7 +46,7 @@ class Secret:
 
     def values(self) -> tuple[bytes, ...]:
         """What counts now, in the order given."""
-        if self._file is not None and time.monotonic() - self._looked_at >= LOOK_SECONDS:
+        if self._file is not None and time.monotonic() - self._looked_at >= FILE_POLL_SECONDS:
             self._look(self._file)
             if self.fault:
                 # A file that is being replaced may be away or empty for a moment; the last values count until then.

@@ -20,7 +20,7 @@ from zenoti_ingest.app.telling import check_link, check_topology, exposed_metric
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
 from zenoti_ingest.core.delivery.receivers import Receivers
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.failures.errors import TopologyMismatch, WrongSettings
 from zenoti_ingest.core.failures.policy import Ladder
 from zenoti_ingest.core.invoices.lease import Lease
@@ -185,9 +185,9 @@ def _rotated(settings: Settings) -> list[tuple[str, Source]]:
     return items[turn:] + items[:turn]
 
 
-def _seen(settings: Settings) -> Seen:
+def _seen(settings: Settings) -> DuplicateFilter:
     at = settings.consumer
-    return Seen(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
+    return DuplicateFilter(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
 
 
 def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> dict[str, ReceiverState]:

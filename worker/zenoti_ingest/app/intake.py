@@ -32,7 +32,7 @@ from zenoti_ingest.stages.ports import Traces
 from zenoti_ingest.stages.source_watch import SourceWatch
 from zenoti_ingest.stages.spool_drain import SpoolDrain
 from zenoti_ingest.stages.too_large import TooLargeEvents
-from zenoti_ingest.stages.topology_watch import Looked, Nobody
+from zenoti_ingest.stages.topology_watch import Nobody, TopologyObserver
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.telemetry import log
 from zenoti_schemas.state import SourceState, SpoolState
@@ -59,13 +59,15 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         names=names,
         sources=doors,
         confirm_seconds=at.confirm_seconds,
-        against=eye.against,
+        unavailable_reason=eye.unavailable_reason,
         traces=traces,
     )
     eye.concerns(intake)
     host = socket.gethostname()
-    too_large = TooLargeEvents(traced(link, traces), spool, names=names, host=host, against=eye.against)
-    drain = SpoolDrain(intake, spool, too_large=too_large, against=eye.against)
+    too_large = TooLargeEvents(
+        traced(link, traces), spool, names=names, host=host, unavailable_reason=eye.unavailable_reason
+    )
+    drain = SpoolDrain(intake, spool, too_large=too_large, unavailable_reason=eye.unavailable_reason)
     watches = {name: SourceWatch(name) for name in settings.sources}
     door = HttpDoor(
         intake.receive,
@@ -134,15 +136,15 @@ class _DoorsEye:
         self._topology = door_topology(settings)
         self._owners = Owners(Path(settings.intake.spool_dir))
         self._witnesses = Witnesses(raw, owner=lambda: self._owners.own)
-        self._looked: Looked = Nobody()
+        self._looked: TopologyObserver = Nobody()
         self.link = broker_link(settings, name="intake", prepare=self._prepare, stays_up=True)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
-    def concerns(self, looked: Looked) -> None:
+    def concerns(self, looked: TopologyObserver) -> None:
         """Tell this one."""
         self._looked = self.watch.looked = looked
 
-    def against(self) -> str:
+    def unavailable_reason(self) -> str:
         """What is known to stand against publishing; empty: nothing."""
         if not self.link.state.ready:
             return self.link.state.detail or "not connected"

@@ -20,7 +20,7 @@ from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import DocumentWithList, say, show, table
 from zenoti_ingest.settings import Settings
 
-LOOK_SECONDS = 10.0
+DEPTHS_TIMEOUT_SECONDS = 10.0
 SHOWN = 20  # events that a person is shown, the last
 
 
@@ -69,7 +69,7 @@ async def span_of(link: Link, names: Names) -> Span:
     Raises:
         TopologyMismatch: there is no archive.
     """
-    found = await link.use(partial(depths, queues=[names.archive]), within=LOOK_SECONDS)
+    found = await link.use(partial(depths, queues=[names.archive]), within=DEPTHS_TIMEOUT_SECONDS)
     if found[names.archive] is None:
         raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
     ends = await archive_stream.ends(link, stream=names.archive)

@@ -11,7 +11,7 @@ from zenoti_ingest.core.operating.live_traffic_first import obstacle
 from zenoti_ingest.core.topology.names import Names
 
 BATCH = 25  # events between two looks at the queues
-LOOK_SECONDS = 0.5
+OBSTACLE_POLL_SECONDS = 0.5
 COUNT_SECONDS = 10.0
 
 
@@ -58,7 +58,7 @@ class Pace:
             self._waiting(why)
             if deadline is not None and loop.time() >= deadline:
                 return False
-            await self._pause(LOOK_SECONDS)
+            await self._pause(OBSTACLE_POLL_SECONDS)
         return False
 
     async def _obstacle(self, source: str) -> str:

@@ -13,7 +13,7 @@ LINE_SECONDS = 10.0
 WAITING_SECONDS = 3.0  # a shorter wait is nobody's concern
 
 
-class Told:
+class ProgressReport:
     """The bar, or the lines.
 
     Args:

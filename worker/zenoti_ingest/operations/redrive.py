@@ -16,7 +16,7 @@ from zenoti_ingest.operations.bodies import Bodies
 from zenoti_ingest.operations.dead import Filter, headers_of, looking
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
-from zenoti_ingest.operations.progress import Told
+from zenoti_ingest.operations.progress import ProgressReport
 from zenoti_ingest.operations.terminal import document, say
 from zenoti_ingest.settings import Settings
 
@@ -106,13 +106,13 @@ class _Moving:
         while left != 0:
             async with looking(link, self._names) as (in_hand, count):
                 before, left = self._done, count if left is None else left
-                with Told(self._word, left) as told:
+                with ProgressReport(self._word, left) as told:
                     finished = await self._over(in_hand, left, link, told)
                 await in_hand.taken_out()
                 self._bodies.remove_used()
                 left = 0 if finished or self._stop.is_set() else left - (self._done - before)
 
-    async def _over(self, in_hand: Letters, count: int, link: Link, told: Told) -> bool:
+    async def _over(self, in_hand: Letters, count: int, link: Link, told: ProgressReport) -> bool:
         """Go through the first so many; False where it ended before."""
         pace = Pace(link, self._names, stop=self._stop, waiting=told.waiting)
         looked = 0

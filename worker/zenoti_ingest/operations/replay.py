@@ -24,7 +24,7 @@ from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.archive import Span, messages, span_of, too_short
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
-from zenoti_ingest.operations.progress import Told
+from zenoti_ingest.operations.progress import ProgressReport
 from zenoti_ingest.operations.terminal import document, say
 from zenoti_ingest.settings import Settings
 from zenoti_ingest.stages.ports import Publishes
@@ -98,14 +98,14 @@ class _Replay:
         self._looked_up_to = after
         try:
             self._span = await span_of(self._link, self._names)
-            with Told("replayed" if not self._dry_run else "counted", None) as told:
+            with ProgressReport("replayed" if not self._dry_run else "counted", None) as told:
                 await self._through(after, told)
         except (BrokerUnavailable, PublishUnconfirmed) as error:
             if self._looked_up_to is None:
                 raise
             self.cut = str(error)
 
-    async def _through(self, after: int | None, told: Told) -> None:
+    async def _through(self, after: int | None, told: ProgressReport) -> None:
         pace = Pace(self._link, self._names, stop=self._stop, waiting=told.waiting, rate=self._rate)
         since = instant(self._wanted.since) if after is None else after + 1
         first = looked = None

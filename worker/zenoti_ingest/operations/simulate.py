@@ -31,7 +31,7 @@ TRACES: Final[dict[str, Callable[[World, Now, int], Iterator[Planned]]]] = {
     "closing-time": lambda world, now, invoices: plans.closing_time(world, now=now, invoices=invoices)
 }
 _QUIET_SECONDS: Final = 3.0  # without a call, so that one for the very last event still comes
-_LOOK_SECONDS: Final = 0.1
+_STOP_POLL_SECONDS: Final = 0.1
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ async def simulate(settings: Settings, stop: asyncio.Event, wish: Wish) -> int:
         log.info("simulator_listening", host=wish.host, port=listener.port, seed=seed)
         door = wish.door or f"http://{settings.intake.host}:{settings.intake.port}/webhooks/{name}"
         async with _sender(name, source, door=door, speed=wish.speed) as sender:
-            await _unless(stop, _run(world, board, listener, sender, wish))
+            await wait_or_stop(stop, _run(world, board, listener, sender, wish))
     told = board.told()
     log.info("simulator_ended", **told["counters"])
     if wish.json:
@@ -110,7 +110,7 @@ async def _asked_for(world: World, listener: Listener, *, linger: float) -> None
         left = (linger if world.unasked else min(_QUIET_SECONDS, linger)) - quiet
         if left <= 0:
             return
-        await asyncio.sleep(min(left, _LOOK_SECONDS))
+        await asyncio.sleep(min(left, _STOP_POLL_SECONDS))
 
 
 @asynccontextmanager
@@ -137,7 +137,7 @@ def _plan(world: World, board: Board, wish: Wish) -> Iterator[Planned]:
     return plans.visits(world, count=wish.visits, now=now, switched=lambda: board.switches.webhooks)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+async def wait_or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Do the work to its end, or until stop is set."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     done, _ = await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -13,7 +13,7 @@ from zenoti_ingest.simulator.documents import PARTS, as_of
 from zenoti_ingest.simulator.invention import Center, Json, Scene
 
 
-class Told(NamedTuple):
+class PlannedEvent(NamedTuple):
     """One thing to tell: its type, its `data`, the invoice that it names, its shape's version, and whether it is dated.
 
     `invoice_id` is empty where `data` names none.
@@ -46,7 +46,7 @@ _MEMBERSHIP: Final = {"Created": 1, "Freeze": 2, "Unfreeze": 1, "Cancelled": 3, 
 _PACKAGE: Final = {"Creation": 1, "Redemption": 1, "RedemptionReversal": 1}
 
 
-def everything(scene: Scene, issue: Issue) -> Iterator[Told]:
+def everything(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     """Tell of all kinds of events in an order in which they could happen.
 
     Args:
@@ -68,7 +68,7 @@ def closed(invoice: Json) -> Json:
     return as_of(invoice, progress=2, closed=True, expand=PARTS)
 
 
-def visit(invoice: Json, *, scene: Scene) -> Iterator[Told]:
+def visit(invoice: Json, *, scene: Scene) -> Iterator[PlannedEvent]:
     """The five events of a guest's visit, in the order they happen."""
     group = appointments.created(invoice, center=scene.center, organization_id=scene.organization_id)
     told = (
@@ -78,34 +78,34 @@ def visit(invoice: Json, *, scene: Scene) -> Iterator[Told]:
         ("Appointment.Completed", appointments.progressed(invoice, progress=2)),
         ("Invoice.Closed", selling.closed(closed(invoice))),
     )
-    return (Told(event_type, data, invoice["id"]) for event_type, data in told)
+    return (PlannedEvent(event_type, data, invoice["id"]) for event_type, data in told)
 
 
-def _visit(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _visit(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     invoice = issue(Wanted())
     booked, *rest, paid = visit(invoice, scene=scene)
     yield booked
     moved = appointments.updated(invoice, center=scene.center, organization_id=scene.organization_id)
-    yield Told("AppointmentGroup.Updated", moved, invoice["id"])
+    yield PlannedEvent("AppointmentGroup.Updated", moved, invoice["id"])
     yield from rest
-    yield Told("Guestpass.redeemed", selling.guest_pass(invoice, scene=scene), invoice["id"])
+    yield PlannedEvent("Guestpass.redeemed", selling.guest_pass(invoice, scene=scene), invoice["id"])
     yield paid
-    yield Told("Invoice.Closed", selling.closed_again(closed(invoice)), invoice["id"])
+    yield PlannedEvent("Invoice.Closed", selling.closed_again(closed(invoice)), invoice["id"])
     for version in (1, 2):
         data = appointments.feedback(invoice, scene=scene, version=version)
-        yield Told("Appointment.Feedback", data, schema=f"v{version}")
+        yield PlannedEvent("Appointment.Feedback", data, schema=f"v{version}")
 
 
-def _deletions(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _deletions(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     # Of the deleted group nothing else is told: whoever fetched its invoice late would not find it.
     cancelled, invoice = issue(Wanted()), issue(Wanted())
     status = appointments.standing(cancelled, status=appointments.CANCELLED)
-    yield Told("AppointmentGroup.Status", status, cancelled["id"])
-    yield Told("AppointmentGroup.Delete", appointments.deleted(invoice), invoice["id"])
-    yield Told("AppointmentGroup.Updated", appointments.emptied(scene))
+    yield PlannedEvent("AppointmentGroup.Status", status, cancelled["id"])
+    yield PlannedEvent("AppointmentGroup.Delete", appointments.deleted(invoice), invoice["id"])
+    yield PlannedEvent("AppointmentGroup.Updated", appointments.emptied(scene))
 
 
-def _odd_closings(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _odd_closings(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     group = scene.guid()
     for wanted in (
         Wanted("products", "refund"),
@@ -113,64 +113,66 @@ def _odd_closings(scene: Scene, issue: Issue) -> Iterator[Told]:
         Wanted("products", group_invoice_id=group),
     ):
         invoice = issue(wanted)
-        yield Told("Invoice.Closed", selling.closed(closed(invoice)), invoice["id"])
+        yield PlannedEvent("Invoice.Closed", selling.closed(closed(invoice)), invoice["id"])
     invoice = issue(Wanted(nature="open"))
     unpaid = as_of(invoice, progress=2, closed=False, expand=PARTS)
-    yield Told("Invoice.Closed", selling.closed(unpaid), invoice["id"])
+    yield PlannedEvent("Invoice.Closed", selling.closed(unpaid), invoice["id"])
     invoice = issue(Wanted())
-    yield Told("Appointment.Completed", appointments.progressed_drifted(invoice, progress=2), invoice["id"])
+    yield PlannedEvent("Appointment.Completed", appointments.progressed_drifted(invoice, progress=2), invoice["id"])
     invoice = issue(Wanted(nature="drifted"))
-    yield Told("Invoice.Closed", selling.closed_drifted(closed(invoice)), invoice["id"])
+    yield PlannedEvent("Invoice.Closed", selling.closed_drifted(closed(invoice)), invoice["id"])
 
 
-def _memberships(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _memberships(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     invoice, membership_id = issue(Wanted("membership", paid=True)), scene.guid()
     for what, status in _MEMBERSHIP.items():
         data = selling.membership(invoice, scene=scene, membership_id=membership_id, state=(what, status))
-        yield Told(f"Guest.Membership.{what}", data, invoice["id"])
+        yield PlannedEvent(f"Guest.Membership.{what}", data, invoice["id"])
 
 
-def _packages(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _packages(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     invoice, package_id = issue(Wanted("package", paid=True)), scene.guid()
     for what, status in _PACKAGE.items():
         data = selling.package(invoice, scene=scene, package_id=package_id, state=(what, status))
-        yield Told(f"Guest.Package.{what}", data, invoice["id"])
+        yield PlannedEvent(f"Guest.Package.{what}", data, invoice["id"])
     data = selling.package(invoice, scene=scene, package_id=package_id, state=("Status", -1))
-    yield Told("Guest.Package.Status", selling.zero_invoice(data))
+    yield PlannedEvent("Guest.Package.Status", selling.zero_invoice(data))
     data = selling.package(invoice, scene=scene, package_id=package_id, state=("Validity", 1))
-    yield Told("Guest.Package.Validity", selling.without_invoice(data))
+    yield PlannedEvent("Guest.Package.Validity", selling.without_invoice(data))
 
 
-def _people(scene: Scene) -> Iterator[Told]:
+def _people(scene: Scene) -> Iterator[PlannedEvent]:
     guest, employee = people.guest(scene), people.employee(scene)
-    yield Told("Guest.Created", guest)
-    yield Told("Guest.Updated", people.guest_changed(guest, scene=scene))
-    yield Told("Guest.OptedIn", people.opted(guest, into=True))
-    yield Told("Guest.OptedOut", people.opted(guest, into=False))
-    yield Told("Guest.Merged", people.guests_merged(guest, scene=scene))
-    yield Told("Guest.Deleted", people.guest_deleted(guest))
-    yield Told("Employee.Created", employee)
-    yield Told("Employee.Updated", people.employee_changed(employee))
-    yield Told("Employee.Deleted", people.employee_deleted(employee, scene=scene))
+    yield PlannedEvent("Guest.Created", guest)
+    yield PlannedEvent("Guest.Updated", people.guest_changed(guest, scene=scene))
+    yield PlannedEvent("Guest.OptedIn", people.opted(guest, into=True))
+    yield PlannedEvent("Guest.OptedOut", people.opted(guest, into=False))
+    yield PlannedEvent("Guest.Merged", people.guests_merged(guest, scene=scene))
+    yield PlannedEvent("Guest.Deleted", people.guest_deleted(guest))
+    yield PlannedEvent("Employee.Created", employee)
+    yield PlannedEvent("Employee.Updated", people.employee_changed(employee))
+    yield PlannedEvent("Employee.Deleted", people.employee_deleted(employee, scene=scene))
 
 
-def _classes(scene: Scene) -> Iterator[Told]:
+def _classes(scene: Scene) -> Iterator[PlannedEvent]:
     schedule = classes.schedule(scene)
-    yield Told("Class.Schedule.Created", schedule)
-    yield Told("Class.Schedule.Updated", classes.schedule_moved(schedule, scene=scene))
+    yield PlannedEvent("Class.Schedule.Created", schedule)
+    yield PlannedEvent("Class.Schedule.Updated", classes.schedule_moved(schedule, scene=scene))
     for what in classes.BOOKING_STATUS:
         data = classes.booking_became(classes.booking(schedule, scene=scene), what=what)
-        yield Told(f"Class.Booking.{what}", data)
-    yield Told("Class.Schedule.Cancelled", classes.schedule_cancelled(schedule, scene=scene))
-    yield Told("Class.Schedule.Deleted", classes.schedule_deleted(schedule))
+        yield PlannedEvent(f"Class.Booking.{what}", data)
+    yield PlannedEvent("Class.Schedule.Cancelled", classes.schedule_cancelled(schedule, scene=scene))
+    yield PlannedEvent("Class.Schedule.Deleted", classes.schedule_deleted(schedule))
 
 
-def _unheard_of(scene: Scene, issue: Issue) -> Iterator[Told]:
+def _unheard_of(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     """Types that no page names, which carry an invoice in the one place, in the other, and in none."""
     invoice = issue(Wanted(paid=True))
-    yield Told(
+    yield PlannedEvent(
         "Loyalty.Points Earned (beta)", {"invoice": {"id": invoice["id"]}, "points": Decimal("12.50")}, invoice["id"]
     )
     shouted = invoice["id"].upper()  # the letter case of ids varies
-    yield Told("Locker.Opened", {"id": scene.guid(), "invoice_id": shouted, "locker": -1}, shouted)
-    yield Told("Weather.Changed", {"id": scene.guid(), "invoice_id": "", "center_id": scene.center_id}, dated=False)
+    yield PlannedEvent("Locker.Opened", {"id": scene.guid(), "invoice_id": shouted, "locker": -1}, shouted)
+    yield PlannedEvent(
+        "Weather.Changed", {"id": scene.guid(), "invoice_id": "", "center_id": scene.center_id}, dated=False
+    )

@@ -87,7 +87,7 @@ class Latencies:
         self._seconds.append(seconds)
 
     def quantiles(self) -> Quantiles:
-        """Told in milliseconds."""
+        """PlannedEvent in milliseconds."""
         if not self._seconds:
             return Quantiles()
         ordered = sorted(self._seconds)

@@ -14,7 +14,7 @@ import msgspec
 
 from zenoti_ingest.simulator import catalogue, invention, recipes
 from zenoti_ingest.simulator.appointments import progressed
-from zenoti_ingest.simulator.catalogue import Told, Wanted
+from zenoti_ingest.simulator.catalogue import PlannedEvent, Wanted
 from zenoti_ingest.simulator.documents import as_of
 from zenoti_ingest.simulator.recipes import Recipe
 
@@ -200,7 +200,7 @@ class World:
         self._recipes[invoice["id"]] = recipe
         return invoice, recipe
 
-    def _event(self, told: Told, recipe: Recipe, *, place: int, resource: str | None = None) -> WebhookEvent:
+    def _event(self, told: PlannedEvent, recipe: Recipe, *, place: int, resource: str | None = None) -> WebhookEvent:
         """The event in its envelope: the place-th of what the recipe's number stands for."""
         at = recipe.now + timedelta(milliseconds=place)
         # Shaped as Mongo's object ids: seconds, five bytes of the process, a counter, which alone makes them unique.

@@ -12,7 +12,7 @@ from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import clock_difference
 from zenoti_schemas.state import DaemonState
 
-LOOK_SECONDS: Final = 5.0
+CLOCK_POLL_SECONDS: Final = 5.0
 
 
 class ClockWatch:
@@ -48,7 +48,7 @@ class ClockWatch:
         """Report every few seconds, for ever."""
         while True:
             self._report()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CLOCK_POLL_SECONDS)
 
     def _report(self) -> None:
         """One line for each clock that begins or ceases to differ."""

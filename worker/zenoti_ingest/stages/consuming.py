@@ -77,8 +77,8 @@ async def consume(
             stage_stopped.labels(stage.name, stage.source).set(1)
             log.error("stage_stopped", stage=stage.name, queue=stage.queue, defects=stage.defects.in_a_row)
             await stop.wait()
-        await _unless(stop, publisher.wait_ready())
-        await _unless(stop, link.wait_ready())
+        await wait_or_stop(stop, publisher.wait_ready())
+        await wait_or_stop(stop, link.wait_ready())
         if stop.is_set():
             return
         detail = await _session(stage, link, stop, history=history, hold_seconds=hold_seconds)
@@ -87,7 +87,7 @@ async def consume(
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
             )
-            await _unless(stop, asyncio.sleep(pause))
+            await wait_or_stop(stop, asyncio.sleep(pause))
 
 
 async def _session(
@@ -137,7 +137,7 @@ async def _session(
 
 
 async def _wake(stage: Stage, subscription: Subscription, stop: asyncio.Event) -> None:
-    await _unless(stop, subscription.ended.wait())
+    await wait_or_stop(stop, subscription.ended.wait())
     subscription.leaving.set()
     stage.wake()
 
@@ -188,7 +188,7 @@ async def _ready(link: Link, queue: str) -> int:
         return 0
 
 
-async def _unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, Any]) -> None:
+async def wait_or_stop(stop: asyncio.Event, awaited: Coroutine[Any, Any, Any]) -> None:
     """Wait for it, or for stop, whichever is first."""
     tasks = [asyncio.ensure_future(awaited), asyncio.ensure_future(stop.wait())]
     try:

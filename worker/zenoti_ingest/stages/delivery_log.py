@@ -1,4 +1,4 @@
-"""What is recorded of each settled delivery: a log line, its span's outcome, and metrics. Nothing else records them.
+"""What is recorded of each settled delivery: a log line, its span's outcome, and metrics. Nothing else records them."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -19,7 +19,7 @@ from zenoti_ingest.adapters.traces import NO_SPAN, UNTRACED
 from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received, carried
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.spans import HELD
@@ -61,7 +61,7 @@ from zenoti_schemas.enriched import Enrichment
 from zenoti_schemas.state import SourceState
 
 MANY_CALLS_PER_MINUTE = 6000.0
-KEY_LOOK_SECONDS = 1.0  # a file tells nobody that it has changed
+KEY_POLL_SECONDS = 1.0  # a file tells nobody that it has changed
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ class Lane:
         source: str,
         prefetch: int,
         plan: Plan,
-        seen: Seen,
+        seen: DuplicateFilter,
         max_bytes: int = DEFAULT_ENRICH_MAX_BYTES,
         states: States | None = None,
         batons: Batons | None = None,
@@ -306,7 +306,7 @@ class Lane:
 
     async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
-        waits += [self._probe_in(now), KEY_LOOK_SECONDS if self._probes_only else None]
+        waits += [self._probe_in(now), KEY_POLL_SECONDS if self._probes_only else None]
         if self._window.invoices:
             waits += [self.calls.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
         timeout = min((wait for wait in waits if wait not in (None, inf)), default=None)

@@ -47,7 +47,7 @@ class Intake:
         names: of exchanges and queues.
         sources: by name.
         confirm_seconds: how long a confirm may take; then the event goes to the spool.
-        against: what is known to stand against publishing; empty: nothing.
+        unavailable_reason: why nothing can be published now; empty: it can.
         traces: the port to where spans go.
 
     Attributes:
@@ -63,7 +63,7 @@ class Intake:
         names: Names,
         sources: Mapping[str, DoorSource],
         confirm_seconds: float,
-        against: Callable[[], str],
+        unavailable_reason: Callable[[], str],
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
@@ -72,7 +72,7 @@ class Intake:
         self._names = names
         self._sources = sources
         self._confirm_seconds = confirm_seconds
-        self._against = against
+        self._unavailable_reason = unavailable_reason
         self.recent = Recent()
         self._losses = 0
         self.detours = {source: Detour(quick_seconds=confirm_seconds / 2) for source in sources}
@@ -166,14 +166,14 @@ class Intake:
     async def _see_safe(self, fresh: Spooled) -> str:
         """Into the broker or onto the disk; where it is, or empty."""
         detour = self.detours[fresh.event.source]
-        straight = not self._against() and not detour.is_on
+        straight = not self._unavailable_reason() and not detour.is_on
         if straight and await self._taken(fresh):
             return "broker"
         try:
             await self._spool.put(fresh)
         except SpoolUnavailable:
             # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
-            trial = not straight and not self._against() and detour.may_try(now=time.monotonic())
+            trial = not straight and not self._unavailable_reason() and detour.may_try(now=time.monotonic())
             return "broker" if trial and await self._taken(fresh) else ""
         return "spool"
 

@@ -19,7 +19,7 @@ from zenoti_ingest.telemetry.metrics import (
     queue_messages,
 )
 
-LOOK_SECONDS: Final = 15.0
+QUEUE_POLL_SECONDS: Final = 15.0
 FIRST_SECONDS: Final = 1.0
 Depths = dict[str, tuple[int, int] | None]
 
@@ -52,7 +52,7 @@ class QueueWatch:
             for lane in self._lanes:
                 if (depth := depths.get(lane.queue)) is not None:
                     _tell_backlog(lane, ready=depth[0])
-            await asyncio.sleep(LOOK_SECONDS if depths else FIRST_SECONDS)
+            await asyncio.sleep(QUEUE_POLL_SECONDS if depths else FIRST_SECONDS)
 
     def _tell(self, depths: Depths) -> None:
         """What was not seen is not told: an old number would be taken for a new one."""

@@ -29,14 +29,16 @@ class SpoolDrain:
         intake: publishes, and has the detours.
         spool: what is drained.
         too_large: takes what the broker does not.
-        against: what is known to stand against publishing; empty: nothing.
+        unavailable_reason: why nothing can be published now; empty: it can.
     """
 
-    def __init__(self, intake: Intake, spool: Spools, *, too_large: TooLargeEvents, against: Callable[[], str]) -> None:
+    def __init__(
+        self, intake: Intake, spool: Spools, *, too_large: TooLargeEvents, unavailable_reason: Callable[[], str]
+    ) -> None:
         self._too_large = too_large
         self._intake = intake
         self._spool = spool
-        self._against = against
+        self._unavailable_reason = unavailable_reason
 
     async def run(self) -> None:
         """Drain for ever; what is left at the end stays on disk."""
@@ -50,7 +52,7 @@ class SpoolDrain:
         while True:
             try:
                 await self._spool.wait_for(source)
-                if self._against() or not detour.may_try(now=time.monotonic()):
+                if self._unavailable_reason() or not detour.may_try(now=time.monotonic()):
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
                 while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):

@@ -40,17 +40,17 @@ class TooLargeEvents:
         spool: where they wait.
         names: of exchanges and queues.
         host: the name of this machine, by which an operator finds the files.
-        against: what is known to stand against publishing; empty: nothing.
+        unavailable_reason: why nothing can be published now; empty: it can.
     """
 
     def __init__(
-        self, publisher: Publishes, spool: Spools, *, names: Names, host: str, against: Callable[[], str]
+        self, publisher: Publishes, spool: Spools, *, names: Names, host: str, unavailable_reason: Callable[[], str]
     ) -> None:
         self._publisher = publisher
         self._spool = spool
         self._names = names
         self._host = host
-        self._against = against
+        self._unavailable_reason = unavailable_reason
 
     async def set_aside(self, source: str, item: Any) -> None:
         """Move one item of the spool to a file, and leave a note of it.
@@ -75,7 +75,7 @@ class TooLargeEvents:
 
     async def _some(self, source: str, waiting: str) -> bool:
         """Write the oldest letters; whether the broker took one."""
-        if self._against():
+        if self._unavailable_reason():
             return True  # the pause stays short: the broker can be back at any time
         try:
             items = await self._spool.oldest(waiting, limit=AT_ONCE)

@@ -11,10 +11,10 @@ from typing import Protocol
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch
 from zenoti_ingest.telemetry import log
 
-LOOK_SECONDS = 5.0
+TOPOLOGY_POLL_SECONDS = 5.0
 
 
-class Looked(Protocol):
+class TopologyObserver(Protocol):
     """Whom the looks concern."""
 
     def look_begins(self) -> None:
@@ -61,13 +61,13 @@ class TopologyWatch:
     ) -> None:
         self._missing = missing
         self._ensure = ensure
-        self.looked: Looked = Nobody()
+        self.looked: TopologyObserver = Nobody()
         self.detail = ""
 
     async def run(self) -> None:
         """Look for ever; a lost broker is told by its connection, not here."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(TOPOLOGY_POLL_SECONDS)
             try:
                 await self._look()
             except BrokerUnavailable as error:

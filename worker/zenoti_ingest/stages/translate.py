@@ -15,7 +15,7 @@ from zenoti_ingest.adapters.traces import UNTRACED
 from zenoti_ingest.core.delivery.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
@@ -61,7 +61,7 @@ class Translate:
         source: str,
         prefetch: int,
         enrich: tuple[str, ...],
-        seen: Seen,
+        seen: DuplicateFilter,
         max_bytes: int = DEFAULT_TRANSLATE_MAX_BYTES,
         budget: SizeBudget | None = None,
         archived: bool = True,

@@ -3,12 +3,12 @@ import tracemalloc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zenoti_ingest.core.events.duplicates import Seen
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
 
 
 def test_remembered_within_the_window_only() -> None:
     """A key is known from its remembering on until the window is over, not a moment longer."""
-    seen = Seen(window_seconds=10, max_keys=5)
+    seen = DuplicateFilter(window_seconds=10, max_keys=5)
     assert not seen.has("a", now=0)
     seen.remember("a", now=0)
     assert seen.has("a", now=0)
@@ -18,7 +18,7 @@ def test_remembered_within_the_window_only() -> None:
 
 def test_asking_does_not_remember() -> None:
     """Only what has been passed on counts: asking about a key leaves no trace."""
-    seen = Seen(window_seconds=10, max_keys=5)
+    seen = DuplicateFilter(window_seconds=10, max_keys=5)
     assert not seen.has("a", now=0)
     assert not seen.has("a", now=0)
     assert len(seen) == 0
@@ -26,7 +26,7 @@ def test_asking_does_not_remember() -> None:
 
 def test_the_oldest_gives_way() -> None:
     """Above the bound the keys that were remembered longest ago are forgotten; remembering again makes one young."""
-    seen = Seen(window_seconds=10, max_keys=2)
+    seen = DuplicateFilter(window_seconds=10, max_keys=2)
     seen.remember("a", now=0)
     seen.remember("b", now=1)
     seen.remember("a", now=2)
@@ -36,7 +36,7 @@ def test_the_oldest_gives_way() -> None:
 
 def test_the_expired_are_dropped() -> None:
     """Keys whose window is over take no room once another is remembered."""
-    seen = Seen(window_seconds=10, max_keys=100)
+    seen = DuplicateFilter(window_seconds=10, max_keys=100)
     for number in range(50):
         seen.remember(f"k{number}", now=number / 10)
     seen.remember("new", now=14.9)
@@ -45,7 +45,7 @@ def test_the_expired_are_dropped() -> None:
 
 def test_no_room_remembers_nothing() -> None:
     """A bound of zero switches the memory off."""
-    seen = Seen(window_seconds=10, max_keys=0)
+    seen = DuplicateFilter(window_seconds=10, max_keys=0)
     seen.remember("a", now=0)
     assert not seen.has("a", now=0)
 
@@ -57,7 +57,7 @@ def test_like_a_list_of_all_that_was_remembered(steps: list[tuple[str, int]]) ->
 
     Pauses of whole eighths of a second, which four bytes hold exactly: the window's last microsecond is not promised.
     """
-    seen, history, now = Seen(window_seconds=10, max_keys=12), dict[str, float](), 0.0
+    seen, history, now = DuplicateFilter(window_seconds=10, max_keys=12), dict[str, float](), 0.0
     for key, eighths in steps:
         now += eighths / 8
         assert seen.has(key, now=now) is (key in history and now - history[key] < 10)
@@ -69,7 +69,7 @@ def test_like_a_list_of_all_that_was_remembered(steps: list[tuple[str, int]]) ->
 def test_many() -> None:
     """The newest half of the bound is always known, a key never remembered is not; each takes 80 bytes at most."""
     tracemalloc.start()
-    seen = Seen(window_seconds=10, max_keys=4000)
+    seen = DuplicateFilter(window_seconds=10, max_keys=4000)
     for number in range(10_000):
         seen.remember(f"k{number}", now=number / 10_000)
         assert seen.has(f"k{max(0, number - 1999)}", now=1)

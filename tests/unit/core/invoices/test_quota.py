@@ -4,7 +4,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zenoti_ingest.core.invoices.quota import MAX_WAIT_SECONDS, MOST_SAVED, WINDOW_SECONDS, Quota, Told, told
+from zenoti_ingest.core.invoices.quota import (
+    MAX_WAIT_SECONDS,
+    MOST_SAVED,
+    WINDOW_SECONDS,
+    Quota,
+    RateLimitHeaders,
+    told,
+)
 
 NOW = 1000.0
 ROUNDING = 1e-6  # seconds: what adding floats may lose
@@ -49,9 +56,9 @@ def test_a_limit_that_comes_behind_a_burst(limit: int) -> None:
             calls.append(now)
 
     call(40)
-    quota.correct(Told(interval_seconds=60 / limit), now=now)
+    quota.correct(RateLimitHeaders(interval_seconds=60 / limit), now=now)
     call(1)
-    quota.correct(Told(), now=now)
+    quota.correct(RateLimitHeaders(), now=now)
     call(100)
     assert all(later - earlier > WINDOW_SECONDS for earlier, later in zip(calls, calls[60:], strict=False))
 
@@ -124,7 +131,7 @@ def test_after_the_wait_a_call_may_go(rate: float, steps: list[tuple[str, float]
             case "pause":
                 quota.pause(seconds, now=now)
             case "limit":
-                quota.correct(Told(interval_seconds=min(seconds, WINDOW_SECONDS)), now=now)
+                quota.correct(RateLimitHeaders(interval_seconds=min(seconds, WINDOW_SECONDS)), now=now)
             case _:
                 now += seconds
     wait = quota.wait(now)
@@ -194,7 +201,7 @@ def test_a_hand_over_goes_on_where_it_ended() -> None:
             at += quota.wait(at)  # noqa: PLW2901  # each has its own clock
             quota.spend(at)
     assert first.hand_over(now + 20).calls == pytest.approx(second.hand_over(there + 20).calls, abs=0.01)
-    first.correct(Told(interval_seconds=3.0, retry_after_seconds=None), now=now + 20)
+    first.correct(RateLimitHeaders(interval_seconds=3.0, retry_after_seconds=None), now=now + 20)
     first.pause(30, now=now + 20)
     second.take_over(there + 20, first.hand_over(now + 20))
     assert second.calls_per_minute == pytest.approx(20)
@@ -231,35 +238,41 @@ def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({}, Told()),
-        ({"ratelimit-remaining": "0", "ratelimit-reset": " 12 "}, Told(remaining=0, reset_seconds=12.0)),
-        ({"ratelimit-remaining": "many", "ratelimit-reset": "-1"}, Told()),
-        ({"ratelimit-reset": "1789000000"}, Told()),
-        ({"ratelimit-limit": "30"}, Told(interval_seconds=2.0)),
-        ({"ratelimit-limit": "60;w=1;b=60"}, Told(interval_seconds=1 / 60)),
-        ({"ratelimit-limit": "60, 60;w=60"}, Told(interval_seconds=1.0)),
-        ({"api-ratelimit-limit": "120", "organization-ratelimit-limit": "40"}, Told(interval_seconds=1.5)),
-        ({"ratelimit-limit": "0"}, Told()),
-        ({"ratelimit-limit": "1;w=999999"}, Told(interval_seconds=WINDOW_SECONDS)),
-        ({"ratelimit-limit": "plenty"}, Told()),
-        ({"retry-after": "7"}, Told(retry_after_seconds=7.0)),
-        ({"retry-after": "0"}, Told(retry_after_seconds=1.0)),
-        ({"retry-after": "9" * 400}, Told(retry_after_seconds=MAX_WAIT_SECONDS)),
+        ({}, RateLimitHeaders()),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": " 12 "}, RateLimitHeaders(remaining=0, reset_seconds=12.0)),
+        ({"ratelimit-remaining": "many", "ratelimit-reset": "-1"}, RateLimitHeaders()),
+        ({"ratelimit-reset": "1789000000"}, RateLimitHeaders()),
+        ({"ratelimit-limit": "30"}, RateLimitHeaders(interval_seconds=2.0)),
+        ({"ratelimit-limit": "60;w=1;b=60"}, RateLimitHeaders(interval_seconds=1 / 60)),
+        ({"ratelimit-limit": "60, 60;w=60"}, RateLimitHeaders(interval_seconds=1.0)),
+        ({"api-ratelimit-limit": "120", "organization-ratelimit-limit": "40"}, RateLimitHeaders(interval_seconds=1.5)),
+        ({"ratelimit-limit": "0"}, RateLimitHeaders()),
+        ({"ratelimit-limit": "1;w=999999"}, RateLimitHeaders(interval_seconds=WINDOW_SECONDS)),
+        ({"ratelimit-limit": "plenty"}, RateLimitHeaders()),
+        ({"retry-after": "7"}, RateLimitHeaders(retry_after_seconds=7.0)),
+        ({"retry-after": "0"}, RateLimitHeaders(retry_after_seconds=1.0)),
+        ({"retry-after": "9" * 400}, RateLimitHeaders(retry_after_seconds=MAX_WAIT_SECONDS)),
         (
             {"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT", "date": "Wed, 21 Oct 2031 07:28:00 GMT"},
-            Told(retry_after_seconds=30.0),
+            RateLimitHeaders(retry_after_seconds=30.0),
         ),
         (
             {"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT", "date": "Wed, 21 Oct 2031 08:28:00 GMT"},
-            Told(retry_after_seconds=1.0),
+            RateLimitHeaders(retry_after_seconds=1.0),
         ),
-        ({"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT"}, Told()),
-        ({"retry-after": f"Wed, 21 Oct {10**20} 07:28:30 GMT", "date": "Wed, 21 Oct 2031 07:28:00 GMT"}, Told()),
-        ({"retry-after": "Wed, 21 Oct 2031 07:28:30 -0000", "date": "Wed, 21 Oct 2031 07:28:00 GMT"}, Told()),
+        ({"retry-after": "Wed, 21 Oct 2031 07:28:30 GMT"}, RateLimitHeaders()),
+        (
+            {"retry-after": f"Wed, 21 Oct {10**20} 07:28:30 GMT", "date": "Wed, 21 Oct 2031 07:28:00 GMT"},
+            RateLimitHeaders(),
+        ),
+        (
+            {"retry-after": "Wed, 21 Oct 2031 07:28:30 -0000", "date": "Wed, 21 Oct 2031 07:28:00 GMT"},
+            RateLimitHeaders(),
+        ),
     ],
     ids=str,
 )
-def test_what_the_headers_say(headers: dict[str, str], expected: Told) -> None:
+def test_what_the_headers_say(headers: dict[str, str], expected: RateLimitHeaders) -> None:
     """Every header is optional; what it cannot mean counts as absent, and nothing exceeds its bound."""
     assert told(headers) == expected
 
@@ -267,7 +280,7 @@ def test_what_the_headers_say(headers: dict[str, str], expected: Told) -> None:
 def test_nothing_remains() -> None:
     """Others spend from the same quota: when the vendor says that nothing remains, nothing goes until the reset."""
     quota = Quota(calls_per_minute=60, now=NOW)
-    quota.correct(Told(remaining=0, reset_seconds=20.0), now=NOW + 30)
+    quota.correct(RateLimitHeaders(remaining=0, reset_seconds=20.0), now=NOW + 30)
     assert quota.wait(NOW + 30) == pytest.approx(20.0)
     assert quota.tokens(NOW + 50) == 1.0
     assert quota.remaining == 0
@@ -276,14 +289,14 @@ def test_nothing_remains() -> None:
 def test_nothing_remains_and_nobody_says_how_long() -> None:
     """Without a reset the vendor's whole window is waited."""
     quota = Quota(calls_per_minute=60, now=NOW)
-    quota.correct(Told(remaining=0), now=NOW)
+    quota.correct(RateLimitHeaders(remaining=0), now=NOW)
     assert quota.wait(NOW) == WINDOW_SECONDS
 
 
 def test_less_remains_than_was_saved_up() -> None:
     """What was saved up is worth no more than the vendor says remains."""
     quota = Quota(calls_per_minute=60, now=NOW)
-    quota.correct(Told(remaining=3, reset_seconds=20.0), now=NOW + 60)
+    quota.correct(RateLimitHeaders(remaining=3, reset_seconds=20.0), now=NOW + 60)
     assert quota.tokens(NOW + 60) == 3.0
     assert quota.wait(NOW + 60) == 0.0
 
@@ -291,10 +304,10 @@ def test_less_remains_than_was_saved_up() -> None:
 def test_the_vendors_limit_slows_and_never_hastens() -> None:
     """A limit below the configured pace counts while it is told; one above it changes nothing."""
     quota = Quota(calls_per_minute=60, now=NOW)
-    quota.correct(Told(interval_seconds=2.0), now=NOW)
+    quota.correct(RateLimitHeaders(interval_seconds=2.0), now=NOW)
     quota.spend(NOW)
     assert [quota.wait(NOW), quota.calls_per_minute] == pytest.approx([2.0 * MARGIN, 30.0])
-    quota.correct(Told(interval_seconds=0.1), now=NOW)
+    quota.correct(RateLimitHeaders(interval_seconds=0.1), now=NOW)
     assert [quota.wait(NOW), quota.calls_per_minute] == pytest.approx([MARGIN, 60.0])
 
 

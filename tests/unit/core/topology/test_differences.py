@@ -7,11 +7,11 @@ import pytest
 
 from zenoti_ingest.core.topology.declared import Archive, Downstream, Exchange, Queue, Topology, whole_topology
 from zenoti_ingest.core.topology.differences import (
+    BrokerSnapshot,
     Difference,
-    Seen,
-    SeenBinding,
-    SeenExchange,
-    SeenQueue,
+    ObservedBinding,
+    ObservedExchange,
+    ObservedQueue,
     joined,
     missing,
     of_seen,
@@ -32,30 +32,33 @@ def declared() -> Topology:
     return whole_topology(NAMES, sources=("main",), downstreams=downstreams, delays_seconds=(5,), archive=archive)
 
 
-def seen_as_declared() -> Seen:
+def seen_as_declared() -> BrokerSnapshot:
     """A broker that has all of it and nothing else but its own."""
     topology = declared()
-    return Seen(
+    return BrokerSnapshot(
         [
-            SeenExchange("", "direct"),
-            SeenExchange("amq.topic", "topic"),
-            *(SeenExchange(e.name, e.kind, arguments=e.arguments) for e in topology.exchanges),
+            ObservedExchange("", "direct"),
+            ObservedExchange("amq.topic", "topic"),
+            *(ObservedExchange(e.name, e.kind, arguments=e.arguments) for e in topology.exchanges),
         ],
-        [SeenQueue(q.name, arguments=q.arguments) for q in topology.queues],
+        [ObservedQueue(q.name, arguments=q.arguments) for q in topology.queues],
         [
-            *(SeenBinding("", q.name, "queue", q.name, q.name) for q in topology.queues),
-            *(SeenBinding(b.exchange, b.destination, b.kind, b.routing_key, b.routing_key) for b in topology.bindings),
+            *(ObservedBinding("", q.name, "queue", q.name, q.name) for q in topology.queues),
+            *(
+                ObservedBinding(b.exchange, b.destination, b.kind, b.routing_key, b.routing_key)
+                for b in topology.bindings
+            ),
         ],
     )
 
 
-def changed(seen: Seen, queue: str, **fields: Any) -> Seen:
+def changed(seen: BrokerSnapshot, queue: str, **fields: Any) -> BrokerSnapshot:
     """The same broker with one queue changed."""
     queues = [msgspec.structs.replace(q, **fields) if q.name == queue else q for q in seen.queues]
     return msgspec.structs.replace(seen, queues=queues)
 
 
-def differences(seen: Seen) -> list[Difference]:
+def differences(seen: BrokerSnapshot) -> list[Difference]:
     """What is found."""
     return of_seen(declared(), seen, NAMES)
 
@@ -68,7 +71,7 @@ def test_as_declared_is_no_difference() -> None:
 def test_an_empty_broker_lacks_everything_once() -> None:
     """Each exchange, queue and binding is missing, once each."""
     topology = declared()
-    found = differences(Seen([], [], []))
+    found = differences(BrokerSnapshot([], [], []))
     assert {d.state for d in found} == {"missing"}
     assert len(found) == len(topology.exchanges) + len(topology.queues) + len(topology.bindings)
     assert len({(d.kind, d.name) for d in found}) == len(found)
@@ -99,7 +102,7 @@ def test_an_exchange_of_another_kind() -> None:
     """An exchange's type, durability and arguments are compared."""
     seen = seen_as_declared()
     exchanges = [
-        SeenExchange(e.name, "topic", durable=False, arguments=e.arguments) if e.name == "zenoti.work" else e
+        ObservedExchange(e.name, "topic", durable=False, arguments=e.arguments) if e.name == "zenoti.work" else e
         for e in seen.exchanges
     ]
     (found,) = differences(msgspec.structs.replace(seen, exchanges=exchanges))
@@ -162,12 +165,12 @@ def test_bindings_missing_and_surplus() -> None:
     """A binding that is not there, and each that nobody declares any more: a pattern taken out, a stranger's queue."""
     seen = seen_as_declared()
     strangers = [
-        SeenBinding("zenoti.events", "zenoti.out.crm", "queue", "*.invoice.#", "%2A.invoice.%23"),
-        SeenBinding("zenoti.events", "theirs-too", "queue", "main.#", "main.%23"),
-        SeenBinding("zenoti.intake", "copy", "exchange", "main", "main"),
-        SeenBinding("amq.topic", RAW, "queue", "a", "a"),
-        SeenBinding("amq.topic", "theirs", "queue", "a", "a"),
-        SeenBinding("amq.topic", "nobody's", "queue", "a", "a"),
+        ObservedBinding("zenoti.events", "zenoti.out.crm", "queue", "*.invoice.#", "%2A.invoice.%23"),
+        ObservedBinding("zenoti.events", "theirs-too", "queue", "main.#", "main.%23"),
+        ObservedBinding("zenoti.intake", "copy", "exchange", "main", "main"),
+        ObservedBinding("amq.topic", RAW, "queue", "a", "a"),
+        ObservedBinding("amq.topic", "theirs", "queue", "a", "a"),
+        ObservedBinding("amq.topic", "nobody's", "queue", "a", "a"),
     ]
     kept = [b for b in seen.bindings if (b.source, b.destination) != ("zenoti.intake", RAW)]
     found = differences(msgspec.structs.replace(seen, bindings=[*kept, *strangers]))
@@ -185,12 +188,12 @@ def test_what_the_configuration_no_longer_knows() -> None:
     """Queues and exchanges of our shapes that are left over are told with what they hold; others' are not."""
     seen = seen_as_declared()
     left = [
-        SeenQueue("zenoti.raw.spa", messages=12, consumers=1),
-        SeenQueue("zenoti.out.old"),
-        SeenQueue("zenoti.staging.raw.main"),
-        SeenQueue("other.raw.main"),
+        ObservedQueue("zenoti.raw.spa", messages=12, consumers=1),
+        ObservedQueue("zenoti.out.old"),
+        ObservedQueue("zenoti.staging.raw.main"),
+        ObservedQueue("other.raw.main"),
     ]
-    more = [*seen.exchanges, SeenExchange("zenoti.retry.9s", "fanout"), SeenExchange("zenoti.theirs", "topic")]
+    more = [*seen.exchanges, ObservedExchange("zenoti.retry.9s", "fanout"), ObservedExchange("zenoti.theirs", "topic")]
     found = differences(msgspec.structs.replace(seen, queues=[*seen.queues, *left], exchanges=more))
     assert [(d.kind, d.state, d.name) for d in found] == [
         ("queue", "surplus", "zenoti.raw.spa"),

@@ -18,7 +18,7 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + CLOCKS_DIFFER  # AMQP's times begi
 FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
 REST_SECONDS = 2.0
 LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for
-LOOK_SECONDS = 0.5  # whether the channel is lost
+LOST_CHANNEL_POLL_SECONDS = 0.5  # whether the channel is lost
 RECONNECT_SECONDS = 30.0
 
 
@@ -124,10 +124,10 @@ async def _from(
     async with link.subscribe(stream, prefetch=PREFETCH, on_delivery=inbox.put, arguments=arguments) as subscription:
         while silent < allowed:
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(LOST_CHANNEL_POLL_SECONDS):
                     message = await inbox.get()
             except TimeoutError:
-                silent += LOOK_SECONDS
+                silent += LOST_CHANNEL_POLL_SECONDS
                 if subscription.ended.is_set():
                     return
                 continue

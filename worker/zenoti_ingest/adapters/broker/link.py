@@ -42,7 +42,7 @@ CONNECT_SECONDS = 5.0
 PREPARE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10
 FIRST_RECONNECT_SECONDS, MAX_RECONNECT_SECONDS = 0.4, 5.0
-BLOCKED_LOOK_SECONDS = 1.0
+BLOCKED_POLL_SECONDS = 1.0
 MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
 REFUSED_CHANNEL_SECONDS = 10.0
 SETTLE_SECONDS = 15.0
@@ -145,7 +145,7 @@ class Link:
         try:
             while not ended.done():
                 unblocked = asyncio.create_task(transport.connection.ready())
-                await asyncio.wait((ended, unblocked), timeout=BLOCKED_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                await asyncio.wait((ended, unblocked), timeout=BLOCKED_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 if unblocked.done() and not self.state.ready:
                     log.info("broker_unblocked", connection=self._name)
                     self._become(ready=True, detail="")
@@ -153,7 +153,7 @@ class Link:
                     log.error("broker_blocked", connection=self._name)
                     self._become(ready=False, detail=BLOCKED)
                 unblocked.cancel()
-                await asyncio.wait((ended,), timeout=BLOCKED_LOOK_SECONDS)
+                await asyncio.wait((ended,), timeout=BLOCKED_POLL_SECONDS)
         finally:
             ended.cancel()
 

@@ -14,15 +14,15 @@ import msgspec
 from yarl import URL
 
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
-from zenoti_ingest.core.topology.differences import Seen, SeenBinding, SeenExchange, SeenQueue
+from zenoti_ingest.core.topology.differences import BrokerSnapshot, ObservedBinding, ObservedExchange, ObservedQueue
 
 DEADLINE_SECONDS = 15.0
 COUNT_SECONDS = 5.0
 MAX_BYTES = 64 * 1024 * 1024
 _COLUMNS = {
-    "exchanges": ",".join(SeenExchange.__struct_fields__),
-    "queues": ",".join(SeenQueue.__struct_fields__),
-    "bindings": ",".join(SeenBinding.__struct_fields__),
+    "exchanges": ",".join(ObservedExchange.__struct_fields__),
+    "queues": ",".join(ObservedQueue.__struct_fields__),
+    "bindings": ",".join(ObservedBinding.__struct_fields__),
 }
 
 
@@ -49,7 +49,7 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     password: str
 
-    async def look(self) -> Seen:
+    async def look(self) -> BrokerSnapshot:
         """Read exchanges, queues and bindings.
 
         Raises:
@@ -57,10 +57,10 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
         """
         async with self._asking(DEADLINE_SECONDS) as (session, base):
             read = {kind: await _read(session, base, kind, self.vhost, columns) for kind, columns in _COLUMNS.items()}
-            return Seen(
-                msgspec.json.decode(read["exchanges"], type=list[SeenExchange]),
-                msgspec.json.decode(read["queues"], type=list[SeenQueue]),
-                msgspec.json.decode(read["bindings"], type=list[SeenBinding]),
+            return BrokerSnapshot(
+                msgspec.json.decode(read["exchanges"], type=list[ObservedExchange]),
+                msgspec.json.decode(read["queues"], type=list[ObservedQueue]),
+                msgspec.json.decode(read["bindings"], type=list[ObservedBinding]),
             )
 
     async def in_hands(self) -> dict[str, int]:

@@ -25,7 +25,7 @@ from zenoti_ingest.adapters.http_door.memory import SMALL_REQUEST_BYTES, Memory,
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import door_connections, door_connections_dropped, door_malformed
 
-LOOK_SECONDS = 0.25
+DEADLINE_POLL_SECONDS = 0.25
 DROPS_A_TURN = 32  # many that are due at once must not hold up those who are not
 A_DAY_SECONDS = 86_400.0  # where a deadline of aiohttp's would go uncounted and blame senders for a held-up loop
 LINE_BYTES = 14  # of a request line beside method and target, and of the empty line behind the headers
@@ -68,7 +68,7 @@ class Connections(web.Server):
         self.now = (
             0.0  # counts the time in which we had ears: what came while we were held up is not the sender's delay
         )
-        self._look: asyncio.Handle = self._loop.call_later(LOOK_SECONDS, self._drop_the_slow)
+        self._look: asyncio.Handle = self._loop.call_later(DEADLINE_POLL_SECONDS, self._drop_the_slow)
 
     def __call__(self) -> "Connection":
         """The protocol of a connection that has just come."""
@@ -115,12 +115,12 @@ class Connections(web.Server):
 
     def _drop_the_slow(self) -> None:
         now = self._loop.time()
-        self.now += min(now - self._looked_at, 2 * LOOK_SECONDS)
+        self.now += min(now - self._looked_at, 2 * DEADLINE_POLL_SECONDS)
         self._looked_at = now
         due = list(islice((one for one in self.waiting if one.due <= self.now), DROPS_A_TURN))
         for one in due:
             one.drop("idle" if one.phase == "idle" else "slow")
-        pause = LOOK_SECONDS if len(due) < DROPS_A_TURN else 0.0
+        pause = DEADLINE_POLL_SECONDS if len(due) < DROPS_A_TURN else 0.0
         self._look = self._loop.call_later(pause, self._drop_the_slow)
 
 
@@ -274,7 +274,7 @@ class Connection(web.RequestHandler):
             self._wait("idle", self._connections.limits.keepalive_seconds)
         else:
             self._lingers = True
-            self._wait("request", LINGERING_SECONDS + LOOK_SECONDS)
+            self._wait("request", LINGERING_SECONDS + DEADLINE_POLL_SECONDS)
         self._count()
 
     def give_way(self) -> None:
@@ -390,7 +390,7 @@ class Connection(web.RequestHandler):
         self._connections.memory.keeps(self, count)
 
     def _wait(self, phase: Literal["head", "request", "idle"], seconds: float) -> None:
-        self.phase, self._partial_bytes, self.due = phase, 0, self._connections.now + LOOK_SECONDS + seconds
+        self.phase, self._partial_bytes, self.due = phase, 0, self._connections.now + DEADLINE_POLL_SECONDS + seconds
         if self._admitted:
             self._connections.waiting[self] = None
             self._connections.waiting.move_to_end(self)

@@ -33,7 +33,7 @@ from zenoti_ingest.telemetry.metrics import (
     spool_spooled,
 )
 
-LOOK_SECONDS: Final = 2.0  # at our own folder; for folders that nobody holds any more; after a failure
+FOLDER_POLL_SECONDS: Final = 2.0  # at our own folder; for folders that nobody holds any more; after a failure
 COMMIT_SECONDS: Final = 5.0  # Zenoti gives up after 10 s
 CLOSE_SECONDS: Final = 5.0
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -75,8 +75,8 @@ class Spool:
 
     Args:
         directory: of all processes' folders.
-        max_bytes: bound of the whole directory. Other processes' folders are measured every LOOK_SECONDS, so several
-            processes can pass it by what they write meanwhile.
+        max_bytes: bound of the whole directory. Other processes' folders are measured every FOLDER_POLL_SECONDS, so
+            several processes can pass it by what they write meanwhile.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
@@ -253,7 +253,7 @@ class Spool:
 
     async def _look(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(FOLDER_POLL_SECONDS)
             await self._look_once()
             self._resting.clear()
             self._tell()
@@ -273,7 +273,7 @@ class Spool:
             except FAILURES as error:
                 self._mender.note(self._directory, error)
             self._tell()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(FOLDER_POLL_SECONDS)
 
     async def _close(self) -> None:
         self._mender.stop()

@@ -15,7 +15,7 @@ _SLOTS_A_KEY: Final = 1.75  # fewer, and what is not there is looked for long
 _NEVER: Final = -inf
 
 
-class Seen:
+class DuplicateFilter:
     """Keys passed on lately; times are seconds of any monotonic clock.
 
     They stand in two halves, and once the younger is full, or as old as the window, the older is forgotten: the

@@ -35,7 +35,7 @@ _LIMIT_HEADERS = ("organization-ratelimit-limit", "api-ratelimit-limit", "rateli
 _LIMIT = re.compile(r"\s*(\d{1,9})(?:[^;]*;\s*w\s*=\s*(\d{1,6}))?")  # `60` or `60;w=60;b=60`
 
 
-class Told(msgspec.Struct, frozen=True):
+class RateLimitHeaders(msgspec.Struct, frozen=True):
     """What an answer's headers say of the quota; None where they say nothing that can be.
 
     Attributes:
@@ -51,11 +51,11 @@ class Told(msgspec.Struct, frozen=True):
     retry_after_seconds: float | None = None
 
 
-def told(headers: Mapping[str, str]) -> Told:
+def told(headers: Mapping[str, str]) -> RateLimitHeaders:
     """Read the headers (names in lower case) of an answer; each is optional, and none is trusted beyond its bounds."""
     remaining = _whole(headers.get("ratelimit-remaining", ""))
     intervals = [interval for name in _LIMIT_HEADERS if (interval := _interval(headers.get(name, ""))) is not None]
-    return Told(
+    return RateLimitHeaders(
         remaining=None if remaining is None else int(remaining),
         reset_seconds=_bounded(_whole(headers.get("ratelimit-reset", ""))),
         interval_seconds=max(intervals, default=None),
@@ -154,7 +154,7 @@ class Quota:
         self._tokens = 1.0
         self._counted_at = self._not_before  # nothing is saved up meanwhile
 
-    def correct(self, said: Told, *, now: float) -> None:
+    def correct(self, said: RateLimitHeaders, *, now: float) -> None:
         """Believe what the vendor says where it is less than we thought."""
         self._count(now)
         self._keep_to(max(self._configured, said.interval_seconds or 0.0))

@@ -47,7 +47,7 @@ class Difference(msgspec.Struct, frozen=True):
     migrate: str = ""
 
 
-class SeenExchange(msgspec.Struct, frozen=True):
+class ObservedExchange(msgspec.Struct, frozen=True):
     """An exchange as the management API tells it."""
 
     name: str
@@ -57,7 +57,7 @@ class SeenExchange(msgspec.Struct, frozen=True):
     arguments: Mapping[str, Any] = {}
 
 
-class SeenQueue(msgspec.Struct, frozen=True):
+class ObservedQueue(msgspec.Struct, frozen=True):
     """A queue as the management API tells it; the counts are a few seconds old."""
 
     name: str
@@ -71,7 +71,7 @@ class SeenQueue(msgspec.Struct, frozen=True):
     effective_policy_definition: dict[str, Any] | list[Any] | None = None
 
 
-class SeenBinding(msgspec.Struct, frozen=True):
+class ObservedBinding(msgspec.Struct, frozen=True):
     """A binding as the management API tells it."""
 
     source: str
@@ -81,12 +81,12 @@ class SeenBinding(msgspec.Struct, frozen=True):
     properties_key: str = ""
 
 
-class Seen(msgspec.Struct, frozen=True):
+class BrokerSnapshot(msgspec.Struct, frozen=True):
     """All that a virtual host holds."""
 
-    exchanges: Sequence[SeenExchange]
-    queues: Sequence[SeenQueue]
-    bindings: Sequence[SeenBinding]
+    exchanges: Sequence[ObservedExchange]
+    queues: Sequence[ObservedQueue]
+    bindings: Sequence[ObservedBinding]
 
 
 def missing(thing: Exchange | Queue) -> Difference:
@@ -110,7 +110,7 @@ def refused(thing: Exchange | Queue, text: str) -> Difference:
     return _different(kind, thing.name, {name: should}, {name: current})
 
 
-def of_seen(topology: Topology, seen: Seen, names: Names) -> list[Difference]:
+def of_seen(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Difference]:
     """Every difference that the management API tells, in the order of the declaration, what is surplus last."""
     exchanges = {exchange.name: exchange for exchange in seen.exchanges}
     queues = {queue.name: queue for queue in seen.queues}
@@ -156,19 +156,19 @@ def role(name: str, names: Names) -> str:
     return next((word for word, shape in (shapes | fixed).items() if re.fullmatch(shape, rest)), "")
 
 
-def _properties(thing: Exchange | Queue | SeenExchange | SeenQueue) -> dict[str, Any]:
+def _properties(thing: Exchange | Queue | ObservedExchange | ObservedQueue) -> dict[str, Any]:
     """What must be equal, by the names that a 406 uses."""
     of_all: dict[str, Any] = {"durable": True, "auto_delete": False, **thing.arguments}
-    if isinstance(thing, SeenExchange | SeenQueue):
+    if isinstance(thing, ObservedExchange | ObservedQueue):
         of_all |= {"durable": thing.durable, "auto_delete": thing.auto_delete}
     if isinstance(thing, Exchange):
         of_all["type"] = thing.kind
-    elif isinstance(thing, SeenExchange):
+    elif isinstance(thing, ObservedExchange):
         of_all["type"] = thing.type
     return of_all
 
 
-def _of_thing(thing: Exchange | Queue, there: SeenExchange | SeenQueue | None) -> Difference | None:
+def _of_thing(thing: Exchange | Queue, there: ObservedExchange | ObservedQueue | None) -> Difference | None:
     if there is None:
         return missing(thing)
     if isinstance(thing, Queue) and not thing.ours:
@@ -181,7 +181,7 @@ def _of_thing(thing: Exchange | Queue, there: SeenExchange | SeenQueue | None) -
     return _different(kind, thing.name, {n: should.get(n) for n in names}, {n: found.get(n) for n in names})
 
 
-def _of_policy(queue: Queue, there: SeenQueue | None) -> Difference | None:
+def _of_policy(queue: Queue, there: ObservedQueue | None) -> Difference | None:
     """A policy that changes how the queue keeps what it holds."""
     if there is None or not queue.ours or not isinstance(there.effective_policy_definition, dict):
         return None
@@ -211,17 +211,17 @@ def _fills(_: Any, argument: Any) -> bool:
     return argument is None
 
 
-def _missing_bindings(topology: Topology, seen: Seen) -> list[Difference]:
+def _missing_bindings(topology: Topology, seen: BrokerSnapshot) -> list[Difference]:
     there = {_seen_binding(b) for b in seen.bindings}
     return [Difference("binding", _arrow(b), "missing") for b in topology.bindings if b not in there]
 
 
-def _seen_binding(seen: SeenBinding) -> Binding:
+def _seen_binding(seen: ObservedBinding) -> Binding:
     kind: Literal["queue", "exchange"] = "queue" if seen.destination_type == "queue" else "exchange"
     return Binding(seen.source, seen.destination, seen.routing_key, kind)
 
 
-def _surplus_bindings(topology: Topology, seen: Seen) -> list[Difference]:
+def _surplus_bindings(topology: Topology, seen: BrokerSnapshot) -> list[Difference]:
     """Bindings of our exchanges and queues that nobody declares any more; each still carries events."""
     declared = set(topology.bindings)
     exchanges = {exchange.name for exchange in topology.exchanges}
@@ -236,7 +236,7 @@ def _surplus_bindings(topology: Topology, seen: Seen) -> list[Difference]:
     return found
 
 
-def _surplus_things(topology: Topology, seen: Seen, names: Names) -> list[Difference]:
+def _surplus_things(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Difference]:
     """Queues and exchanges of our shapes that the configuration does not know: a source, a downstream, a delay gone."""
     known = {queue.name for queue in topology.queues} | {exchange.name for exchange in topology.exchanges}
     queues = [
