@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from zenoti_ingest.adapters.http_door import Limits
-from zenoti_ingest.settings import Intake
+from zenoti_ingest.settings import IntakeSettings
 
 
 def limits(**changed: Any) -> Limits:
     """The defaults, with these changed."""
-    return msgspec.structs.replace(msgspec.convert(Intake(), Limits, from_attributes=True), **changed)
+    return msgspec.structs.replace(msgspec.convert(IntakeSettings(), Limits, from_attributes=True), **changed)

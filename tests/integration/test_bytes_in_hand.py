@@ -11,7 +11,7 @@ from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.invoices.protocol import Response
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.translate import Translate
-from zenoti_ingest.stages.waiting import Waiting
+from zenoti_ingest.stages.waiting import WaitQueue
 
 NAMES = Names("zi-fake")
 SIZE = 100_000
@@ -182,7 +182,7 @@ async def test_what_waits_for_a_receiver_is_bounded_too() -> None:
     """Few large ones are in hand at a time, and they go out in order."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.waiting("all"), *(large(number) for number in range(5)))
-    async with between_fakes(Waiting(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):
+    async with between_fakes(WaitQueue(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):
         await eventually(lambda: not link.unacked)
     assert [message.message_id for message in publisher.published] == [f"receipt-{number}" for number in range(5)]
     assert [one.prefetch for one in link.subscriptions] == [5, 1]

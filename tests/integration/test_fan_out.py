@@ -20,7 +20,7 @@ from zenoti_ingest.core.topology.declared import Downstream, Topology, whole_top
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.consuming import consume
 from zenoti_ingest.stages.fan_out import FanOut
-from zenoti_ingest.stages.waiting import Waiting
+from zenoti_ingest.stages.waiting import WaitQueue
 
 LIMIT = 3
 FULL: ArgumentsType = {"x-queue-type": "quorum", "x-max-length": LIMIT, "x-overflow": "reject-publish"}
@@ -68,7 +68,7 @@ class World:
     async def waiting(self, *, fan_outs: Sequence[FanOut] = ()) -> AsyncIterator[None]:
         """The wait queue of `b` is read by two processes, and looked at for these fan-outs."""
         stop = asyncio.Event()
-        stages = [Waiting(self.link, names=self.names, receiver="b") for _ in range(2)]
+        stages = [WaitQueue(self.link, names=self.names, receiver="b") for _ in range(2)]
         tasks = [asyncio.create_task(consume(s, link=self.link, publisher=self.link, stop=stop)) for s in stages]
         watches = [asyncio.create_task(fan_out.watch(self.link.ready)) for fan_out in fan_outs]
         try:

@@ -62,7 +62,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """A table of the configuration."""
 
 
-class Broker(Section, frozen=True, kw_only=True):
+class BrokerSettings(Section, frozen=True, kw_only=True):
     """RabbitMQ.
 
     Attributes:
@@ -93,7 +93,7 @@ class Broker(Section, frozen=True, kw_only=True):
     ] = SecretSpec()
 
 
-class Intake(Section, frozen=True, kw_only=True):
+class IntakeSettings(Section, frozen=True, kw_only=True):
     """The HTTP door.
 
     Attributes:
@@ -174,7 +174,7 @@ class Intake(Section, frozen=True, kw_only=True):
     drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
 
-class Consumer(Section, frozen=True, kw_only=True):
+class ConsumerSettings(Section, frozen=True, kw_only=True):
     """The consumers.
 
     Attributes:
@@ -236,7 +236,7 @@ class Consumer(Section, frozen=True, kw_only=True):
     drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
 
 
-class Source(Section, frozen=True, kw_only=True):
+class SourceSettings(Section, frozen=True, kw_only=True):
     """One Zenoti organisation.
 
     Attributes:
@@ -295,7 +295,7 @@ class Source(Section, frozen=True, kw_only=True):
     ] = "dead"
 
 
-class Downstream(Section, frozen=True, kw_only=True):
+class DownstreamSettings(Section, frozen=True, kw_only=True):
     """One receiver of what comes out.
 
     Attributes:
@@ -322,7 +322,7 @@ class Downstream(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class Retry(Section, frozen=True, kw_only=True):
+class RetrySettings(Section, frozen=True, kw_only=True):
     """The retry ladder.
 
     Attributes:
@@ -337,7 +337,7 @@ class Retry(Section, frozen=True, kw_only=True):
     max_attempts: Annotated[int, Meta(ge=1, le=1000, description="then the event becomes a dead letter")] = 8
 
 
-class Archive(Section, frozen=True, kw_only=True):
+class ArchiveSettings(Section, frozen=True, kw_only=True):
     """The stream of everything received.
 
     Attributes:
@@ -353,7 +353,7 @@ class Archive(Section, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=MIB, le=MAX_INTEGER, description="bound of its size; the oldest goes")] = 10 * GIB
 
 
-class Log(Section, frozen=True, kw_only=True):
+class LogSettings(Section, frozen=True, kw_only=True):
     """Logs, on stderr.
 
     Attributes:
@@ -372,14 +372,14 @@ class Log(Section, frozen=True, kw_only=True):
 class Settings(Section, frozen=True, kw_only=True):
     """The whole configuration."""
 
-    broker: Broker = Broker()
-    intake: Intake = Intake()
-    consumer: Consumer = Consumer()
-    sources: Mapping[str, Source] = {}
-    downstream: Mapping[str, Downstream] = {}
-    retry: Retry = Retry()
-    archive: Archive = Archive()
-    log: Log = Log()
+    broker: BrokerSettings = BrokerSettings()
+    intake: IntakeSettings = IntakeSettings()
+    consumer: ConsumerSettings = ConsumerSettings()
+    sources: Mapping[str, SourceSettings] = {}
+    downstream: Mapping[str, DownstreamSettings] = {}
+    retry: RetrySettings = RetrySettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    log: LogSettings = LogSettings()
 
 
 def _is_secret(annotation: Any) -> bool:
@@ -387,7 +387,10 @@ def _is_secret(annotation: Any) -> bool:
 
 
 _SECRETS: Final = frozenset(
-    field.name for kind in (Broker, Source) for field in msgspec.structs.fields(kind) if _is_secret(field.type)
+    field.name
+    for kind in (BrokerSettings, SourceSettings)
+    for field in msgspec.structs.fields(kind)
+    if _is_secret(field.type)
 )
 
 
@@ -435,7 +438,7 @@ def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, ENV_PREFIX + "__".join(words).upper()
 
 
-def enrich_window(settings: Settings, source: Source) -> int:
+def enrich_window(settings: Settings, source: SourceSettings) -> int:
     """Unacknowledged events that a source's lane looks at together: the calls of the time that one may be held."""
     chosen, calls = settings.consumer.enrich_window, settings.consumer.hold_seconds * source.calls_per_minute / 60
     return chosen if chosen is not None else int(min(max(calls, 100), 5000))
@@ -621,7 +624,7 @@ def _check_queues(settings: Settings) -> None:
             raise WrongSettings(f"{told}: it is the queue of downstream.{other}; give each receiver its own")
 
 
-def _check_urls(broker: Broker) -> None:
+def _check_urls(broker: BrokerSettings) -> None:
     for url in broker.url.given:
         broker_urls(url)
     wanted = "wanted is http://user:password@host:15672, or https://"

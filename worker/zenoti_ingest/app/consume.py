@@ -30,7 +30,7 @@ from zenoti_ingest.core.topology.declared import Topology
 from zenoti_ingest.core.topology.differences import role
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.daemon import Daemon, Readiness, kept_up
-from zenoti_ingest.settings import Settings, Source, enrich_window
+from zenoti_ingest.settings import Settings, SourceSettings, enrich_window
 from zenoti_ingest.stages.clock_watch import ClockWatch
 from zenoti_ingest.stages.consuming import Stage, consume
 from zenoti_ingest.stages.enrich import Lane, Plan
@@ -41,7 +41,7 @@ from zenoti_ingest.stages.queue_watch import Depths, QueueWatch
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.stages.translate import Translate
 from zenoti_ingest.stages.waiting import MAX_BYTES as WAITING_MAX_BYTES
-from zenoti_ingest.stages.waiting import Waiting
+from zenoti_ingest.stages.waiting import WaitQueue
 from zenoti_ingest.telemetry import log
 from zenoti_schemas.state import DaemonState, ReceiverState, SourceState
 
@@ -78,7 +78,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             if "translate" in stages
         }
         waiting = {
-            name: Waiting(to, names=names, receiver=name, max_bytes=WAITING_MAX_BYTES // len(settings.downstream))
+            name: WaitQueue(to, names=names, receiver=name, max_bytes=WAITING_MAX_BYTES // len(settings.downstream))
             for name in settings.downstream
         }
         working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
@@ -178,7 +178,7 @@ def _check_stage(stage: Stage) -> Check:
     return Check(ok=False, state="stopped", detail=told)
 
 
-def _rotated(settings: Settings) -> list[tuple[str, Source]]:
+def _rotated(settings: Settings) -> list[tuple[str, SourceSettings]]:
     """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
     items = list(settings.sources.items())
     turn = os.getpid() % len(items)
@@ -190,7 +190,7 @@ def _seen(settings: Settings) -> DuplicateFilter:
     return DuplicateFilter(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
 
 
-def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> dict[str, ReceiverState]:
+def _receiver_states(receivers: Receivers, waiting: Mapping[str, WaitQueue]) -> dict[str, ReceiverState]:
     """Those that do not take their events; one whose wait queue was seen empty may take the next."""
     found: dict[str, ReceiverState] = {}
     for name, stage in waiting.items():
@@ -208,7 +208,7 @@ def _receiver_states(receivers: Receivers, waiting: Mapping[str, Waiting]) -> di
 
 
 def _translate(
-    settings: Settings, name: str, source: Source, fan_out: FanOut, *, budget: SizeBudget, traces: Traces
+    settings: Settings, name: str, source: SourceSettings, fan_out: FanOut, *, budget: SizeBudget, traces: Traces
 ) -> Translate:
     return Translate(
         fan_out.publisher,
@@ -228,7 +228,7 @@ def _translate(
 def _lane(
     settings: Settings,
     name: str,
-    source: Source,
+    source: SourceSettings,
     fan_out: FanOut,
     session: Any,
     *,

@@ -26,7 +26,7 @@ from zenoti_ingest.core.intake.admission import Rule
 from zenoti_ingest.core.intake.detour import Detour
 from zenoti_ingest.core.intake.spool_record import is_note_of
 from zenoti_ingest.daemon import Daemon, Readiness, kept_up
-from zenoti_ingest.settings import Settings, Source
+from zenoti_ingest.settings import Settings, SourceSettings
 from zenoti_ingest.stages.intake import DoorSource, Intake
 from zenoti_ingest.stages.ports import Traces
 from zenoti_ingest.stages.source_watch import SourceWatch
@@ -196,7 +196,7 @@ def _spool_state(spool: Spool) -> SpoolState:
     )
 
 
-def _door_source(name: str, source: Source) -> DoorSource:
+def _door_source(name: str, source: SourceSettings) -> DoorSource:
     if not source.webhook_secret and not source.webhook_token:
         if not source.insecure:
             raise WrongSettings(

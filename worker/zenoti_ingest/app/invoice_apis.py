@@ -6,10 +6,10 @@ from zenoti_ingest import __version__
 from zenoti_ingest.adapters.invoice_api import InvoiceApi
 from zenoti_ingest.app.sources import secret_of
 from zenoti_ingest.core.failures.errors import WrongSettings
-from zenoti_ingest.settings import Source
+from zenoti_ingest.settings import SourceSettings
 
 
-def invoice_api(session: Any, name: str, source: Source) -> InvoiceApi:
+def invoice_api(session: Any, name: str, source: SourceSettings) -> InvoiceApi:
     """The API of one source.
 
     Raises:

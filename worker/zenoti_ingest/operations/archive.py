@@ -24,7 +24,7 @@ DEPTHS_TIMEOUT_SECONDS = 10.0
 SHOWN = 20  # events that a person is shown, the last
 
 
-class Span(msgspec.Struct, frozen=True):
+class ArchiveSpan(msgspec.Struct, frozen=True):
     """What the stream holds: when its first message was received, and the last one's offset; empty and -1: nothing."""
 
     reaches_back_to: str
@@ -63,7 +63,7 @@ async def list_(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
     return 0
 
 
-async def span_of(link: Link, names: Names) -> Span:
+async def span_of(link: Link, names: Names) -> ArchiveSpan:
     """What the stream holds.
 
     Raises:
@@ -74,12 +74,12 @@ async def span_of(link: Link, names: Names) -> Span:
         raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
     ends = await archive_stream.ends(link, stream=names.archive)
     if ends is None:
-        return Span("", -1)
+        return ArchiveSpan("", -1)
     first, last = ends
-    return Span(message_of(first).received_at, last)
+    return ArchiveSpan(message_of(first).received_at, last)
 
 
-async def entries(link: Link, names: Names, wanted: Wanted, span: Span) -> AsyncGenerator[Entry, None]:
+async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -> AsyncGenerator[Entry, None]:
     """The entries that are wanted, in the order in which they were archived."""
     async with aclosing(messages(link, names, instant(wanted.since), span)) as found:
         async for offset, message in found:
@@ -88,7 +88,7 @@ async def entries(link: Link, names: Names, wanted: Wanted, span: Span) -> Async
 
 
 async def messages(
-    link: Link, names: Names, since: datetime | int, span: Span
+    link: Link, names: Names, since: datetime | int, span: ArchiveSpan
 ) -> AsyncGenerator[tuple[int, Received], None]:
     """What was received, with its offset in the stream, from a time or an offset on."""
     async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
@@ -118,7 +118,7 @@ def time_of(text: str) -> str:
     return moment(text, now=datetime.now(UTC))
 
 
-def too_short(span: Span, since: str) -> str:
+def too_short(span: ArchiveSpan, since: str) -> str:
     """What to tell where the stream does not reach back so far; empty where it does."""
     if not span.reaches_back_to:
         return "The archive is empty."
@@ -133,7 +133,7 @@ def _count(kinds: dict[tuple[str, str], Kind], each: Entry) -> None:
     kind.newest = max(kind.newest, each.received_at)
 
 
-def _tell(kinds: dict[tuple[str, str], Kind], last: deque[Entry], span: Span, wanted: Wanted) -> None:
+def _tell(kinds: dict[tuple[str, str], Kind], last: deque[Entry], span: ArchiveSpan, wanted: Wanted) -> None:
     rows = [(k.count, k.source, k.type or "(malformed)", k.bytes, k.oldest, k.newest) for k in kinds.values()]
     total = sum(kind.count for kind in kinds.values())
     title = f"{total} event(s) received since {wanted.since}" + (f", before {wanted.until}" if wanted.until else "")

@@ -12,7 +12,7 @@ from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.errors import BodyElsewhere, TopologyMismatch
 from zenoti_ingest.core.operating.times import instant
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.archive import Span, messages, span_of
+from zenoti_ingest.operations.archive import ArchiveSpan, messages, span_of
 from zenoti_ingest.operations.dead import headers_of
 
 
@@ -25,7 +25,7 @@ class Bodies:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._span: Span | None = None
+        self._span: ArchiveSpan | None = None
         self._used: list[Path] = []
         self.left: list[str] = []
 

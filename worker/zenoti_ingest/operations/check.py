@@ -22,7 +22,7 @@ from zenoti_ingest.core.failures.errors import (
 from zenoti_ingest.core.invoices.protocol import decipher, request
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say
-from zenoti_ingest.settings import Settings, Source
+from zenoti_ingest.settings import Settings, SourceSettings
 
 WITHIN_SECONDS = 30.0
 _NO_SUCH_INVOICE = "00000000-0000-4000-8000-000000000001"
@@ -57,7 +57,7 @@ async def check(settings: Settings, *, as_json: bool) -> int:
     return 0 if all(f.ok for f in findings) else 1
 
 
-def _door(name: str, source: Source) -> Finding:
+def _door(name: str, source: SourceSettings) -> Finding:
     token = "?token=<your webhook_token>" if source.webhook_token else ""
     url = f"https://<your public host>/webhooks/{name}{token}"
     try:
@@ -100,7 +100,7 @@ def _spool(settings: Settings) -> Finding:
     return Finding("spool directory", ok=True, detail=f"{directory} can be written and locked")
 
 
-async def _key(name: str, source: Source) -> Finding:
+async def _key(name: str, source: SourceSettings) -> Finding:
     """Ask for an invoice that does not exist: any answer but 401 says that the key is taken."""
     what = f"API key of {name}"
     try:

@@ -21,7 +21,7 @@ from zenoti_ingest.core.failures.errors import (
 from zenoti_ingest.core.operating.archive_entries import Wanted, entry
 from zenoti_ingest.core.operating.times import instant
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.archive import Span, messages, span_of, too_short
+from zenoti_ingest.operations.archive import ArchiveSpan, messages, span_of, too_short
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
 from zenoti_ingest.operations.progress import ProgressReport
@@ -88,7 +88,7 @@ class _Replay:
         self._batch: dict[str, Received] = {}  # by receipt: no two of one message id on their way at a time
         self._matched = self._replayed = 0
         self._looked_up_to: int | None = None  # the offset behind which nothing has been done yet
-        self._span = Span("", -1)
+        self._span = ArchiveSpan("", -1)
         self.homeless: Counter[str] = Counter()
         self.too_large: Counter[str] = Counter()
         self.cut = ""

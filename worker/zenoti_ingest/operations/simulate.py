@@ -14,7 +14,7 @@ import msgspec
 from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.app.sources import require_sources, secret_of
 from zenoti_ingest.core.failures.errors import WrongSettings
-from zenoti_ingest.settings import SecretSpec, Settings, Source
+from zenoti_ingest.settings import SecretSpec, Settings, SourceSettings
 from zenoti_ingest.simulator import plans
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.listener import Listener, listening
@@ -114,7 +114,7 @@ async def _asked_for(world: World, listener: Listener, *, linger: float) -> None
 
 
 @asynccontextmanager
-async def _sender(name: str, source: Source, *, door: str, speed: float) -> AsyncIterator[WebhookSender]:
+async def _sender(name: str, source: SourceSettings, *, door: str, speed: float) -> AsyncIterator[WebhookSender]:
     """Who posts to the door of this source, with its first secret and token."""
     secret = _first(f"sources.{name}.webhook_secret", source.webhook_secret)
     token = _first(f"sources.{name}.webhook_token", source.webhook_token)

@@ -26,7 +26,7 @@ class PlannedEvent(NamedTuple):
     dated: bool = True
 
 
-class Wanted(NamedTuple):
+class InvoiceWish(NamedTuple):
     """An invoice to be issued: what is bought, what is odd about it, whether it is paid from the beginning, and where.
 
     `nature` is `plain`, `refund`, `open` (its closing says that it is not) or `drifted`.
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     center: Center | None = None  # None: any
 
 
-Issue = Callable[[Wanted], Json]
+Issue = Callable[[InvoiceWish], Json]
 
 # The type and the status after it; the numbers of the statuses are invented.
 _MEMBERSHIP: Final = {"Created": 1, "Freeze": 2, "Unfreeze": 1, "Cancelled": 3, "Reinstate": 1}
@@ -82,7 +82,7 @@ def visit(invoice: Json, *, scene: Scene) -> Iterator[PlannedEvent]:
 
 
 def _visit(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    invoice = issue(Wanted())
+    invoice = issue(InvoiceWish())
     booked, *rest, paid = visit(invoice, scene=scene)
     yield booked
     moved = appointments.updated(invoice, center=scene.center, organization_id=scene.organization_id)
@@ -98,7 +98,7 @@ def _visit(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
 
 def _deletions(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     # Of the deleted group nothing else is told: whoever fetched its invoice late would not find it.
-    cancelled, invoice = issue(Wanted()), issue(Wanted())
+    cancelled, invoice = issue(InvoiceWish()), issue(InvoiceWish())
     status = appointments.standing(cancelled, status=appointments.CANCELLED)
     yield PlannedEvent("AppointmentGroup.Status", status, cancelled["id"])
     yield PlannedEvent("AppointmentGroup.Delete", appointments.deleted(invoice), invoice["id"])
@@ -108,30 +108,30 @@ def _deletions(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
 def _odd_closings(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     group = scene.guid()
     for wanted in (
-        Wanted("products", "refund"),
-        Wanted(group_invoice_id=group),
-        Wanted("products", group_invoice_id=group),
+        InvoiceWish("products", "refund"),
+        InvoiceWish(group_invoice_id=group),
+        InvoiceWish("products", group_invoice_id=group),
     ):
         invoice = issue(wanted)
         yield PlannedEvent("Invoice.Closed", selling.closed(closed(invoice)), invoice["id"])
-    invoice = issue(Wanted(nature="open"))
+    invoice = issue(InvoiceWish(nature="open"))
     unpaid = as_of(invoice, progress=2, closed=False, expand=PARTS)
     yield PlannedEvent("Invoice.Closed", selling.closed(unpaid), invoice["id"])
-    invoice = issue(Wanted())
+    invoice = issue(InvoiceWish())
     yield PlannedEvent("Appointment.Completed", appointments.progressed_drifted(invoice, progress=2), invoice["id"])
-    invoice = issue(Wanted(nature="drifted"))
+    invoice = issue(InvoiceWish(nature="drifted"))
     yield PlannedEvent("Invoice.Closed", selling.closed_drifted(closed(invoice)), invoice["id"])
 
 
 def _memberships(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    invoice, membership_id = issue(Wanted("membership", paid=True)), scene.guid()
+    invoice, membership_id = issue(InvoiceWish("membership", paid=True)), scene.guid()
     for what, status in _MEMBERSHIP.items():
         data = selling.membership(invoice, scene=scene, membership_id=membership_id, state=(what, status))
         yield PlannedEvent(f"Guest.Membership.{what}", data, invoice["id"])
 
 
 def _packages(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    invoice, package_id = issue(Wanted("package", paid=True)), scene.guid()
+    invoice, package_id = issue(InvoiceWish("package", paid=True)), scene.guid()
     for what, status in _PACKAGE.items():
         data = selling.package(invoice, scene=scene, package_id=package_id, state=(what, status))
         yield PlannedEvent(f"Guest.Package.{what}", data, invoice["id"])
@@ -167,7 +167,7 @@ def _classes(scene: Scene) -> Iterator[PlannedEvent]:
 
 def _unheard_of(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
     """Types that no page names, which carry an invoice in the one place, in the other, and in none."""
-    invoice = issue(Wanted(paid=True))
+    invoice = issue(InvoiceWish(paid=True))
     yield PlannedEvent(
         "Loyalty.Points Earned (beta)", {"invoice": {"id": invoice["id"]}, "points": Decimal("12.50")}, invoice["id"]
     )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from zenoti_ingest.simulator import documents, invention
-from zenoti_ingest.simulator.catalogue import Wanted
+from zenoti_ingest.simulator.catalogue import InvoiceWish
 from zenoti_ingest.simulator.invention import Center, Json, Scene
 
 _OTHERS_FROM = 500_000  # invoice numbers beside those of the visits
@@ -30,7 +30,7 @@ class Recipe(msgspec.Struct):
     series: str
     number: int
     now: datetime
-    wanted: Wanted
+    wanted: InvoiceWish
     progress: int = 0
     closed: bool = False
     gone: bool = False

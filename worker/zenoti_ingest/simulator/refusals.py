@@ -40,14 +40,14 @@ _STATUSES: Final = range(400, 600)
 _IN_A_200: Final = 200
 
 
-class Refusal(NamedTuple):
+class ApiRefusal(NamedTuple):
     """A status and a JSON body."""
 
     status: int
     body: bytes
 
 
-def refusal(name: str, *, text: str = "") -> Refusal:
+def refusal(name: str, *, text: str = "") -> ApiRefusal:
     """The refusal of that name, with the vendor's words or other ones.
 
     Raises:
@@ -59,7 +59,7 @@ def refusal(name: str, *, text: str = "") -> Refusal:
         raise ValueError(f"no refusal is called {name}")
     code = int(found["code"]) if found["code"].isdecimal() else found["code"]
     status = int(found["status"] or (code if code in _STATUSES else _IN_A_200))
-    return Refusal(status, msgspec.json.encode(shape(code, text or _TEXTS.get(found["code"], _UNKNOWN))))
+    return ApiRefusal(status, msgspec.json.encode(shape(code, text or _TEXTS.get(found["code"], _UNKNOWN))))
 
 
 def is_refusal(name: str) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from zenoti_ingest.simulator import catalogue, invention, recipes
 from zenoti_ingest.simulator.appointments import progressed
-from zenoti_ingest.simulator.catalogue import PlannedEvent, Wanted
+from zenoti_ingest.simulator.catalogue import InvoiceWish, PlannedEvent
 from zenoti_ingest.simulator.documents import as_of
 from zenoti_ingest.simulator.recipes import Recipe
 
@@ -72,7 +72,7 @@ class World:
         Raises:
             ValueError: `now` has no time zone.
         """
-        invoice, recipe = self._issue("visit", now, Wanted())
+        invoice, recipe = self._issue("visit", now, InvoiceWish())
         scene = recipes.scene_of(self._seed, "visit", recipe.number, recipe.now)
         events = tuple(
             self._event(told, recipe, place=place) for place, told in enumerate(catalogue.visit(invoice, scene=scene))
@@ -88,10 +88,10 @@ class World:
         Raises:
             ValueError: `now` has no time zone.
         """
-        invoice, recipe = self._issue("visit", now, Wanted("documented"))
+        invoice, recipe = self._issue("visit", now, InvoiceWish("documented"))
         *_, told = catalogue.visit(invoice, scene=recipes.scene_of(self._seed, "visit", recipe.number, recipe.now))
         closed = self._event(told, recipe, place=0, resource="Invoice")
-        invoice, _ = self._issue("visit", now, Wanted("documented"))
+        invoice, _ = self._issue("visit", now, InvoiceWish("documented"))
         bare = _encoder.encode(progressed(invoice, progress=2))
         return closed, WebhookEvent("Appointment.Completed", bare, invoice["id"], "")
 
@@ -106,9 +106,9 @@ class World:
         number = self._rounds
         self._rounds += 1
         scene = recipes.scene_of(self._seed, "catalogue", number, _utc(now))
-        recipe = Recipe("other", number, scene.now, Wanted())
+        recipe = Recipe("other", number, scene.now, InvoiceWish())
 
-        def issue(wanted: Wanted) -> invention.Json:
+        def issue(wanted: InvoiceWish) -> invention.Json:
             return self._issue("other", now, wanted._replace(center=scene.center))[0]
 
         events = []
@@ -193,7 +193,7 @@ class World:
         shown = as_of(invoice, progress=recipe.progress, closed=recipe.closed, expand=expand)
         return _encoder.encode({"invoice": shown, "error": None})
 
-    def _issue(self, series: str, now: datetime, wanted: Wanted) -> tuple[invention.Json, Recipe]:
+    def _issue(self, series: str, now: datetime, wanted: InvoiceWish) -> tuple[invention.Json, Recipe]:
         recipe = Recipe(series, self._issued[series], _utc(now), wanted, closed=wanted.paid)
         self._issued[series] += 1
         invoice = recipes.draw(self._seed, recipe)

@@ -21,7 +21,7 @@ FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
 
 
-class Waiting:
+class WaitQueue:
     """The wait queue of one receiver.
 
     Args:

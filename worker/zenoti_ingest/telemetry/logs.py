@@ -132,7 +132,7 @@ def tell_repeats(*, at_the_end: bool = False) -> None:
     _STREAM.tell_lost()
 
 
-class _Stderr:
+class _LogStream:
     """A line is one write of the system's, so that lines of several processes do not mix."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class _Stderr:
             self._lost += lost if self._lost else 0  # this one was lost, too
 
 
-_STREAM: Final = _Stderr()
+_STREAM: Final = _LogStream()
 
 
 def _told(_: WrappedLogger, method: str, event: EventDict) -> EventDict:

@@ -6,10 +6,11 @@ as much as clocks may differ, and reads to the end.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from zenoti_ingest.adapters.broker.needs import Subscriber
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
@@ -35,20 +36,12 @@ class Archived(Protocol):
         """Ask for another."""
 
 
-class _Subscribes(Protocol):
-    def subscribe(
-        self, queue: str, *, prefetch: int, on_delivery: Callable[[Any], Awaitable[None]], arguments: Any = None
-    ) -> Any: ...
-
-    async def wait_ready(self) -> None: ...
-
-
 def offset_of(message: Archived) -> int:
     """Where it stands in the stream."""
     return int(message.headers["x-stream-offset"])
 
 
-async def ends(link: _Subscribes, *, stream: str, last_seconds: float = LAST_SECONDS) -> tuple[Archived, int] | None:
+async def ends(link: Subscriber, *, stream: str, last_seconds: float = LAST_SECONDS) -> tuple[Archived, int] | None:
     """The first message that the stream still has, and the last one's offset; None where it is empty.
 
     The end may be of what came meanwhile; it is looked for no longer than `last_seconds`.
@@ -66,7 +59,7 @@ async def ends(link: _Subscribes, *, stream: str, last_seconds: float = LAST_SEC
         await oldest.aclose()
 
 
-async def _newest(link: _Subscribes, stream: str, *, within: float) -> int | None:
+async def _newest(link: Subscriber, stream: str, *, within: float) -> int | None:
     found: int | None = None
     messages = _from(link, stream, "last", rest_seconds=REST_SECONDS)
     enough = asyncio.get_running_loop().time() + within
@@ -81,7 +74,7 @@ async def _newest(link: _Subscribes, stream: str, *, within: float) -> int | Non
 
 
 async def read(
-    link: _Subscribes, *, stream: str, since: datetime | int, last: int
+    link: Subscriber, *, stream: str, since: datetime | int, last: int
 ) -> AsyncGenerator[tuple[int, Archived], None]:
     """Every message with its offset, from a time or an offset on, up to `last`; goes on after a lost channel.
 
@@ -110,7 +103,7 @@ async def read(
 
 
 async def _from(
-    link: _Subscribes, stream: str, start: str | int | datetime, *, rest_seconds: float
+    link: Subscriber, stream: str, start: str | int | datetime, *, rest_seconds: float
 ) -> AsyncGenerator[Archived, None]:
     """What the stream delivers from there on; ends where it delivers nothing for a while, or its channel is lost."""
     inbox: asyncio.Queue[Archived] = asyncio.Queue()

@@ -3,16 +3,13 @@
 import uuid
 from typing import Protocol
 
+from zenoti_ingest.adapters.broker.needs import Publisher
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.invoices import baton
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.telemetry import log
-
-
-class _Publishes(Protocol):
-    async def publish(self, message: Outgoing, *, within: float) -> None: ...
 
 
 class _Takes(Protocol):
@@ -28,7 +25,7 @@ class BatonQueues:
         names: of exchanges and queues.
     """
 
-    def __init__(self, publisher: _Publishes, consumer: _Takes, *, names: Names) -> None:
+    def __init__(self, publisher: Publisher, consumer: _Takes, *, names: Names) -> None:
         self._publisher, self._consumer, self._names = publisher, consumer, names
 
     async def take(self, source: str) -> Baton | None:

@@ -5,10 +5,11 @@ the channel puts back what was not taken out; RabbitMQ 3.10 may put the pages ba
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from zenoti_ingest.adapters.broker.needs import Subscriber
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
@@ -28,12 +29,6 @@ class Letter(Protocol):
 
     async def ack(self) -> bool:
         """Take it out of the queue."""
-
-
-class _Subscribes(Protocol):
-    def subscribe(
-        self, queue: str, *, prefetch: int, on_delivery: Callable[[Any], Awaitable[None]], publishes: bool
-    ) -> Any: ...
 
 
 class Letters:
@@ -90,7 +85,7 @@ class Letters:
 
 
 @asynccontextmanager
-async def letters(link: _Subscribes, *, queue: str, page: int = PAGE) -> AsyncIterator[Letters]:
+async def letters(link: Subscriber, *, queue: str, page: int = PAGE) -> AsyncIterator[Letters]:
     """A look at the letters, from the oldest on.
 
     Raises:

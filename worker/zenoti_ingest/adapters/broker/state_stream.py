@@ -1,12 +1,13 @@
 """The stream of what the daemons say of themselves: writing to it, hearing the others, reading the newest of each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from zenoti_ingest.adapters.broker.needs import Publisher, Subscriber
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.telemetry import log
@@ -21,22 +22,6 @@ STALE_SECONDS = 15
 IDLE_SECONDS = 0.7
 
 
-class _Publishes(Protocol):
-    async def wait_ready(self) -> None: ...
-
-    async def publish(self, message: Outgoing, *, within: float) -> None: ...
-
-
-class _Subscribes(Protocol):
-    def subscribe(
-        self, queue: str, *, prefetch: int, on_delivery: Callable[[Any], Awaitable[None]], arguments: Any = None
-    ) -> Any: ...
-
-
-class _Listens(_Subscribes, Protocol):
-    async def wait_ready(self) -> None: ...
-
-
 _decoder = msgspec.json.Decoder(DaemonState)
 
 
@@ -48,7 +33,7 @@ class StateStream:
         exchange: where states go.
     """
 
-    def __init__(self, publisher: _Publishes, *, exchange: str) -> None:
+    def __init__(self, publisher: Publisher, *, exchange: str) -> None:
         self._publisher, self._exchange = publisher, exchange
         self._own: tuple[str, str] | None = None
         self._said = self._answered = self._heard = 0  # how many states, or the number of the last
@@ -94,7 +79,7 @@ class StateStream:
         self.say_soon()
         return await self._until(lambda: self._heard > last)
 
-    async def listen(self, link: _Listens, *, stream: str, heard: Callable[[DaemonState, bool], None]) -> None:
+    async def listen(self, link: Subscriber, *, stream: str, heard: Callable[[DaemonState, bool], None]) -> None:
         """Hear what the others say, for ever, from the oldest state that the stream still has.
 
         Args:
@@ -173,7 +158,7 @@ async def _silence(heard: asyncio.Event) -> None:
             return
 
 
-async def latest(link: _Subscribes, *, stream: str) -> list[DaemonState]:
+async def latest(link: Subscriber, *, stream: str) -> list[DaemonState]:
     """The newest state of each process that has spoken within STALE_SECONDS.
 
     Raises:

@@ -1,6 +1,6 @@
 """The embedded store in which events wait while the broker cannot take them."""
 
 from zenoti_ingest.adapters.spool.aside import read as read_aside
-from zenoti_ingest.adapters.spool.spool import Item, Spool, SpoolState
+from zenoti_ingest.adapters.spool.spool import Item, Spool, SpoolLevel
 
-__all__ = ["Item", "Spool", "SpoolState", "read_aside"]
+__all__ = ["Item", "Spool", "SpoolLevel", "read_aside"]

@@ -45,7 +45,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
+class SpoolLevel(msgspec.Struct, frozen=True, kw_only=True):
     """What the spool says of itself.
 
     Attributes:
@@ -98,12 +98,12 @@ class Spool:
         )
 
     @property
-    def state(self) -> SpoolState:
+    def state(self) -> SpoolLevel:
         """As it stands."""
         full = "full" if self._lacks(self._refused_bytes) else ""
         oldest_at = self._mender.oldest_at
         by_source = _by_source([*self._shelf.files, *self._shelf.replaced])
-        return SpoolState(
+        return SpoolLevel(
             events=sum(by_source.values()),
             by_source=by_source,
             bytes=self._used_bytes(),

@@ -16,7 +16,7 @@ from zenoti_ingest.core.topology.declared import Exchange, Queue, Topology
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.messages import BATON, DEAD, EVENT, STATE, WEBHOOK, messages
 from zenoti_ingest.operations.documents.shapes import Components, Json, event_data, public_shapes
-from zenoti_ingest.settings import Broker, Downstream, Settings, Source
+from zenoti_ingest.settings import BrokerSettings, DownstreamSettings, Settings, SourceSettings
 
 _SCHEMAS: Final = "#/components/schemas/"
 _BINDING_VERSION: Final = "0.3.0"
@@ -131,9 +131,9 @@ def _topology(words: Mapping[str, str]) -> Topology:
     """Everything on the broker with these words for prefix, source and downstream, and the defaults for the rest."""
     return full_topology(
         Settings(
-            broker=Broker(prefix=words["prefix"]),
-            sources={words["source"]: Source()},
-            downstream={words["downstream"]: Downstream()},
+            broker=BrokerSettings(prefix=words["prefix"]),
+            sources={words["source"]: SourceSettings()},
+            downstream={words["downstream"]: DownstreamSettings()},
         )
     )
 

@@ -8,7 +8,7 @@ import msgspec
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.http_door import METHODS, RETRY_AFTER_SECONDS, TITLES
 from zenoti_ingest.operations.documents.shapes import Components, Json, event_data
-from zenoti_ingest.settings import Intake, Source
+from zenoti_ingest.settings import IntakeSettings, SourceSettings
 from zenoti_schemas.door import Accepted, Pong, Problem
 from zenoti_schemas.webhook import Envelope
 
@@ -19,7 +19,7 @@ _WHY: Final[Mapping[int, str]] = {
     401: "Signature or token is missing or wrong; never for what the body says.",
     404: "There is no such source, or no such route.",
     405: "Any method but those here.",
-    408: f"The body did not come within {Intake().body_seconds:g} s.",
+    408: f"The body did not come within {IntakeSettings().body_seconds:g} s.",
     413: "The body is larger than `intake.max_body_bytes`, also a chunked one.",
     431: "The request line, a header, or all of them are too long.",
     500: "A defect of ours.",
@@ -46,7 +46,10 @@ def document() -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [
-            {"url": f"http://{Intake().host}:{Intake().port}", "description": "the default; put TLS before it"}
+            {
+                "url": f"http://{IntakeSettings().host}:{IntakeSettings().port}",
+                "description": "the default; put TLS before it",
+            }
         ],
         "security": _security(),
         "tags": [{"name": "webhooks", "description": "What Zenoti posts."}],
@@ -159,7 +162,7 @@ def _security_schemes() -> Json:
         "signature": {
             "type": "apiKey",
             "in": "header",
-            "name": Source().signature_header,
+            "name": SourceSettings().signature_header,
             "description": "HMAC-SHA256 of the body under `webhook_secret`: dashed hex, plain hex or base64, with or "
             "without `sha256=` before it. The header's name is `signature_header`.",
         },

@@ -1,0 +1,30 @@
+"""What the streams and queues of this package need of a connection."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from zenoti_ingest.core.events.messages import Outgoing
+
+
+class Publisher(Protocol):
+    """A connection to publish by; see `Link.publish`."""
+
+    async def wait_ready(self) -> None: ...  # noqa: D102  # as Link says
+
+    async def publish(self, message: Outgoing, *, within: float) -> None: ...  # noqa: D102  # as Link says
+
+
+class Subscriber(Protocol):
+    """A connection to consume by; see `Link.subscribe`."""
+
+    async def wait_ready(self) -> None: ...  # noqa: D102  # as Link says
+
+    def subscribe(  # noqa: D102  # as Link says
+        self,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Any], Awaitable[None]],
+        arguments: Any = None,
+        publishes: bool = False,
+    ) -> Any: ...
