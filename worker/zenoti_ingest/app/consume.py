@@ -27,7 +27,6 @@ from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.quota import Quota
 from zenoti_ingest.core.operating.clock_differences import DIFFER_SECONDS
 from zenoti_ingest.core.topology.declared import Topology
-from zenoti_ingest.core.topology.differences import role
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.daemon import Daemon, Readiness, kept_up
 from zenoti_ingest.settings import Settings, SourceSettings, enrich_window
@@ -162,7 +161,7 @@ def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[
 
 def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
     """What each queue is for, but for streams and batons; what bears another name than ours is a downstream's."""
-    roles = {queue.name: role(queue.name, names) or "out" for queue in topology.queues}
+    roles = {queue.name: names.role(queue.name) or "out" for queue in topology.queues}
     return {name: what for name, what in roles.items() if what not in ("archive", "state", "turn")}
 
 

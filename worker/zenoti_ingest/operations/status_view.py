@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from zenoti_ingest.core.operating.alarms import in_hands
-from zenoti_ingest.core.topology.differences import role
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.terminal import plain
 from zenoti_schemas.status import Depth, Status
@@ -89,21 +88,21 @@ def _queues(found: Status, before: Status | None, prefix: str) -> Table:
     """In the order of the way; the state is for us alone, and an empty retry or wait queue says nothing."""
     made = _table("queue", "ready", "change", "consumers")
     names = Names(prefix)
-    roles = {name: role(name, names) or "out" for name in found.queues}
+    roles = {name: names.role(name) or "out" for name in found.queues}
     for name in sorted((name for name in roles if roles[name] in _ORDER), key=lambda name: _ORDER.index(roles[name])):
         depth = found.queues[name]
         if roles[name] not in {"retry", "wait"} or depth.ready != 0 or in_hands(depth):
             shown = name.removeprefix(f"{prefix}.")
-            made.add_row(shown, _ready(name, depth, prefix), _change(name, depth, before), _readers(depth))
+            made.add_row(shown, _ready(roles[name], depth), _change(name, depth, before), _readers(depth))
         if roles[name] == "retry" and in_hands(depth):
             made.add_row(" in transit (dead-letter worker)", plain(f"{in_hands(depth):,}", "yellow"), "", "")
     return made
 
 
-def _ready(name: str, depth: Depth, prefix: str) -> Text:
+def _ready(role: str, depth: Depth) -> Text:
     if depth.ready is None:
         return plain("missing", "bold red")
-    is_bad = name in (f"{prefix}.dead", f"{prefix}.unrouted")
+    is_bad = role in ("dead", "unrouted")
     return plain(f"{depth.ready:,}", ("yellow" if is_bad else "bold") if depth.ready else "dim")
 
 

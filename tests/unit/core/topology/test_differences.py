@@ -16,7 +16,6 @@ from zenoti_ingest.core.topology.differences import (
     missing,
     of_seen,
     refused,
-    role,
 )
 from zenoti_ingest.core.topology.names import Names
 
@@ -202,28 +201,6 @@ def test_what_the_configuration_no_longer_knows() -> None:
     ]
     assert found[0].detail == "12 message(s), 1 consumer(s)"
     assert found[0].is_ == {"messages": 12}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("zenoti.raw.main", "raw"),
-        ("zenoti.enrich.main.0", "lane"),
-        ("zenoti.retry.30s", "retry"),
-        ("zenoti.out.crm", "out"),
-        ("zenoti.archive", "archive"),
-        ("zenoti.dead", "dead"),
-        ("zenoti.raw.", ""),
-        ("zenoti.", ""),
-        ("zenoti", ""),
-        ("zenotixraw.main", ""),
-        ("a.zenoti.raw.main", ""),
-        ("zenoti.staging.dead", ""),
-    ],
-)
-def test_role(name: str, expected: str) -> None:
-    """Only a name of our shapes beneath our prefix has a role; another installation's, beneath ours, has none."""
-    assert role(name, NAMES) == expected
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,6 @@ def _from_broker(headers: Mapping[str, Any], names: Names) -> dict[str, Any]:
     }
     if isinstance(at := first.get("time"), datetime):
         found["dead_at"] = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if queue.startswith(names.raw("")):
-        found |= {"stage": TRANSLATE, "source": queue.removeprefix(names.raw(""))}
-    lane = f"{names.prefix}.enrich."
-    if queue.startswith(lane):
-        found |= {"stage": ENRICH, "source": queue.removeprefix(lane).rpartition(".")[0]}
+    if source := names.source_of(queue):
+        found |= {"stage": ENRICH if names.role(queue) == "lane" else TRANSLATE, "source": source}
     return found

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from zenoti_ingest.core.operating.receiver_alarms import receiver_alarms, unheard
-from zenoti_ingest.core.topology.differences import role
 from zenoti_ingest.core.topology.names import Names
 from zenoti_schemas.state import DaemonState
 from zenoti_schemas.status import Alarm, Depth, SourceStatus
@@ -77,7 +76,7 @@ def _unread(
     """Queues of ours without a consumer, but for the resting; where no process consumes, that is told already."""
     if any(daemon.daemon == "consume" for daemon in daemons):
         for name, depth in queues.items():
-            if role(name, names) in ("raw", "lane") and depth.consumers == 0 and name not in resting:
+            if names.role(name) in ("raw", "lane") and depth.consumers == 0 and name not in resting:
                 yield f"nobody reads {name}, {depth.ready} wait: a consumer with its stage must run"
 
 
@@ -103,14 +102,14 @@ def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
     if unrouted is not None and unrouted.ready:
         yield f"{unrouted.ready} event(s) that no downstream wanted, in {names.unrouted}"
     for name, depth in queues.items():
-        if role(name, names) in ("out", "") and depth.ready and not depth.consumers:
+        if names.role(name) in ("out", "") and depth.ready and not depth.consumers:
             yield f"{depth.ready} event(s) wait in {name}, and nobody reads it"
 
 
 def _in_transit(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
     """What the broker's dead-letter worker has stays with it while the queue that it goes to takes no more."""
     for name, depth in queues.items():
-        if role(name, names) == "retry" and (count := in_hands(depth)):
+        if names.role(name) == "retry" and (count := in_hands(depth)):
             yield (
                 f"{count} event(s) are on their way back from {name}, in the broker's dead-letter worker: if "
                 "that lasts, the queue that they go to takes no more (a policy?)"

@@ -135,27 +135,6 @@ def joined(asked: Iterable[Difference], seen: Iterable[Difference]) -> list[Diff
     return [*first, *(d for d in seen if id(d) not in known)]
 
 
-def role(name: str, names: Names) -> str:
-    """What a queue or exchange is for, by its name; empty where it has none of our shapes.
-
-    Another installation's prefix can begin with ours and a dot: the prefix alone says nothing.
-    """
-    head, _, rest = name.partition(f"{names.prefix}.")
-    if head or not rest:
-        return ""
-    shapes = {
-        "raw": r"raw\.[a-z][a-z0-9_]*",
-        "lane": r"enrich\.[a-z][a-z0-9_]*\.\d+",
-        "turn": r"enrich\.[a-z][a-z0-9_]*\.\d+\.turn",
-        "retry": r"retry\.\d+s",
-        "out": r"out\.[a-z][a-z0-9_]*",
-        "wait": r"wait\.[a-z][a-z0-9_]*",
-        "receiver": r"(for|to)\.[a-z][a-z0-9_]*",
-    }
-    fixed = {word: word for word in ("dead", "unrouted", "archive", "state", "intake", "work", "events")}
-    return next((word for word, shape in (shapes | fixed).items() if re.fullmatch(shape, rest)), "")
-
-
 def _properties(thing: Exchange | Queue | ObservedExchange | ObservedQueue) -> dict[str, Any]:
     """What must be equal, by the names that a 406 uses."""
     of_all: dict[str, Any] = {"durable": True, "auto_delete": False, **thing.arguments}
@@ -248,10 +227,10 @@ def _surplus_things(topology: Topology, seen: BrokerSnapshot, names: Names) -> l
             is_={"messages": q.messages},
         )
         for q in seen.queues
-        if q.name not in known and role(q.name, names)
+        if q.name not in known and names.role(q.name)
     ]
     exchanges = [
-        Difference("exchange", e.name, "surplus") for e in seen.exchanges if e.name not in known and role(e.name, names)
+        Difference("exchange", e.name, "surplus") for e in seen.exchanges if e.name not in known and names.role(e.name)
     ]
     return queues + exchanges
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from zenoti_ingest.core.topology.differences import Difference, role
+from zenoti_ingest.core.topology.differences import Difference
 from zenoti_ingest.core.topology.names import Names
 
 _APPLY = "`zenoti-ingest topology apply` declares and binds what is missing"
@@ -76,16 +76,16 @@ def _how(difference: Difference, names: Names, *, vhost: str) -> str:
         case _, "missing":
             text = _APPLY if difference.ours else _THEIRS
         case "queue", "different":
-            text = _DIFFERENT.get(role(name, names), _DIFFERENT["downstream"])
+            text = _DIFFERENT.get(names.role(name), _DIFFERENT["downstream"])
         case "queue", _:
-            text = _SURPLUS.get(role(name, names), _RECEIVERS)
+            text = _SURPLUS.get(names.role(name), _RECEIVERS)
         case "exchange", "different":
             text = _EXCHANGE
         case "exchange", _:
             text = _EXCHANGE_GONE
         case "binding", _:
             fill |= _path(difference)
-            is_strange = difference.is_["source"] == names.events and not role(difference.is_["destination"], names)
+            is_strange = difference.is_["source"] == names.events and not names.role(difference.is_["destination"])
             text = _UNBIND + (_TAKE_IN if is_strange else "")
         case _:
             text = _POLICY

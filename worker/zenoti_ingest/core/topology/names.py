@@ -1,6 +1,19 @@
 """How exchanges and queues are named: the only place that knows, both ways."""
 
+import re
+
 import msgspec
+
+_SHAPES = {  # of what follows the prefix; `for` and `to` are exchanges
+    "raw": re.compile(r"raw\.(?P<of>[a-z][a-z0-9_]*)"),
+    "lane": re.compile(r"enrich\.(?P<of>[a-z][a-z0-9_]*)\.\d+"),
+    "turn": re.compile(r"enrich\.(?P<of>[a-z][a-z0-9_]*)\.\d+\.turn"),
+    "retry": re.compile(r"retry\.(?P<of>\d+)s"),
+    "out": re.compile(r"out\.(?P<of>[a-z][a-z0-9_]*)"),
+    "wait": re.compile(r"wait\.(?P<of>[a-z][a-z0-9_]*)"),
+    "receiver": re.compile(r"(?:for|to)\.(?P<of>[a-z][a-z0-9_]*)"),
+    **{word: re.compile(word) for word in ("dead", "unrouted", "archive", "state", "intake", "work", "events")},
+}
 
 _FIRST_WORDS = {  # of Names, but for `out`
     "archive", "dead", "enrich", "events", "for", "intake", "raw", "retry", "state", "to", "unrouted", "wait", "work",
@@ -46,6 +59,27 @@ class Names(msgspec.Struct, frozen=True):
     def state(self) -> str:
         """Exchange and stream of what the daemons say of themselves."""
         return f"{self.prefix}.state"
+
+    def role(self, name: str) -> str:
+        """What a queue or exchange is for, by its name; empty where it is named as none of ours is."""
+        return self._parsed(name)[0]
+
+    def source_of(self, queue: str) -> str:
+        """The source whose raw queue or lane this is; empty: it is neither."""
+        role, source = self._parsed(queue)
+        return source if role in ("raw", "lane") else ""
+
+    def _parsed(self, name: str) -> tuple[str, str]:
+        """Role, and the source, receiver or seconds in the name.
+
+        Another installation's prefix can begin with ours and a dot: the prefix alone says nothing.
+        """
+        rest = name.removeprefix(f"{self.prefix}.")
+        if rest != name:
+            for role, shape in _SHAPES.items():
+                if found := shape.fullmatch(rest):
+                    return role, found.groupdict().get("of", "")
+        return "", ""
 
     def out(self, name: str) -> str:
         """Queue of a receiver that has named none."""
