@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker.dead_letters import PUBLISH_SECONDS, Letter, Letters
+from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters
 from zenoti_ingest.app.telling import tracing
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.events.messages import carried
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, carried
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.failures.groups import Groups, by_reason
 from zenoti_ingest.core.topology.names import Names

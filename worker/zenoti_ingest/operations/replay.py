@@ -10,7 +10,7 @@ from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.app.telling import tracing
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.events.messages import Received
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Received
 from zenoti_ingest.core.failures.errors import (
     BrokerUnavailable,
     PublishUnconfirmed,
@@ -31,7 +31,6 @@ from zenoti_ingest.stages.ports import Publishes
 from zenoti_ingest.stages.traced import traced
 
 IN_FLIGHT = 20
-PUBLISH_SECONDS = 15.0
 
 
 async def replay(

@@ -13,10 +13,10 @@ import msgspec
 
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.delivery.receivers import Receivers
-from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, ConfirmTimedOut, PublishRefused, Unroutable
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
+from zenoti_ingest.stages.ports import Publishes
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import receiver_refusing
 

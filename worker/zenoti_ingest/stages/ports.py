@@ -6,7 +6,7 @@ Each has a contract suite in tests/contract, passed by the real adapter and by t
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.events.spans import Place
@@ -14,8 +14,6 @@ from zenoti_ingest.core.events.trace_context import TraceContext
 from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.invoices.protocol import Request, Response
-
-PUBLISH_SECONDS: Final = 15.0  # how long a stage waits for a confirm; then the delivery comes again
 
 
 class Publishes(Protocol):

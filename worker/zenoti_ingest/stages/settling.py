@@ -6,7 +6,7 @@ from functools import partial
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.core.events.messages import Outgoing, Received, received
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing, Received, received
 from zenoti_ingest.core.events.spans import HANDED_BACK, Place
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
@@ -15,7 +15,7 @@ from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unr
 from zenoti_ingest.core.failures.policy import DEFECT, DeadLetter
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.delivery_log import DeliveryLog
-from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes, Span
+from zenoti_ingest.stages.ports import Publishes, Span
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import publishes_failed
 

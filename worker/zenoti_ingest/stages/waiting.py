@@ -8,12 +8,12 @@ import asyncio
 from collections import deque
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
-from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import PUBLISH_SECONDS, Publishes
+from zenoti_ingest.stages.ports import Publishes
 
 PREFETCH = 5  # bodies in memory; one is published at a time
 MAX_BYTES = 32 * 1024 * 1024  # of these bodies, of all receivers together

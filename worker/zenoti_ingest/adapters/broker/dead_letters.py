@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from zenoti_ingest.adapters.broker.needs import Subscriber
-from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
 PAGE = 200  # bodies in memory at a time
 IDLE_SECONDS = 3.0
-PUBLISH_SECONDS = 15.0
 
 
 class Letter(Protocol):

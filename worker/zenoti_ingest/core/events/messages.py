@@ -5,13 +5,15 @@ Thousands are in hand at a time, and none can be part of a cycle: they are not t
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from zenoti_ingest.core.events.trace_context import PARENT, STATE, TraceContext, of_message
 
 _TRACE_HEADERS = (PARENT, STATE)
+
+PUBLISH_SECONDS: Final = 15.0  # how long the publish of a message waits for its confirm
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False, kw_only=True):

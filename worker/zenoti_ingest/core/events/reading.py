@@ -18,8 +18,8 @@ from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.routing import UNKNOWN_TYPE, normal_type, whole_type
 from zenoti_ingest.core.failures.errors import Malformed
 from zenoti_schemas import json_text
+from zenoti_schemas.fields import UNREADABLE
 
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises on bad input, all of it
 _BOMS = re.compile(rb"(?:\xef\xbb\xbf)*")
 _USABLE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _ZERO_ID = re.compile(r"[0-]*")
@@ -223,7 +223,7 @@ def _json(body: bytes) -> _Json:
     try:
         _require_utf8(body)  # msgspec leaves the UTF-8 of what it skips unchecked
         return _Json(body, body, _envelope.decode(body))
-    except _UNREADABLE:
+    except UNREADABLE:
         text = _readable(body)
         return _Json(body, text, _envelope.decode(text) if text.lstrip()[:1] == b"{" else _Envelope())
 

@@ -22,6 +22,7 @@ from zenoti_ingest.core.failures.errors import (
     WorkerError,
 )
 from zenoti_ingest.core.invoices.quota import told
+from zenoti_schemas.fields import UNREADABLE
 from zenoti_schemas.invoice import InvoiceAnswer
 from zenoti_schemas.json_text import mended
 
@@ -48,7 +49,6 @@ PLACE = {
     "redemptions": "redemptions",
 }
 _BOM = b"\xef\xbb\xbf"
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ def _read(text: bytes) -> InvoiceAnswer | None:
     try:
         text.decode()
         return _answer.decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
