@@ -83,7 +83,7 @@ async def spawn_with(system: System, listening: socket.socket) -> None:
     hand_over = (
         f"import os, sys; {number} == 3 or os.dup2({number}, 3); os.set_inheritable(3, True); "
         "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='door'); "
-        "os.execv(sys.executable, [sys.executable, '-m', 'worker', 'intake'])"
+        "os.execv(sys.executable, [sys.executable, '-m', 'zenoti_ingest', 'intake'])"
     )
     with (system.folder / "intake.log").open("ab") as log:
         system.processes["intake"] = await asyncio.create_subprocess_exec(
