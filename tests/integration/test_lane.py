@@ -514,7 +514,7 @@ async def test_a_lost_consumer_connection_loses_and_doubles_nothing(
         api.gate.set()
         assert await way.ids(2, within=15) == ["e-1", "e-2"]
         await eventually(lambda: _nothing_ready(way))
-        await eventually(lambda: len(api.requests) > 2 and not busy.window.invoices + busy.window.in_flight, within=15)
+        await eventually(lambda: len(api.requests) > 2 and not busy.window.key_count + busy.window.in_flight, within=15)
     assert await way.left() == {}
 
 

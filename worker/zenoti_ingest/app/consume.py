@@ -274,7 +274,7 @@ def _lane_state(lane: Lane) -> SourceState:
     ahead = round(lane.clock.seconds_ahead(clock.unix_microseconds()), 1)
     return SourceState(
         events_held=len(lane.window),
-        invoices_waiting=lane.window.invoices,
+        invoices_waiting=lane.window.key_count,
         calls_in_flight=lane.window.in_flight,
         calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
         circuit=_circuit(lane),

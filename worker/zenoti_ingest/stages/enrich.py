@@ -292,7 +292,7 @@ class Lane:
 
     def _begin(self, now: float) -> Round[_Held] | None:
         was_held_up, self._is_held_up = self._is_held_up, self._holds_up(now)
-        if (was_held_up or self._is_held_up) and self._window.invoices:
+        if (was_held_up or self._is_held_up) and self._window.key_count:
             self.quota.save_nothing(now)
         if self._is_held_up or self.calls.wait(now) > 0:
             return None
@@ -307,7 +307,7 @@ class Lane:
     async def _wait_for_change(self, now: float) -> None:
         waits = [self._window.next_change(now, may_linger=self._has_calls_to_spare)]
         waits += [self._probe_in(now), KEY_POLL_SECONDS if self._probes_only else None]
-        if self._window.invoices:
+        if self._window.key_count:
             waits += [self.calls.wait(now) or None, QUIET_SECONDS if self._is_filling(now) else None]
         timeout = min((wait for wait in waits if wait not in (None, inf)), default=None)
         try:
@@ -323,12 +323,12 @@ class Lane:
         self._claim(fetched_at)
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
-            invoice = await self._fetch(begun.invoice_id, spans)
+            invoice = await self._fetch(begun.key, spans)
         except Exception as error:  # noqa: BLE001  # every failure has its row in core/failures/policy.py, defects included
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
             self._changed.set()  # a probe may have to go
-            blame = await self.calls.blame(begun.invoice_id, leaving=subscription.leaving)
+            blame = await self.calls.blame(begun.key, leaving=subscription.leaving)
             await self._guarded(self._settle_failure(begun, error, blame), subscription)
         else:
             self._answer_bytes += len(invoice.document)

@@ -125,7 +125,7 @@ class InvoiceCalls:
         """Whose failure the last call for an invoice was; waits while it is in doubt, until the lane is to be left."""
         doubt = self._doubts.get(invoice_id)
         if doubt is None:
-            return Blame.API if self.circuit.is_open else Blame.INVOICE
+            return Blame.API if self.circuit.is_open else Blame.KEY
         if leaving.is_set():
             self._decide(Blame.UNKNOWN)
         return await doubt
@@ -150,7 +150,7 @@ class InvoiceCalls:
         Returns:
             the id to give to `probe`; empty where no probe is to go.
         """
-        invoice_id = self.circuit.probe_invoice(random_id=_random_id())
+        invoice_id = self.circuit.probe_key(random_id=_random_id())
         doubt = self._doubts.pop(invoice_id, None)
         if doubt is not None:
             self.circuit.probe_passed_over(now=now)
@@ -280,7 +280,7 @@ class InvoiceCalls:
             log.info("circuit_closed", source=self._source)
         self.circuit.answered(invoice_id, now=time.monotonic())
         self._show_circuit()
-        self._decide(Blame.INVOICE)
+        self._decide(Blame.KEY)
 
     def _show_circuit(self) -> None:
         circuit_open.labels(self._source).set(self.circuit.is_open)

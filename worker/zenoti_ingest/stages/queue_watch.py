@@ -67,7 +67,7 @@ class QueueWatch:
 
 def _tell_backlog(lane: Lane, *, ready: int) -> None:
     """A call for each invoice in the window and, at most, for each event that nobody has looked at yet."""
-    invoices = lane.window.invoices + lane.window.in_flight
+    invoices = lane.window.key_count + lane.window.in_flight
     backlog_events.labels(lane.source).set(ready + len(lane.window))
     backlog_invoices.labels(lane.source).set(invoices)
     backlog_minutes.labels(lane.source).set((ready + invoices) / lane.quota.calls_per_minute)

@@ -83,9 +83,7 @@ def test_any_failure_is_settled(kind: type[Exception], attempt: int, ladder: Lad
             assert reason in STABLE
             assert detail
         case Hold():
-            assert issubclass(kind, (*HELD, FatalError)) or (
-                issubclass(kind, ApiFailure) and blame is not Blame.INVOICE
-            )
+            assert issubclass(kind, (*HELD, FatalError)) or (issubclass(kind, ApiFailure) and blame is not Blame.KEY)
 
 
 @pytest.mark.parametrize("attempt", [1, 8, 9], ids="attempt {}".format)

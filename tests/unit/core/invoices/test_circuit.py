@@ -31,7 +31,7 @@ def probed(circuit: Circuit, count: int) -> list[str]:
     """Which invoices so many probes ask for, each of which fails."""
     asked = []
     for _ in range(count):
-        asked.append(circuit.probe_invoice(random_id=RANDOM))
+        asked.append(circuit.probe_key(random_id=RANDOM))
         circuit.probe_failed(asked[-1], now=NOW)
     return asked
 
@@ -88,8 +88,8 @@ def test_a_refused_probe_tells_of_the_key() -> None:
 @pytest.mark.parametrize(
     ("answered", "ago", "expected"),
     [
-        ("b", 0.0, Blame.INVOICE),
-        ("b", RECENT_SECONDS - 1, Blame.INVOICE),
+        ("b", 0.0, Blame.KEY),
+        ("b", RECENT_SECONDS - 1, Blame.KEY),
         ("b", RECENT_SECONDS + 1, Blame.UNKNOWN),
         ("a", 0.0, Blame.UNKNOWN),
         ("A", 0.0, Blame.UNKNOWN),
@@ -107,7 +107,7 @@ def test_five_failures_outweigh_an_answer() -> None:
     circuit = Circuit()
     circuit.answered("x", now=NOW)
     blames = [circuit.failed(invoice_id, now=NOW) for invoice_id in "abcdefghij"]
-    assert blames == [Blame.INVOICE] * FAILURES + [Blame.UNKNOWN] * (FAILURES - 1) + [Blame.API]
+    assert blames == [Blame.KEY] * FAILURES + [Blame.UNKNOWN] * (FAILURES - 1) + [Blame.API]
 
 
 def test_an_answer_begins_a_new_row() -> None:
@@ -147,7 +147,7 @@ def test_what_was_in_flight_as_it_opened_tells_nothing() -> None:
     circuit = opened()
     assert {circuit.failed(late, now=NOW) for late in "pqrstuvw"} == {Blame.API}
     assert circuit.probe_in(NOW) == 1.0
-    assert circuit.probe_invoice(random_id=RANDOM) == "b"
+    assert circuit.probe_key(random_id=RANDOM) == "b"
     assert circuit.failures == 2
 
 
@@ -176,7 +176,7 @@ def test_a_probe_that_says_nothing() -> None:
     circuit.probe_passed_over(now=NOW)
     assert circuit.failures == 2
     assert circuit.probe_in(NOW) == 2.0
-    assert circuit.probe_invoice(random_id=RANDOM) == RANDOM
+    assert circuit.probe_key(random_id=RANDOM) == RANDOM
 
 
 def test_probe_is_due_from_its_time_on() -> None:
@@ -224,7 +224,7 @@ def test_remembers_a_bounded_number(invoices: list[str]) -> None:
     circuit.note_waiting(invoices)
     asked = set()
     for _ in range(30):
-        asked.add(circuit.probe_invoice(random_id=RANDOM))
+        asked.add(circuit.probe_key(random_id=RANDOM))
         circuit.probe_passed_over(now=NOW)
     latest = list(dict.fromkeys(reversed(invoices)))[:REMEMBERED]
     assert asked <= {"never answered", RANDOM, *latest, *invoices[:REMEMBERED]}
@@ -245,8 +245,8 @@ def test_a_hand_over_of_an_open_circuit() -> None:
     assert (second.is_open, second.failures) == (True, first.failures)
     assert second.probe_in(there) == first.probe_in(NOW + 102)
     for now, at in ((NOW + 103, there + 1), (NOW + 120, there + 18), (NOW + 160, there + 58)):
-        asked = first.probe_invoice(random_id="random")
-        assert second.probe_invoice(random_id="random") == asked
+        asked = first.probe_key(random_id="random")
+        assert second.probe_key(random_id="random") == asked
         first.probe_failed(asked, now=now)
         second.probe_failed(asked, now=at)
         assert second.probe_in(at) == pytest.approx(first.probe_in(now))

@@ -37,14 +37,14 @@ def test_a_round_takes_all_of_one_invoice_in_order() -> None:
     """One call serves every waiting event of its invoice, by time of receipt, in whatever order they came."""
     some = window(a=[5, 1, 3], b=[2])
     begun = begin(some)
-    assert (begun.invoice_id, items(begun)) == ("a", [1, 3, 5])
-    assert (len(some), some.invoices, some.in_flight) == (4, 1, 1)
+    assert (begun.key, items(begun)) == ("a", [1, 3, 5])
+    assert (len(some), some.key_count, some.in_flight) == (4, 1, 1)
 
 
 def test_oldest_first() -> None:
     """The invoice whose event has waited longest is next."""
     some = window(a=[4], b=[2, 9], c=[3])
-    assert [begin(some).invoice_id for _ in range(3)] == ["b", "c", "a"]
+    assert [begin(some).key for _ in range(3)] == ["b", "c", "a"]
     assert some.next_round(NOW) is None
 
 
@@ -55,8 +55,8 @@ def test_live_before_replayed() -> None:
     some.add("new", order=at(50), item=50, now=0.0)
     some.add("new", order=at(2, replayed=True), item=2, now=0.0)
     first, second = begin(some), begin(some)
-    assert (first.invoice_id, items(first)) == ("new", [50, 2])
-    assert (second.invoice_id, items(second)) == ("old", [1])
+    assert (first.key, items(first)) == ("new", [50, 2])
+    assert (second.key, items(second)) == ("old", [1])
 
 
 def test_an_invoice_in_flight_begins_no_second_round() -> None:
@@ -84,7 +84,7 @@ def test_finished_is_gone() -> None:
     """A finished round leaves nothing behind."""
     some = window(a=[1, 2])
     some.finish(begin(some))
-    assert (len(some), some.invoices, some.in_flight) == (0, 0, 0)
+    assert (len(some), some.key_count, some.in_flight) == (0, 0, 0)
 
 
 def test_held_waits_again() -> None:
@@ -94,7 +94,7 @@ def test_held_waits_again() -> None:
     some.add("a", order=at(3), item=3, now=0.0)
     some.hold(begun, until=NOW + 5)
     assert some.next_change(NOW) == 5.0
-    assert begin(some).invoice_id == "b"
+    assert begin(some).key == "b"
     assert some.next_round(NOW + 4.9) is None
     assert items(begin(some, NOW + 5)) == [1, 3]
     assert some.next_change(NOW + 5) is None
@@ -134,7 +134,7 @@ def test_nothing_is_lost_or_served_twice(steps: list[tuple[str, str, bool, int]]
             some.add(invoice_id, order=at(number, replayed=flag), item=added, now=0.0)
             added += 1
         elif what == "begin" and (begun := some.next_round(now)):
-            assert begun.invoice_id not in {other.invoice_id for other in open_rounds}
+            assert begun.key not in {other.key for other in open_rounds}
             assert [w.order for w in begun.waiting] == sorted(w.order for w in begun.waiting)
             open_rounds.append(begun)
         elif what in {"finish", "hold"} and open_rounds:
@@ -188,7 +188,7 @@ def test_becoming_a_suspect() -> None:
     """An invoice that was ready is taken last once a suspect has come for it."""
     some = window(a=[1], b=[2])
     some.add("a", order=at(3), item=3, now=0.0, suspect=True)
-    assert begin(some).invoice_id == "b"
+    assert begin(some).key == "b"
 
 
 def test_suspects_come_last_and_alone() -> None:
@@ -196,14 +196,14 @@ def test_suspects_come_last_and_alone() -> None:
     some = suspects("s", "t")
     some.add("g", order=at(50), item=50, now=0.0)
     good = begin(some)
-    assert good.invoice_id == "g"
+    assert good.key == "g"
     assert some.next_round(NOW) is None
     some.finish(good)
     suspect = begin(some)
     some.add("h", order=at(51), item=51, now=0.0)
     assert some.next_round(NOW) is None
     some.finish(suspect)
-    assert begin(some).invoice_id == "h"
+    assert begin(some).key == "h"
 
 
 def test_one_suspect_makes_its_invoice_suspect() -> None:
@@ -212,14 +212,14 @@ def test_one_suspect_makes_its_invoice_suspect() -> None:
     some.add("s", order=at(10), item=10, now=0.0)
     some.add("g", order=at(20), item=20, now=0.0)
     good = begin(some)
-    assert good.invoice_id == "g"
+    assert good.key == "g"
     some.finish(good)
     assert items(begin(some)) == [0, 10]
 
 
 def test_processes_take_suspects_in_different_orders() -> None:
     """The first suspect differs from process to process, so the one that kills does not always come first."""
-    assert len({begin(suspects("a", "b", "c", "d", shuffle=n)).invoice_id for n in range(50)}) == 4
+    assert len({begin(suspects("a", "b", "c", "d", shuffle=n)).key for n in range(50)}) == 4
 
 
 def test_many_suspects_were_merely_handed_back() -> None:
@@ -261,7 +261,7 @@ def test_a_backlog_that_has_come_lingers_no_more() -> None:
     assert pause is not None
     assert pause == pytest.approx(PAUSE_SECONDS)
     assert some.next_round(NOW + pause - 0.001, may_linger=True) is None
-    assert [begin(some, NOW + pause, may_linger=True).invoice_id for _ in range(5)] == [f"i-{n}" for n in range(5)]
+    assert [begin(some, NOW + pause, may_linger=True).key for _ in range(5)] == [f"i-{n}" for n in range(5)]
 
 
 def test_at_a_steady_pace_nothing_lingers() -> None:
@@ -284,7 +284,7 @@ def test_where_calls_are_scarce_nothing_lingers() -> None:
     """However densely events come, a call that may go does."""
     some = backlog(every=0.001)
     assert some.next_change(NOW) is None
-    assert begin(some).invoice_id == "i-0"
+    assert begin(some).key == "i-0"
 
 
 def test_some_of_those_that_wait() -> None:

@@ -59,9 +59,7 @@ class Hold(msgspec.Struct, frozen=True):
     """Stays where it is, unacknowledged; nothing is charged."""
 
 
-def settle(
-    error: Exception, *, attempt: int, ladder: Ladder, blame: Blame = Blame.INVOICE
-) -> Retry | DeadLetter | Hold:
+def settle(error: Exception, *, attempt: int, ladder: Ladder, blame: Blame = Blame.KEY) -> Retry | DeadLetter | Hold:
     """What becomes of an event whose attempt (from 1) failed with `error`; `blame`: whose failure an ApiFailure is."""
     detail = str(error)[:MAX_DETAIL]
     believed_soon = isinstance(error, InvoiceNotFound | RequestInvalid)
@@ -69,7 +67,7 @@ def settle(
     match error:
         case ApiThrottled() | TurnLost() | BrokerUnavailable() | PublishUnconfirmed() | FatalError():
             return Hold()
-        case ApiFailure() if blame is not Blame.INVOICE:
+        case ApiFailure() if blame is not Blame.KEY:
             return Hold()
         case InvoiceNotFound() | RequestInvalid() | TransientError() if attempt < last:
             return Retry(ladder.delay_after(attempt), attempt + 1)

@@ -1,15 +1,15 @@
-"""Circuit breaker of a source: whose failure is it, the invoice's or the API's?
+"""Circuit breaker of a source: whose failure is it, the key's or the API's? The key is the id of what is fetched.
 
-| The API answered for another invoice within 60 s | Failures since its last answer | The failure is |
+| The API answered for another key within 60 s | Failures since its last answer | The failure is |
 |---|---|---|
-| yes | fewer than 5 | the invoice's |
+| yes | fewer than 5 | the key's |
 | yes | 5 or more: the API may be down by now | in doubt |
 | no | any | in doubt |
 
-A failure in doubt charges nothing, and other invoices go on. It is the invoice's once the API answers for another
-invoice. It is the API's, and the circuit opens, with the fifth failure in doubt of at least two invoices, or when a 401
-for one invoice is followed by a 401 for another. While a failure is in doubt, and while the circuit is open, a probe
-goes after 1 s, doubling to 30 s. Probes take turns: an invoice that failed, one that waits, one answered before.
+A failure in doubt charges nothing, and other keys go on. It is the key's once the API answers for another key. It is
+the API's, and the circuit opens, with the fifth failure in doubt of at least two keys, or when a 401
+for one key is followed by a 401 for another. While a failure is in doubt, and while the circuit is open, a probe
+goes after 1 s, doubling to 30 s. Probes take turns: a key that failed, one that waits, one answered before.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ import msgspec
 from zenoti_ingest.core.failures.backoff import Backoff
 
 FAILURES = 5
-INVOICES = 2
+KEYS = 2
 RECENT_SECONDS = 60.0
 FIRST_PROBE_SECONDS = 1.0
 MAX_PROBE_SECONDS = 30.0
@@ -32,13 +32,13 @@ _TURNS = 3
 class Blame(Enum):
     """Whose failure it is."""
 
-    INVOICE = "the invoice's"
+    KEY = "the key's"
     API = "the API's"
     UNKNOWN = "not known yet"
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """An open circuit, as the lane's next holder goes on with it; spans in seconds, invoices by their ids."""
+    """An open circuit, as the lane's next holder goes on with it; spans in seconds, keys by their ids."""
 
     failures: int
     probes: int
@@ -61,7 +61,7 @@ class Circuit:
         self._is_open = False
         self._failures = 0
         self._doubts = 0
-        self._failed: dict[str, None] = {}  # invoices of events, by their latest failure in doubt
+        self._failed: dict[str, None] = {}  # keys of events, by their latest failure in doubt
         self._failing: set[str] = set()  # the same, and those of failed probes; none is added once it is open
         self._refused: str | None = None
         self._waiting: tuple[str, ...] = ()
@@ -83,11 +83,11 @@ class Circuit:
         """Seconds until the next probe; infinite where nothing is in doubt and the circuit is closed."""
         return inf if self._probe_at is None else max(0.0, self._probe_at - now)
 
-    def probe_invoice(self, *, random_id: str) -> str:
-        """Which invoice to probe for, by turns; a failure of one that failed before says nothing new of the others.
+    def probe_key(self, *, random_id: str) -> str:
+        """Which key to probe for, by turns; a failure of one that failed before says nothing new of the others.
 
         Args:
-            random_id: an id that no invoice has. The API's own 418 for it proves that the API is well.
+            random_id: an id that no key has. The API's own 418 for it proves that the API is well.
         """
         cycle, turn = divmod(self._probes, _TURNS)
         well = [one for one in self._answered if one not in self._failing] or [random_id]
@@ -95,40 +95,40 @@ class Circuit:
         chosen = kinds[turn] or well
         return chosen[-1 - cycle % len(chosen)]
 
-    def answered(self, invoice_id: str, *, now: float) -> None:
-        """The API itself answered, be it that it knows no such invoice. Each failure in doubt is the invoice's."""
+    def answered(self, key: str, *, now: float) -> None:
+        """The API itself answered, be it that it knows no such key. Each failure in doubt is the key's."""
         self._begin()
-        self._answered.pop(invoice_id, None)
-        self._answered[invoice_id] = now
+        self._answered.pop(key, None)
+        self._answered[key] = now
         if len(self._answered) > REMEMBERED:
             del self._answered[next(iter(self._answered))]
 
-    def failed(self, invoice_id: str, *, now: float, refused: bool = False) -> Blame:
+    def failed(self, key: str, *, now: float, refused: bool = False) -> Blame:
         """A call for an event failed.
 
         Args:
-            invoice_id: whose call.
+            key: whose call.
             now: seconds.
             refused: the API answered 401.
         """
         if self._is_open:
             return Blame.API  # it was in flight as the circuit opened, and says nothing new
         self._failures += 1
-        if self._failures <= FAILURES and self._answered_another(invoice_id, now=now):
-            return Blame.INVOICE
-        self._failed.pop(invoice_id, None)
-        self._failed[invoice_id] = None
+        if self._failures <= FAILURES and self._answered_another(key, now=now):
+            return Blame.KEY
+        self._failed.pop(key, None)
+        self._failed[key] = None
         if self._probe_at is None:
             self._probe_at = now + self._probing.failed()
-        self._doubt(invoice_id, now=now, refused=refused)
+        self._doubt(key, now=now, refused=refused)
         return Blame.API if self._is_open else Blame.UNKNOWN
 
-    def probe_failed(self, invoice_id: str, *, now: float, refused: bool = False) -> None:
+    def probe_failed(self, key: str, *, now: float, refused: bool = False) -> None:
         """A probe failed; the next goes after twice the time."""
         self._failures += 1
         self.probe_passed_over(now=now)
         if not self._is_open:
-            self._doubt(invoice_id, now=now, refused=refused)
+            self._doubt(key, now=now, refused=refused)
 
     def probe_passed_over(self, *, now: float) -> None:
         """A probe said nothing, or an event's own call takes its place; the next goes after twice the time."""
@@ -162,21 +162,21 @@ class Circuit:
         self._waiting = opened.waiting
         self._answered = dict.fromkeys(opened.answered, -inf) | self._answered
 
-    def note_waiting(self, invoice_ids: Sequence[str]) -> None:
-        """Events of these invoices waited as the circuit opened; probes ask for some of them."""
-        self._waiting = tuple(one for one in invoice_ids if one not in self._failing)[:REMEMBERED]
+    def note_waiting(self, keys: Sequence[str]) -> None:
+        """Events of these keys waited as the circuit opened; probes ask for some of them."""
+        self._waiting = tuple(one for one in keys if one not in self._failing)[:REMEMBERED]
 
-    def _answered_another(self, invoice_id: str, *, now: float) -> bool:
-        itself = invoice_id.lower()  # the letter case of an id varies
+    def _answered_another(self, key: str, *, now: float) -> bool:
+        itself = key.lower()  # the letter case of an id varies
         return any(at > now - RECENT_SECONDS for one, at in self._answered.items() if one.lower() != itself)
 
-    def _doubt(self, invoice_id: str, *, now: float, refused: bool) -> None:
+    def _doubt(self, key: str, *, now: float, refused: bool) -> None:
         self._doubts += 1
-        self._failing.add(invoice_id)
-        refused_another = refused and self._refused not in (None, invoice_id)
+        self._failing.add(key)
+        refused_another = refused and self._refused not in (None, key)
         if refused and self._refused is None:
-            self._refused = invoice_id
-        if refused_another or (self._doubts >= FAILURES and len(self._failing) >= INVOICES):
+            self._refused = key
+        if refused_another or (self._doubts >= FAILURES and len(self._failing) >= KEYS):
             self._is_open = True
             self._probes = 0
             self._probing.succeeded()
