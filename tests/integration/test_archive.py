@@ -17,7 +17,7 @@ from zenoti_ingest.core.failures.errors import TopologyMismatch
 from zenoti_ingest.core.operating.archive_entries import Wanted
 from zenoti_ingest.core.topology.declared import Archive, intake_topology
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.archive import entries, span_of
+from zenoti_ingest.operations.archive_reading import entries, span_of
 
 COUNT = 250  # more than are on their way at a time
 START = datetime.now(UTC) - timedelta(seconds=100)  # the broker's own clock says where a reading begins

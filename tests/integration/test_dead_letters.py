@@ -12,7 +12,7 @@ from zenoti_ingest.adapters.broker.dead_letters import Letter, letters
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, Unroutable
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.dead import Filter, groups_of
+from zenoti_ingest.operations.letters import Filter, groups_of
 
 COUNT = 23
 LOOKS = 100

@@ -22,7 +22,7 @@ def words(parser: argparse.ArgumentParser, before: tuple[str, ...] = ()) -> Iter
             yield (*before, *needed, *option)
 
 
-PLACES = sorted(set(words(cli._parser(["simulate"]))))  # noqa: SLF001
+PLACES = sorted(set(words(cli._parser([*cli.COMMANDS]))))  # noqa: SLF001
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -12,7 +12,7 @@ from zenoti_ingest.simulator.switches import ApiSwitches, Switches, WebhookSwitc
 def wish(*words: str) -> Wish:
     """What these words ask for."""
     parser = argparse.ArgumentParser(exit_on_error=False)
-    simulate_words.add(parser)
+    simulate_words.add_arguments(parser)
     return simulate_words.wish(parser.parse_args(words))
 
 
@@ -56,7 +56,7 @@ def test_all_words() -> None:
 def test_every_switch_has_a_flag() -> None:
     """Each switch can be given at the start, but the one that the vendor turns."""
     parser = argparse.ArgumentParser()
-    simulate_words.add(parser)
+    simulate_words.add_arguments(parser)
     flags = {action.dest for action in parser._actions}  # noqa: SLF001  argparse has no other way
     switches = {f"api.{field.name}" for field in msgspec.structs.fields(ApiSwitches)}
     switches |= {f"webhooks.{field.name}" for field in msgspec.structs.fields(WebhookSwitches)}

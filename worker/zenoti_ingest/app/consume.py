@@ -1,5 +1,6 @@
 """The consumers: their parts put together, run, drained, closed."""
 
+import argparse
 import asyncio
 import os
 import time
@@ -43,6 +44,24 @@ from zenoti_ingest.stages.waiting import MAX_BYTES as WAITING_MAX_BYTES
 from zenoti_ingest.stages.waiting import WaitQueue
 from zenoti_ingest.telemetry import log
 from zenoti_schemas.state import DaemonState, ReceiverState, SourceState
+
+_STAGES = {
+    "all": frozenset({"translate", "enrich"}),
+    "translate": frozenset({"translate"}),
+    "enrich": frozenset({"enrich"}),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of the command `consume`."""
+    parser.set_defaults(daemon=True, drains=True)
+    parser.add_argument("--stage", choices=sorted(_STAGES), default="all")
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """The command `consume`."""
+    await run_consume(settings, stop, stages=_STAGES[arguments.stage])
+    return 0
 
 
 async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:

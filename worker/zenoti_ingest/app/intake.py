@@ -1,5 +1,6 @@
 """The HTTP door: its parts put together, run, drained, closed."""
 
+import argparse
 import asyncio
 import os
 import socket
@@ -38,6 +39,17 @@ from zenoti_ingest.telemetry import log
 from zenoti_schemas.state import SourceState, SpoolState
 
 CLOSE_SECONDS = 3.0  # what may remain after the drain
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command `intake` has no words of its own."""
+    parser.set_defaults(daemon=True, drains=True)
+
+
+async def run(settings: Settings, _: argparse.Namespace, stop: asyncio.Event) -> int:
+    """The command `intake`."""
+    await run_intake(settings, stop)
+    return 0
 
 
 async def run_intake(settings: Settings, stop: asyncio.Event) -> None:

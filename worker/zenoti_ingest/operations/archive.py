@@ -1,34 +1,58 @@
-"""`archive list`: what was received, out of the stream; and the reading of it that replay and trace share."""
+"""`archive list | replay`: what was received, out of the stream; shown, or fed in again."""
 
+import argparse
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
-from functools import partial
 
 import msgspec
 
-from zenoti_ingest.adapters.broker import Link, archive_stream
-from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.events.messages import Received, received
-from zenoti_ingest.core.failures.errors import TopologyMismatch
-from zenoti_ingest.core.operating.archive_entries import Entry, Wanted, entry
-from zenoti_ingest.core.operating.times import instant, moment
-from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.command_line import add_json, filled
+from zenoti_ingest.core.operating.archive_entries import Entry, Wanted
+from zenoti_ingest.operations import replay
+from zenoti_ingest.operations.archive_reading import ArchiveSpan, entries, span_of, time_of, too_short
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import DocumentWithList, say, show, table
 from zenoti_ingest.settings import Settings
 
-DEPTHS_TIMEOUT_SECONDS = 10.0
 SHOWN = 20  # events that a person is shown, the last
 
 
-class ArchiveSpan(msgspec.Struct, frozen=True):
-    """What the stream holds: when its first message was received, and the last one's offset; empty and -1: nothing."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `archive`."""
+    actions = parser.add_subparsers(required=True, dest="action", metavar="ACTION")
+    for name, text in (("list", "what was received"), ("replay", "into the raw queues again, live events first")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument(
+            "--since",
+            required=True,
+            metavar="T",
+            type=filled,
+            help="received from then on, by the door's clock: ISO 8601 (UTC without a zone), or 2h, 3d ago",
+        )
+        action.add_argument("--until", metavar="T", type=filled, help="before this time")
+        action.add_argument("--source", type=filled)
+        action.add_argument("--type", type=filled, help="a type or pattern, such as invoice.*")
+        action.add_argument("--invoice", metavar="ID", type=filled)
+        add_json(action)
+        if name == "replay":
+            replay.add_arguments(action)
 
-    reaches_back_to: str
-    last: int
+
+async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """Do what the words say."""
+    wanted = Wanted(
+        since=time_of(arguments.since),
+        until=time_of(arguments.until) if arguments.until is not None else None,
+        source=arguments.source,
+        type=arguments.type,
+        invoice=arguments.invoice,
+    )
+    if arguments.action == "list":
+        return await list_(settings, wanted, as_json=arguments.json)
+    how = {option: getattr(arguments, option) for option in ("after", "rate", "to", "dry_run")}
+    return await replay.replay(settings, wanted, stop, **how, as_json=arguments.json)
 
 
 class Kind(msgspec.Struct):
@@ -61,68 +85,6 @@ async def list_(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
     if not as_json:
         _tell(kinds, last, span, wanted)
     return 0
-
-
-async def span_of(link: Link, names: Names) -> ArchiveSpan:
-    """What the stream holds.
-
-    Raises:
-        TopologyMismatch: there is no archive.
-    """
-    found = await link.use(partial(depths, queues=[names.archive]), within=DEPTHS_TIMEOUT_SECONDS)
-    if found[names.archive] is None:
-        raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
-    ends = await archive_stream.ends(link, stream=names.archive)
-    if ends is None:
-        return ArchiveSpan("", -1)
-    first, last = ends
-    return ArchiveSpan(message_of(first).received_at, last)
-
-
-async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -> AsyncGenerator[Entry, None]:
-    """The entries that are wanted, in the order in which they were archived."""
-    async with aclosing(messages(link, names, instant(wanted.since), span)) as found:
-        async for offset, message in found:
-            if wanted.covers(message) and wanted.takes(each := entry(message, offset=offset)):
-                yield each
-
-
-async def messages(
-    link: Link, names: Names, since: datetime | int, span: ArchiveSpan
-) -> AsyncGenerator[tuple[int, Received], None]:
-    """What was received, with its offset in the stream, from a time or an offset on."""
-    async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
-        async for offset, message in found:
-            yield offset, message_of(message)
-
-
-def message_of(message: archive_stream.Archived) -> Received:
-    """The webhook in a message of the stream."""
-    source = message.headers.get("source")
-    return received(
-        message.body,
-        message.headers,
-        source=source if isinstance(source, str) else "",
-        message_id=message.message_id,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-    )
-
-
-def time_of(text: str) -> str:
-    """A time as the operator wrote it, in the words of `received_at`.
-
-    Raises:
-        WrongSettings: it is no time.
-    """
-    return moment(text, now=datetime.now(UTC))
-
-
-def too_short(span: ArchiveSpan, since: str) -> str:
-    """What to tell where the stream does not reach back so far; empty where it does."""
-    if not span.reaches_back_to:
-        return "The archive is empty."
-    return f"The archive reaches back to {span.reaches_back_to} only." if span.reaches_back_to > since else ""
 
 
 def _count(kinds: dict[tuple[str, str], Kind], each: Entry) -> None:

@@ -12,8 +12,8 @@ from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.errors import BodyElsewhere, TopologyMismatch
 from zenoti_ingest.core.operating.times import instant
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.archive import ArchiveSpan, messages, span_of
-from zenoti_ingest.operations.dead import headers_of
+from zenoti_ingest.operations.archive_reading import ArchiveSpan, messages, span_of
+from zenoti_ingest.operations.letters import headers_of
 
 
 class Bodies:

@@ -1,5 +1,7 @@
 """`check`: the webhook URL of each source, then broker, spool directory and API key; a line each."""
 
+import argparse
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from zenoti_ingest.adapters.spool.folder import make_own
 from zenoti_ingest.app.invoice_apis import invoice_api
 from zenoti_ingest.app.sources import require_sources, secret_of
 from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.command_line import add_json
 from zenoti_ingest.core.failures.errors import (
     ApiRefusedUs,
     ApiThrottled,
@@ -26,6 +29,16 @@ from zenoti_ingest.settings import Settings, SourceSettings
 
 WITHIN_SECONDS = 30.0
 _NO_SUCH_INVOICE = "00000000-0000-4000-8000-000000000001"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `check`."""
+    add_json(parser)
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Do what the words say."""
+    return await check(settings, as_json=arguments.json)
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -1,50 +1,68 @@
-"""`dead list | show`, and which letters are meant: looking at the dead letters, none of them taken."""
+"""`dead list | show | redrive | discard`: the dead letters, looked at, put back or dropped."""
 
+import argparse
 import asyncio
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from functools import partial
+from contextlib import aclosing
 
 import msgspec
 
-from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters, letters
-from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.app.topologies import names_of
-from zenoti_ingest.core.events.routing import names_type
+from zenoti_ingest.command_line import EVENT_ID, add_json, filled
 from zenoti_ingest.core.failures import dead_letter
-from zenoti_ingest.core.failures.errors import TopologyMismatch
-from zenoti_ingest.core.failures.groups import Group, Groups, by_reason
-from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.core.failures.errors import WrongSettings
+from zenoti_ingest.core.failures.groups import Groups, by_reason
+from zenoti_ingest.operations import redrive
+from zenoti_ingest.operations.letters import Filter, each, headers_of, looking
 from zenoti_ingest.operations.link import connected
-from zenoti_ingest.operations.terminal import DocumentWithList, note, say, show, table
+from zenoti_ingest.operations.terminal import DocumentWithList, say, show, table
 from zenoti_ingest.settings import Settings
 from zenoti_schemas.dead_letter import DeadLetterHeaders
 
-COUNT_SECONDS = 10.0
-OTHERS_SECONDS = 5.0
 SHOWN = 20  # letters that a person is shown, the newest
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters are meant; None: any. `id` is an event's, a receipt's or an invoice's; `type` may be a pattern."""
+_CHOICES = ("reason", "fingerprint", "source", "type", "id")
+_HELP = {"type": "a type or pattern", "id": EVENT_ID}
 
-    reason: str | None = None
-    source: str | None = None
-    type: str | None = None
-    id: str | None = None
-    fingerprint: str | None = None
 
-    def takes(self, letter: DeadLetterHeaders) -> bool:
-        """Whether a letter is meant."""
-        return (
-            self.reason in (None, letter.reason)
-            and self.source in (None, letter.source)
-            and (self.type is None or names_type(self.type, letter.event_type))
-            and (self.id is None or letter.bears(self.id))
-            and (self.fingerprint is None or self.fingerprint == dead_letter.fingerprint(letter))
-        )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `dead`."""
+    actions = parser.add_subparsers(required=True, dest="action", metavar="ACTION")
+    one = actions.add_parser("show", help="every letter that has the id, whole, its body too")
+    one.add_argument("letter_id", metavar="ID", type=filled, help=EVENT_ID)
+    add_json(one)
+    for name, text in (
+        ("list", "all that match"),
+        ("redrive", "put back where they came from"),
+        ("discard", "drop for good"),
+    ):
+        action = actions.add_parser(name, help=text)
+        for choice in _CHOICES:
+            action.add_argument(f"--{choice}", type=filled, help=_HELP.get(choice))
+        add_json(action)
+        if name != "list":
+            action.set_defaults(drains=True)
+            action.add_argument("--all", action="store_true", help="every letter")
+            action.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """Do what the words say.
+
+    Raises:
+        WrongSettings: it is not said which letters are to be put back or dropped.
+    """
+    if arguments.action == "show":
+        return await show_(settings, arguments.letter_id, as_json=arguments.json)
+    chosen = Filter(**{choice: getattr(arguments, choice) for choice in _CHOICES})
+    if arguments.action == "list":
+        return await list_(settings, chosen, as_json=arguments.json)
+    if chosen == Filter() and not arguments.all:
+        options = ", ".join(f"--{choice}" for choice in _CHOICES)
+        raise WrongSettings(f"dead {arguments.action}: say which by {options}, or --all")
+    act = redrive.redrive if arguments.action == "redrive" else redrive.discard
+    return await act(settings, chosen, stop, dry_run=arguments.dry_run, as_json=arguments.json)
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -95,54 +113,6 @@ async def show_(settings: Settings, letter_id: str, *, as_json: bool) -> int:
     if not (first.letter or as_json):
         say(f"There is no dead letter with the event, receipt or invoice id {letter_id}.")
     return 0 if first.letter else 1
-
-
-def headers_of(letter: Letter, names: Names) -> DeadLetterHeaders:
-    """What a letter says of itself."""
-    return dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
-
-
-async def each(link: Link, names: Names, chosen: Filter) -> AsyncGenerator[DeadLetterHeaders, None]:
-    """What each of the chosen letters says of itself, in bounded memory."""
-    async with looking(link, names) as (in_hand, count), aclosing(in_hand.first(count)) as found:
-        async for letter in found:
-            headers = headers_of(letter, names)
-            if chosen.takes(headers):
-                yield headers
-
-
-async def groups_of(link: Link, names: Names, chosen: Filter) -> list[Group]:
-    """The chosen letters by what is wrong, the largest group first."""
-    groups = Groups()
-    async with aclosing(each(link, names, chosen)) as found:
-        async for letter in found:
-            groups.add(letter)
-    return groups.largest_first()
-
-
-@asynccontextmanager
-async def looking(link: Link, names: Names) -> AsyncIterator[tuple[Letters, int]]:
-    """The letters, and how many there are; while another command holds some it waits a little, then says so.
-
-    Raises:
-        TopologyMismatch: there is no queue of dead letters.
-    """
-    count, lookers = await _waiting(link, names)
-    give_up = asyncio.get_running_loop().time() + OTHERS_SECONDS
-    while lookers and asyncio.get_running_loop().time() < give_up:
-        await asyncio.sleep(0.2)
-        count, lookers = await _waiting(link, names)
-    if lookers:
-        note(f"another command holds letters of {names.dead}: these may not be all")
-    async with letters(link, queue=names.dead) as in_hand:
-        yield in_hand, count
-
-
-async def _waiting(link: Link, names: Names) -> tuple[int, int]:
-    counted = (await link.use(partial(depths, queues=[names.dead]), within=COUNT_SECONDS))[names.dead]
-    if counted is None:
-        raise TopologyMismatch(f"the queue {names.dead} does not exist; see `zenoti-ingest topology plan`")
-    return counted
 
 
 def _tell(groups: Groups, newest: list[DeadLetterHeaders]) -> None:

@@ -13,7 +13,7 @@ from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError
 from zenoti_ingest.core.failures.groups import Groups, by_reason
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.bodies import Bodies
-from zenoti_ingest.operations.dead import Filter, headers_of, looking
+from zenoti_ingest.operations.letters import Filter, headers_of, looking
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
 from zenoti_ingest.operations.progress import ProgressReport

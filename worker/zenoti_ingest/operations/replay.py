@@ -1,5 +1,6 @@
 """`archive replay`: what was received goes into the raw queues again, live events first."""
 
+import argparse
 import asyncio
 from collections import Counter
 from contextlib import aclosing
@@ -10,6 +11,7 @@ from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.app.telling import tracing
 from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.command_line import filled, number
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Received
 from zenoti_ingest.core.failures.errors import (
     BrokerUnavailable,
@@ -21,16 +23,34 @@ from zenoti_ingest.core.failures.errors import (
 from zenoti_ingest.core.operating.archive_entries import Wanted, entry
 from zenoti_ingest.core.operating.times import instant
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.operations.archive import ArchiveSpan, messages, span_of, too_short
+from zenoti_ingest.operations.archive_reading import ArchiveSpan, messages, span_of, too_short
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
 from zenoti_ingest.operations.progress import ProgressReport
 from zenoti_ingest.operations.terminal import document, say
-from zenoti_ingest.settings import Settings
+from zenoti_ingest.settings import MAX_INTEGER, Settings
 from zenoti_ingest.stages.ports import Publishes
 from zenoti_ingest.stages.traced import traced
 
 IN_FLIGHT = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `archive replay` that `archive list` does not have."""
+    parser.set_defaults(drains=True)
+    parser.add_argument("--dry-run", action="store_true", help="only count")
+    parser.add_argument(
+        "--rate", type=number(float, least=0.001, most=1_000_000), metavar="N", help="events a second at most"
+    )
+    parser.add_argument(
+        "--to", metavar="RECEIVER", type=filled, help="only this receiver (downstream.<name>) gets them"
+    )
+    parser.add_argument(
+        "--after",
+        type=number(int, least=0, most=MAX_INTEGER - 1),
+        metavar="OFFSET",
+        help="go on where a replay was cut short",
+    )
 
 
 async def replay(

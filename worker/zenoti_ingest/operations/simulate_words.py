@@ -1,32 +1,40 @@
 """The words of `simulate` on the command line: a flag for each switch, and how the run begins and ends."""
 
 import argparse
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from zenoti_ingest.command_line import filled, number
 from zenoti_ingest.core.configuration.addresses import host_fault, url_fault
 from zenoti_ingest.core.failures.errors import WrongSettings
-from zenoti_ingest.operations.simulate import TRACES, Wish
+from zenoti_ingest.operations.simulate import TRACES, Wish, simulate
+from zenoti_ingest.settings import Settings
 from zenoti_ingest.simulator.plans import CLOSING_TIME_INVOICES
 from zenoti_ingest.simulator.switches import WIRE_FAULTS, Switches, WrongSwitch, changed
 
 _FASTEST: Final = 1_000_000
-_MOST: Final = 1_000_000_000
-_LAST_PORT: Final = 65_535
+_count, _port = number(int, least=0, most=1_000_000_000), number(int, least=0, most=65_535)
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Give the command its flags."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `simulate`."""
+    parser.set_defaults(daemon=True, drains=True)
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="address of API and control (127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8070, help="their port (8070); 0: any")
-    parser.add_argument("--source", type=_filled, help="the source whose key, secret and token are used (the first)")
+    parser.add_argument("--source", type=filled, help="the source whose key, secret and token are used (the first)")
     parser.add_argument("--door", type=_url, metavar="URL", help="where webhooks go (the configured intake)")
     parser.add_argument("--visits", type=_count, help="so many; 0: the API alone; else without end")
     parser.add_argument("--trace", choices=sorted(TRACES), help="send this instead of visits")
-    parser.add_argument("--invoices", type=_count, default=CLOSING_TIME_INVOICES, help="how many the trace has (300)")
+    parser.add_argument(
+        "--invoices",
+        type=_count,
+        default=CLOSING_TIME_INVOICES,
+        help="how many the trace has (300)",
+    )
     parser.add_argument(
         "--linger",
         type=_any_number,
@@ -43,6 +51,11 @@ def add(parser: argparse.ArgumentParser) -> None:
             how: dict[str, Any] = {"type": read, "metavar": "X"} if read else {"action": argparse.BooleanOptionalAction}
             flag = "--" + name.replace("_", "-")
             group.add_argument(flag, dest=f"{section}.{name}", default=argparse.SUPPRESS, help=text, **how)
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """Do what the words say."""
+    return await simulate(settings, stop, wish(arguments))
 
 
 def wish(arguments: argparse.Namespace) -> Wish:
@@ -82,24 +95,6 @@ def _number(text: str) -> float:
     if math.isinf(value := _any_number(text)):
         raise ValueError("not finite")
     return value
-
-
-def _count(text: str) -> int:
-    if not 0 <= (value := int(text)) <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_MOST}")
-    return value
-
-
-def _port(text: str) -> int:
-    if not 0 <= (value := int(text)) <= _LAST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {_LAST_PORT}")
-    return value
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("is empty")
-    return text
 
 
 def _host(text: str) -> str:

@@ -8,7 +8,7 @@ from rich.live import Live
 
 from zenoti_ingest.app.links import broker_link
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch, WrongSettings
-from zenoti_ingest.operations.status import Look
+from zenoti_ingest.operations.status_look import Look
 from zenoti_ingest.operations.status_view import render
 from zenoti_ingest.settings import Settings
 from zenoti_schemas.status import Status

@@ -1,5 +1,7 @@
 """`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
 
+import argparse
+import asyncio
 from functools import partial
 from pathlib import Path
 from secrets import token_bytes
@@ -11,6 +13,7 @@ from zenoti_ingest.adapters.secrets import read_secrets
 from zenoti_ingest.app.links import management_api, vhost_of
 from zenoti_ingest.app.sources import secret_of
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.command_line import add_json, filled
 from zenoti_ingest.core.configuration.secret_text import UnusableSecret
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.core.topology.declared import definitions
@@ -28,6 +31,25 @@ UNSEEN = (
     "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
     "only RabbitMQ's management API tells them; set broker.management_url"
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `topology`."""
+    parser.add_argument("action", choices=["plan", "apply", "export"])
+    users = "export: the broker's users too, by the passwords in the files intake, consumers and operator there"
+    parser.add_argument("--users", metavar="DIR", type=filled, help=users)
+    add_json(parser)
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Do what the words say."""
+    match arguments.action:
+        case "plan":
+            return await plan(settings, as_json=arguments.json)
+        case "apply":
+            return await apply(settings, as_json=arguments.json)
+        case _:
+            return await export(settings, passwords=arguments.users)
 
 
 async def plan(settings: Settings, *, as_json: bool) -> int:

@@ -1,20 +1,35 @@
 """`trace ID`: what the archive and the dead letters know of an event, invoice or receipt id."""
 
+import argparse
+import asyncio
 from contextlib import aclosing
 
 import msgspec
 
 from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.command_line import EVENT_ID, add_json, filled
 from zenoti_ingest.core.failures.errors import TopologyMismatch
 from zenoti_ingest.core.operating.archive_entries import Entry, Wanted
-from zenoti_ingest.operations.archive import entries, span_of, too_short
-from zenoti_ingest.operations.dead import Filter, each
+from zenoti_ingest.operations.archive_reading import entries, span_of, time_of, too_short
+from zenoti_ingest.operations.letters import Filter, each
 from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say, show, table
 from zenoti_ingest.settings import Settings
 from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 MAX_STEPS = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words of `trace`."""
+    parser.add_argument("id", metavar="ID", type=filled, help=EVENT_ID)
+    parser.add_argument("--since", default="24h", metavar="T", type=filled, help="look so far back (24h)")
+    add_json(parser)
+
+
+async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Do what the words say."""
+    return await trace(settings, arguments.id, time_of(arguments.since), as_json=arguments.json)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,87 @@
+"""The archive as commands read it: what it holds, and the entries that are wanted, in order."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+
+from zenoti_ingest.adapters.broker import Link, archive_stream
+from zenoti_ingest.adapters.broker.topology import depths
+from zenoti_ingest.core.events.messages import Received, received
+from zenoti_ingest.core.failures.errors import TopologyMismatch
+from zenoti_ingest.core.operating.archive_entries import Entry, Wanted, entry
+from zenoti_ingest.core.operating.times import instant, moment
+from zenoti_ingest.core.topology.names import Names
+
+DEPTHS_TIMEOUT_SECONDS = 10.0
+
+
+class ArchiveSpan(msgspec.Struct, frozen=True):
+    """What the stream holds: when its first message was received, and the last one's offset; empty and -1: nothing."""
+
+    reaches_back_to: str
+    last: int
+
+
+async def span_of(link: Link, names: Names) -> ArchiveSpan:
+    """What the stream holds.
+
+    Raises:
+        TopologyMismatch: there is no archive.
+    """
+    found = await link.use(partial(depths, queues=[names.archive]), within=DEPTHS_TIMEOUT_SECONDS)
+    if found[names.archive] is None:
+        raise TopologyMismatch(f"the stream {names.archive} does not exist; see archive.enabled and `topology plan`")
+    ends = await archive_stream.ends(link, stream=names.archive)
+    if ends is None:
+        return ArchiveSpan("", -1)
+    first, last = ends
+    return ArchiveSpan(message_of(first).received_at, last)
+
+
+async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -> AsyncGenerator[Entry, None]:
+    """The entries that are wanted, in the order in which they were archived."""
+    async with aclosing(messages(link, names, instant(wanted.since), span)) as found:
+        async for offset, message in found:
+            if wanted.covers(message) and wanted.takes(each := entry(message, offset=offset)):
+                yield each
+
+
+async def messages(
+    link: Link, names: Names, since: datetime | int, span: ArchiveSpan
+) -> AsyncGenerator[tuple[int, Received], None]:
+    """What was received, with its offset in the stream, from a time or an offset on."""
+    async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
+        async for offset, message in found:
+            yield offset, message_of(message)
+
+
+def message_of(message: archive_stream.Archived) -> Received:
+    """The webhook in a message of the stream."""
+    source = message.headers.get("source")
+    return received(
+        message.body,
+        message.headers,
+        source=source if isinstance(source, str) else "",
+        message_id=message.message_id,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+    )
+
+
+def time_of(text: str) -> str:
+    """A time as the operator wrote it, in the words of `received_at`.
+
+    Raises:
+        WrongSettings: it is no time.
+    """
+    return moment(text, now=datetime.now(UTC))
+
+
+def too_short(span: ArchiveSpan, since: str) -> str:
+    """What to tell where the stream does not reach back so far; empty where it does."""
+    if not span.reaches_back_to:
+        return "The archive is empty."
+    return f"The archive reaches back to {span.reaches_back_to} only." if span.reaches_back_to > since else ""

@@ -1,0 +1,151 @@
+"""One look at everything that can be seen from the broker."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+
+from zenoti_ingest import __version__
+from zenoti_ingest.adapters.broker import Link, state_stream
+from zenoti_ingest.adapters.broker.topology import depths
+from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.app.links import management_api
+from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
+from zenoti_ingest.core.failures.groups import by_reason
+from zenoti_ingest.core.operating.alarms import alarms
+from zenoti_ingest.operations.letters import Filter, groups_of
+from zenoti_ingest.settings import Settings
+from zenoti_schemas.state import DaemonState, SourceState, SpoolState
+from zenoti_schemas.status import Backlog, Depth, SourceStatus, Status
+
+WITHIN_SECONDS = 30.0
+READ_LETTERS = 10_000  # more are counted, not read: each look would move them all
+READ_LETTERS_AGAIN_SECONDS = 30.0
+UNSEEN = "events on their way back from a retry queue cannot be seen"
+
+
+class Look:
+    """Looks at everything that can be seen from the broker, as often as asked, on one connection."""
+
+    def __init__(self, settings: Settings, link: Link) -> None:
+        self._settings, self._link, self._names = settings, link, names_of(settings)
+        self._management = management_api(settings)
+        self._letters: Mapping[str, int] = {}
+        self._letters_total = 0
+        self._letters_read_at = -READ_LETTERS_AGAIN_SECONDS
+
+    async def once(self) -> Status:
+        """Look.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer.
+        """
+        (queues, unseen), names = await self._with_hands(await self._queues()), self._names
+        daemons = await state_stream.latest(self._link, stream=names.state) if names.state in _there(queues) else []
+        total = queues[names.dead].ready or 0
+        await self._read_letters(total)
+        sources = {
+            name: _source(name, daemons, (queues[names.raw(name)], queues[names.lane(name)]), source.calls_per_minute)
+            for name, source in self._settings.sources.items()
+        }
+        return Status(
+            at=utc_now(),
+            version=__version__,
+            alarms=alarms(
+                names=names,
+                queues=queues,
+                daemons=daemons,
+                sources=sources,
+                receivers={receiver.name: receiver.queue for receiver in downstreams_of(self._settings)},
+                dead_letters=total,
+            ),
+            unseen=unseen,
+            queues=queues,
+            daemons=daemons,
+            sources=sources,
+            dead_letters=dict(self._letters),
+            dead_letters_total=total,
+            unrouted=queues[names.unrouted].ready or 0,
+            spool=_spool(daemons),
+        )
+
+    async def _queues(self) -> dict[str, Depth]:
+        wanted = [queue.name for queue in full_topology(self._settings).queues]
+        counted = await self._link.use(partial(depths, queues=wanted), within=WITHIN_SECONDS)
+        return {name: Depth(*(counted[name] or (None, None))) for name in wanted}
+
+    async def _with_hands(self, queues: dict[str, Depth]) -> tuple[dict[str, Depth], str | None]:
+        """The depths with what is in somebody's hands, and why that cannot be seen, if so."""
+        if self._management is None:
+            return queues, f"{UNSEEN} without broker.management_url"
+        try:
+            hands = await self._management.in_hands()
+        except BrokerUnavailable as error:
+            return queues, f"{UNSEEN}: {error}"
+        return {name: _with_messages(depth, hands.get(name)) for name, depth in queues.items()}, None
+
+    async def _read_letters(self, total: int) -> None:
+        """By reason; read again only where their number has changed, and not every two seconds."""
+        if not 0 < total <= READ_LETTERS:
+            self._letters, self._letters_total = {}, total
+            return
+        waited = time.monotonic() - self._letters_read_at
+        if total == self._letters_total or waited < READ_LETTERS_AGAIN_SECONDS:
+            return
+        self._letters = by_reason(await groups_of(self._link, self._names, Filter()))
+        self._letters_total, self._letters_read_at = total, time.monotonic()
+
+
+def _with_messages(depth: Depth, in_hands: int | None) -> Depth:
+    """Ready and consumers as AMQP has just said; the management API's numbers are some seconds old."""
+    if depth.ready is None or in_hands is None:
+        return depth
+    return Depth(depth.ready, depth.consumers, depth.ready + in_hands)
+
+
+def _there(queues: Mapping[str, Depth]) -> set[str]:
+    return {name for name, depth in queues.items() if depth.ready is not None}
+
+
+def _source(
+    name: str, daemons: list[DaemonState], queues: tuple[Depth, Depth], calls_per_minute: float
+) -> SourceStatus:
+    said = [daemon.sources[name] for daemon in daemons if name in daemon.sources]
+    last = max((s.last_event_at for s in said if s.last_event_at), default=None)
+    lanes = [s for s in said if s.circuit is not None]
+    active: SourceState | None = max(lanes, key=lambda s: (s.circuit == "open", s.events_held), default=None)
+    unseen = sum(depth.ready or 0 for depth in queues)
+    invoices = sum(s.invoices_waiting for s in lanes)
+    return SourceStatus(
+        seconds_since_last_event=_age(last) if last else None,
+        circuit=active.circuit if active else None,
+        failures=active.failures if active else 0,
+        last_failure=active.last_failure if active else "",
+        calls_saved=active.calls_saved if active else None,
+        calls_in_flight=sum(s.calls_in_flight for s in lanes),
+        backlog=Backlog(
+            events=unseen + sum(s.events_held for s in lanes),
+            invoices=invoices,
+            calls_at_most=unseen + invoices,
+            calls_per_minute=calls_per_minute,
+            minutes_at_most=round((unseen + invoices) / calls_per_minute, 1),
+        ),
+    )
+
+
+def _spool(daemons: list[DaemonState]) -> SpoolState | None:
+    spools = [daemon.spool for daemon in daemons if daemon.spool is not None]
+    if not spools:
+        return None
+    return SpoolState(
+        events=sum(s.events for s in spools),
+        bytes=max(s.bytes for s in spools),  # each tells of the whole directory
+        max_bytes=max(s.max_bytes for s in spools),
+        oldest_seconds=max((s.oldest_seconds for s in spools if s.oldest_seconds is not None), default=None),
+        detail="; ".join(sorted({s.detail for s in spools if s.detail})),
+    )
+
+
+def _age(at: str) -> float:
+    return round((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds(), 1)
