@@ -130,7 +130,7 @@ async def test_the_door_takes_it(tmp_path: Path) -> None:
     publisher.max_bytes = LIMIT
     async with draining(tmp_path, publisher) as (_, drain):
         intake = drain._intake  # noqa: SLF001  # the stage under test
-        kept = [await intake._see_safe(spooled(n, size=LARGE if n == 1 else 80)) for n in range(3)]  # noqa: SLF001
+        kept = [await intake._see_safe(spooled(n, size=LARGE if n == 1 else 80).event) for n in range(3)]  # noqa: SLF001
         assert kept == ["broker", "spool", "broker"]
         assert not intake.detours["main"].is_on
         await eventually(lambda: receipts(publisher, NAMES.dead) == ["r-1"])

@@ -93,20 +93,25 @@ class Intake:
                 if not verdict.signed:
                     door_unsigned.labels(arrival.source).inc()
                 event = _event(arrival, span.context)
-                answer = self._answer(event, kept=await self._see_safe(Spooled(event=event)))
+                answer = self._answer(event, kept=await self._see_safe(event))
             else:
                 answer = Answer(200) if isinstance(verdict, Ping) else Answer(verdict.status, detail=verdict.detail)
             span.answered(answer.status)
         return answer
 
-    async def publish(self, spooled: Spooled, *, within: float) -> bool:
+    async def publish(self, event: Received, *, within: float, is_archived: bool = False) -> bool:
         """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure.
+
+        Args:
+            event: as the door took it.
+            within: how long to wait for the confirm, in seconds.
+            is_archived: the archive has it already, only the raw queue lacks it.
 
         Raises:
             TooLarge: the broker takes no body of this size. That says nothing against the broker.
         """
-        event, detour = spooled.event, self.detours[spooled.event.source]
-        if spooled.archived:
+        detour = self.detours[event.source]
+        if is_archived:
             outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
         else:
             outgoing = event.to(exchange=self._names.intake, routing_key=event.source)
@@ -163,24 +168,24 @@ class Intake:
         self.last_event_at[event.source] = event.received_at
         return Answer(202, receipt_id=event.receipt_id, trace_id=event.trace_id, kept=kept)
 
-    async def _see_safe(self, fresh: Spooled) -> str:
+    async def _see_safe(self, event: Received) -> str:
         """Into the broker or onto the disk; where it is, or empty."""
-        detour = self.detours[fresh.event.source]
+        detour = self.detours[event.source]
         straight = not self._unavailable_reason() and not detour.is_on
-        if straight and await self._taken(fresh):
+        if straight and await self._taken(event):
             return "broker"
         try:
-            await self._spool.put(fresh)
+            await self._spool.put(Spooled(event=event))
         except SpoolUnavailable:
             # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
             trial = not straight and not self._unavailable_reason() and detour.may_try(now=time.monotonic())
-            return "broker" if trial and await self._taken(fresh) else ""
+            return "broker" if trial and await self._taken(event) else ""
         return "spool"
 
-    async def _taken(self, fresh: Spooled) -> bool:
+    async def _taken(self, event: Received) -> bool:
         """Whether the broker has it; what is too large for it the spool takes, and sets aside."""
         try:
-            return await self.publish(fresh, within=self._confirm_seconds)
+            return await self.publish(event, within=self._confirm_seconds)
         except TooLarge:
             return False
 

@@ -77,6 +77,6 @@ class SpoolDrain:
     async def _publish(self, spooled: Spooled) -> bool | None:
         """Whether the broker has it for sure; None where it takes no body of this size."""
         try:
-            return await self._intake.publish(spooled, within=CONFIRM_SECONDS)
+            return await self._intake.publish(spooled.event, within=CONFIRM_SECONDS, is_archived=spooled.archived)
         except TooLarge:
             return None
