@@ -9,7 +9,7 @@ import msgspec
 
 from zenoti_ingest.adapters.broker import Link, archive_stream
 from zenoti_ingest.adapters.broker.topology import depths
-from zenoti_ingest.core.events.messages import Received, received
+from zenoti_ingest.core.events.messages import Received, message_of
 from zenoti_ingest.core.failures.errors import TopologyMismatch
 from zenoti_ingest.core.operating.archive_entries import Entry, Wanted, entry
 from zenoti_ingest.core.operating.times import instant, moment
@@ -38,7 +38,7 @@ async def span_of(link: Link, names: Names) -> ArchiveSpan:
     if ends is None:
         return ArchiveSpan("", -1)
     first, last = ends
-    return ArchiveSpan(message_of(first).received_at, last)
+    return ArchiveSpan(_webhook(first).received_at, last)
 
 
 async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -> AsyncGenerator[Entry, None]:
@@ -55,20 +55,12 @@ async def messages(
     """What was received, with its offset in the stream, from a time or an offset on."""
     async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
         async for offset, message in found:
-            yield offset, message_of(message)
+            yield offset, _webhook(message)
 
 
-def message_of(message: archive_stream.Archived) -> Received:
-    """The webhook in a message of the stream."""
+def _webhook(message: archive_stream.Archived) -> Received:
     source = message.headers.get("source")
-    return received(
-        message.body,
-        message.headers,
-        source=source if isinstance(source, str) else "",
-        message_id=message.message_id,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-    )
+    return message_of(message, source=source if isinstance(source, str) else "")
 
 
 def time_of(text: str) -> str:

@@ -20,7 +20,7 @@ from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, By
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
-from zenoti_ingest.core.events.messages import Outgoing, Received, carried
+from zenoti_ingest.core.events.messages import Outgoing, Received, carried, message_of
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.spans import HELD
 from zenoti_ingest.core.failures.errors import (
@@ -53,7 +53,7 @@ from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.ports import Batons, Publishes, Span, States, Traces
 from zenoti_ingest.stages.room import Room
-from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
+from zenoti_ingest.stages.settling import Settler, place_of, until_confirmed
 from zenoti_ingest.stages.turn import Turn
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import fetched_events, fetches, lane_events

@@ -6,7 +6,7 @@ from functools import partial
 
 from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing, Received, received
+from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing, Received
 from zenoti_ingest.core.events.spans import HANDED_BACK, Place
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
@@ -22,18 +22,6 @@ from zenoti_ingest.telemetry.metrics import publishes_failed
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 60.0
 TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the queue into the dead letters"
-
-
-def message_of(delivery: Delivery, *, source: str) -> Received:
-    """The message in a delivery of one of our queues."""
-    return received(
-        delivery.body,
-        delivery.headers,
-        source=source,
-        message_id=delivery.message_id,
-        content_type=delivery.content_type,
-        content_encoding=delivery.content_encoding,
-    )
 
 
 def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:

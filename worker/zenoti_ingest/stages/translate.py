@@ -16,7 +16,7 @@ from zenoti_ingest.core.delivery.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES,
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
-from zenoti_ingest.core.events.messages import Outgoing, Received
+from zenoti_ingest.core.events.messages import Outgoing, Received, message_of
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
 from zenoti_ingest.core.events.spans import HANDED_BACK
@@ -27,7 +27,7 @@ from zenoti_ingest.stages.delivery_log import LANE, DeliveryLog
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.ports import Publishes, Span, Traces
 from zenoti_ingest.stages.room import AtWork, Room
-from zenoti_ingest.stages.settling import Settler, message_of, place_of, until_confirmed
+from zenoti_ingest.stages.settling import Settler, place_of, until_confirmed
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import unrouted
 from zenoti_schemas.enriched import Enrichment

@@ -5,7 +5,7 @@ Thousands are in hand at a time, and none can be part of a cycle: they are not t
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -100,6 +100,37 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             content_type=self.content_type,
             content_encoding=self.content_encoding,
         )
+
+
+class Delivered(Protocol):
+    """A delivery, as far as a message is read from it."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102  # AMQP's own words
+
+    @property
+    def headers(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    @property
+    def message_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def content_type(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def content_encoding(self) -> str | None: ...  # noqa: D102
+
+
+def message_of(delivery: Delivered, *, source: str) -> Received:
+    """Read a delivery of one of our queues; see `received`."""
+    return received(
+        delivery.body,
+        delivery.headers,
+        source=source,
+        message_id=delivery.message_id,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+    )
 
 
 def received(
