@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, cast
 
 import pytest
@@ -26,6 +26,7 @@ from zenoti_ingest.stages.turn import Turn
 NAMES = Names("zi-fake")
 AWAY = Response(503, {}, b"")
 LEASE = 0.5
+LATE = 0.15  # seconds that a call may be noted late on a busy machine
 
 
 class Timed(FakeInvoiceApi):
@@ -239,9 +240,11 @@ async def test_in_order_at_once(way: Way, open_link: OpenLink) -> None:
             await eventually(lambda: len(calls) >= 4)
             stop.set()
             assert len(await way.came(12)) == 12
-    pauses = [after - before for before, after in pairwise(calls)]
-    assert min(pauses) > 0.08, "never faster than the quota"
-    assert max(pauses) < LEASE + 1.0, "the second did not wait for a lease, and found a baton: else a burst is spent"
+    for (early, at), (late, then) in combinations(enumerate(calls), 2):
+        assert then - at > 0.1 * (late - early) - LATE, "never faster than the quota"
+    assert max(after - before for before, after in pairwise(calls)) < LEASE + 1.0, (
+        "the second did not wait for a lease, and found a baton: else a burst is spent"
+    )
 
 
 async def test_circuits_of_three_processes(way: Way, open_link: OpenLink) -> None:
