@@ -4,8 +4,18 @@ import argparse
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from zenoti_ingest import cli
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> Iterator[None]:
+    """A command configures logging for its process: here that would be the one of all later tests."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
 
 EMPTY = ("", " ", "\t", "\n")
 
