@@ -1,5 +1,4 @@
 import json
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -7,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.builders import ZERO_ID
+from tests.cpu import least_cpu_seconds
 from zenoti_schemas.fields import Reading, Unreadable, personal
 from zenoti_schemas.invoice import (
     AdditionalField,
@@ -173,10 +173,15 @@ TOO_MUCH = [
 def test_a_number_out_of_bounds_is_refused_cheaply(number: str, place: str) -> None:
     """A number that .NET's decimal could not hold is refused with the path of its field, without being written out."""
     outer, inner = place.split(".")
-    began = time.process_time()
+    body = f'{{"{outer}": {{"{inner}": {number}}}}}'.encode()
     with pytest.raises(Unreadable) as caught:
-        read(f'{{"{outer}": {{"{inner}": {number}}}}}'.encode())
-    assert time.process_time() - began < 1
+        read(body)
+
+    def refused() -> None:
+        with pytest.raises(Unreadable):
+            read(body)
+
+    assert least_cpu_seconds(refused, times=2) < 1
     assert caught.value.place == f"$.{place}"
     assert caught.value.what in ("number out of bounds", "impossible type")
 
