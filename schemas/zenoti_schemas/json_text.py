@@ -10,8 +10,10 @@ import msgspec
 
 _PAIR: Final = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF: Final = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-# Every escape is matched whole, so that the second backslash of `\\ud83d` begins none.
-_ESCAPES: Final = re.compile(rb"((?:(?:%s|(?!%s)\\.)[^\\]*+)++)|%s" % (_PAIR, _HALF, _HALF), re.DOTALL)
+# Every escape is matched whole, so that the second backslash of `\\ud83d` begins none. A run of them is one match, of a
+# bounded length since the engine remembers each. Not possessive: Python 3.11.2, which Debian 12 has, then takes halves
+# for a part of the run (python/cpython#106052).
+_ESCAPES: Final = re.compile(rb"((?:(?:%s|(?!%s)\\.)[^\\]*){1,1000})|%s" % (_PAIR, _HALF, _HALF), re.DOTALL)
 _REPLACEMENT: Final = rb"\ufffd"  # as long as what it replaces: every byte keeps its place
 _MARK: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}:,]', re.DOTALL)
 _SPACE: Final = b" \t\r\n"
