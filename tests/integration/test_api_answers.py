@@ -127,11 +127,13 @@ DEAD = {
 
 
 @asynccontextmanager
-async def lane_to(way: Way, api: RawApi, *, ladder: Ladder = ONE_ATTEMPT, **how: object) -> AsyncIterator[Lane]:
+async def lane_to(
+    way: Way, api: RawApi, *, ladder: Ladder = ONE_ATTEMPT, call_seconds: float = CALL_SECONDS, **how: object
+) -> AsyncIterator[Lane]:
     """The lane before these bytes, by the worker's own client, running."""
     async with served(api), new_session() as session:
         client = InvoiceApi(
-            session, base_url=api.url, api_key=lambda: "key", call_seconds=CALL_SECONDS, application_version="1"
+            session, base_url=api.url, api_key=lambda: "key", call_seconds=call_seconds, application_version="1"
         )
         lane = way.lane(client, ladder=ladder, **how)
         async with way.running(lane):
@@ -299,7 +301,7 @@ async def test_a_gateway_speaks_while_events_wait(way: Way, page: bytes) -> None
     """The API is down, then a gateway answers for it, then it is well: all events out, none charged, none dead."""
     api = RawApi()
     api.otherwise = http(HTML, status=503, kind=b"text/html")
-    async with lane_to(way, api) as lane:
+    async with lane_to(way, api, call_seconds=20) as lane:  # a busy machine must not look like a silent API
         for n in range(40):
             await put(way, f"e-{n}", f"1d-{n}")
         await eventually(lambda: lane.circuit.is_open)

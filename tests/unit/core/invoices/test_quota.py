@@ -69,6 +69,38 @@ def test_saves_up_less_than_half_a_minute(rate: float, saved: float) -> None:
     assert Quota(calls_per_minute=rate, now=NOW).tokens(NOW + 36_000) == saved
 
 
+def busy(rate: float) -> tuple[Quota, float]:
+    """A quota whose saved calls were spent a second ago, at a lane that has been held up since."""
+    quota, now = Quota(calls_per_minute=rate, now=NOW), NOW + 3600
+    for _ in range(MOST_SAVED):
+        quota.spend(now)
+    quota.save_nothing(now + 1.0)
+    return quota, now + 1.0
+
+
+@pytest.mark.parametrize(("rate", "most"), [(60, 1), (600, 1), (2400, 3), (6000, 6), (60_000, 10)])
+def test_few_calls_go_together(rate: float, most: int) -> None:
+    """Of those that came due while something else held the lane up one goes; above 1,200 a minute some, ten at most."""
+    quota, now = busy(rate)
+    together = 0
+    while quota.wait(now) == 0.0:
+        quota.spend(now)
+        together += 1
+    assert together <= most
+
+
+def test_a_late_wake_up_costs_no_call() -> None:
+    """A process under load looks every 40 ms, in which four calls of a large quota come due: all of them go."""
+    quota, now = busy(6000)
+    gone = 0
+    for _ in range(100):
+        while quota.wait(now) == 0.0:
+            quota.spend(now)
+            gone += 1
+        now += 0.04
+    assert gone == pytest.approx(4.0 * 5990 / 60.5, rel=0.02)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     rate=st.floats(1, 600), pauses=st.lists(st.floats(0, 120) | st.just(0.0) | st.just(1.0), min_size=1, max_size=60)

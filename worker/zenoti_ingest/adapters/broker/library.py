@@ -1,4 +1,4 @@
-"""What aiormq does that we do not want, put right: foreign cancellations, errors of every kind, endless closes."""
+"""What aiormq does that we do not want, put right: foreign cancellations, any errors, endless closes, a slow reader."""
 
 import asyncio
 import traceback
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 import aiormq.abc
+import aiormq.connection
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
+from zenoti_ingest.adapters.broker.frame_reader import FrameReader
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, WorkerError
 from zenoti_ingest.telemetry import log
 
@@ -117,6 +119,7 @@ def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[Co
 
 
 ContentHeader.unmarshal = _tolerate(ContentHeader.unmarshal)  # type: ignore[method-assign,assignment]
+aiormq.connection.FrameReceiver = FrameReader  # type: ignore[misc]  # there is no public way to name the reader
 
 
 def what(error: BaseException) -> str:

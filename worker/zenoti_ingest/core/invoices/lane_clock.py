@@ -28,7 +28,7 @@ def microseconds(text: str) -> int | None:
 
 def as_text(at: int) -> str:
     """RFC 3339 in UTC with six digits; sorts as text."""
-    return (_EPOCH + at * _MICROSECOND).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return (_EPOCH + at * _MICROSECOND).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 class LaneClock:

@@ -31,6 +31,7 @@ MAX_WAIT_SECONDS = 900.0
 _NO_NUMBER_ABOVE = 1e9
 _ROUNDING = 1e-6
 _NEARLY = 0.05  # of an interval: so late we may be woken
+_LATE_SECONDS = 0.05  # where intervals are shorter than that, calls that came due together go together
 _LIMIT_HEADERS = ("organization-ratelimit-limit", "api-ratelimit-limit", "ratelimit-limit")
 _LIMIT = re.compile(r"\s*(\d{1,9})(?:[^;]*;\s*w\s*=\s*(\d{1,6}))?")  # `60` or `60;w=60;b=60`
 
@@ -90,6 +91,7 @@ class Quota:
         self._counted_at = now
         self._not_before = now
         self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that found more than one
+        self._may_go_at: float | None = None  # as long as nothing changes: it is asked for far more often
         self._keep_to(self._configured)
         self._calls: deque[float] = deque(maxlen=self._in_a_window)
         self.remaining: int | None = None
@@ -101,7 +103,9 @@ class Quota:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may go; 0: now."""
-        return max(self._token_at() - now, self._place_at() - now, self._not_before - now, 0.0)
+        if self._may_go_at is None:
+            self._may_go_at = max(self._token_at(), self._place_at(), self._not_before)
+        return max(self._may_go_at - now, 0.0)
 
     def tokens(self, now: float) -> float:
         """Calls saved up."""
@@ -109,12 +113,12 @@ class Quota:
         for since, until, pace in self._paces():
             tokens += max(0.0, min(until, now) - since) / pace
         saved = sum(at + _KEPT_SECONDS > now for at in self._saved)  # a minute has one burst, be it in several parts
-        return min(max(1, self._most - saved), tokens)
+        return min(max(1 + self._late, self._most - saved), tokens)
 
     def spend(self, now: float) -> None:
         """Count a call that goes now."""
         self._count(now)
-        if self._tokens > 1 + _NEARLY:
+        if self._tokens > 1 + self._late + _NEARLY:
             self._saved.append(now)
         self._tokens -= 1
         self._calls.append(now)
@@ -122,7 +126,7 @@ class Quota:
     def save_nothing(self, now: float) -> None:
         """Events wait, and not for the quota: what comes due meanwhile is not saved up."""
         self._count(now)
-        self._tokens = min(self._tokens, 1.0)
+        self._tokens = min(self._tokens, 1 + self._late)
 
     def hand_over(self, now: float) -> Spent:
         """What the next holder of the lane must know."""
@@ -150,16 +154,20 @@ class Quota:
 
     def pause(self, seconds: float, *, now: float) -> None:
         """The vendor says that nothing is left for so long: forget what was saved up."""
+        self._may_go_at = None
         self._not_before = max(self._not_before, now + seconds)
         self._tokens = 1.0
         self._counted_at = self._not_before  # nothing is saved up meanwhile
 
     def correct(self, said: RateLimitHeaders, *, now: float) -> None:
         """Believe what the vendor says where it is less than we thought."""
-        self._count(now)
-        self._keep_to(max(self._configured, said.interval_seconds or 0.0))
+        interval = max(self._configured, said.interval_seconds or 0.0)
+        if interval != self._interval:
+            self._count(now)
+            self._keep_to(interval)
         if said.remaining is None:
             return
+        self._count(now)
         self.remaining = said.remaining
         self._tokens = min(self._tokens, said.remaining)
         if said.remaining == 0:
@@ -167,13 +175,17 @@ class Quota:
 
     def _keep_to(self, interval: float) -> None:
         """Take this pace, in seconds between two calls. The calls so far still count."""
+        self._may_go_at = None
         self._interval = interval
+        self._late = min(int(_LATE_SECONDS / interval), MOST_SAVED - 1)
         whole = int(self.calls_per_minute + _ROUNDING)
         self._in_a_window = max(1, whole)
         self._pace = _KEPT_SECONDS / (whole or self.calls_per_minute)
         self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * whole)))
 
     def _count(self, now: float) -> None:
+        """Count the tokens up to now; every change of what is counted begins with it."""
+        self._may_go_at = None
         self._tokens, self._counted_at = self.tokens(now), max(now, self._counted_at)
 
     def _place_at(self) -> float:
