@@ -13,7 +13,7 @@ from tests.bench.speed.figures import Figure, table
 from tests.bench.speed.measures import MEASURES
 from tests.bench.speed.micro import micro
 from tests.bench.speed.processes import Withheld
-from tests.bench.speed.report import append, broker_version, conditions
+from tests.bench.speed.report import broker_version, conditions, record
 
 BROKER_VARIABLE = "ZENOTI_INGEST_BROKER__URL"
 QUICK = Size(turns=1, factor=0.02, rest=0)
@@ -47,7 +47,7 @@ def main() -> int:
     said = conditions(asyncio.run(broker_version(given.broker)), withheld=cpu.percent())
     print(f"\n{said}\n\n{table(figures)}")
     if not given.quick and not given.no_record:
-        append(figures, said=said)
+        record(figures, said=said)
     return 0 if given.quick or all(figure.holds is not False for figure in figures) else 1
 
 

@@ -15,6 +15,7 @@ from tests.acceptance.conftest import ROOT
 from tests.bench.speed.figures import Figure, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+NEWEST, EARLIER = "## The newest run\n\n", "## Earlier runs\n\n"
 PACKAGES = ("aio-pika", "aiormq", "aiohttp", "msgspec", "uvloop")
 
 
@@ -54,9 +55,11 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def append(figures: Sequence[Figure], *, said: str, document: Path = DOCUMENT) -> None:
-    """Add a run to the document: its day, its conditions, its rows."""
+def record(figures: Sequence[Figure], *, said: str, document: Path = DOCUMENT) -> None:
+    """Make a run the document's newest: its day, its conditions, its rows. The one before it leads the earlier ones."""
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    with document.open("a") as writing:
-        writing.write(f"\n### {day}\n\n{said}. `make bench {' '.join(sys.argv[1:])}`".rstrip(" `") + "`\n\n")
-        writing.write(table(figures) + "\n")
+    run = f"### {day}\n\n{said}. `make bench {' '.join(sys.argv[1:])}".rstrip(" `") + f"`\n\n{table(figures)}\n\n"
+    opening, newest, rest = document.read_text().partition(NEWEST)
+    last, heading, others = rest.partition("\n## ")
+    between, earlier, runs = others.partition(EARLIER)
+    document.write_text(f"{opening}{newest}{run.rstrip()}\n{heading}{between}{earlier}{last}\n{runs}".rstrip() + "\n")

@@ -11,7 +11,7 @@ from tests.acceptance.conftest import ROOT
 from tests.bench.speed.figures import Figure, Goal, Turn, median, quantile, table
 from tests.bench.speed.load import Plan, Run, request
 from tests.bench.speed.processes import Helper, cpu_seconds, resident_mib
-from tests.bench.speed.report import append
+from tests.bench.speed.report import record
 from tests.bench.speed.trace import EVENTS_OF_AN_INVOICE, Arrived, body
 
 
@@ -88,11 +88,17 @@ def test_what_a_process_spends_is_read() -> None:
     assert resident_mib(os.getpid()) > 1
 
 
-def test_rows_are_appended(tmp_path: Path) -> None:
-    """Earlier runs stay; a new one comes after them with its conditions."""
+def test_a_run_is_recorded(tmp_path: Path) -> None:
+    """It stands where the newest run stands, which is the first of the earlier ones from then on; all else stays."""
     document = tmp_path / "benchmarks.md"
-    document.write_text("# Earlier\n")
-    append([Figure("x", 1.0)], said="commit abc", document=document)
-    assert document.read_text().startswith("# Earlier\n")
-    assert "commit abc" in document.read_text()
-    assert document.read_text().endswith("| x | 1 | - | - | - | - |\n")
+    document.write_text("# Fast\n\n## The newest run\n\n### 3rd\n\n| 3 |\n\n## How\n\nso\n\n## Earlier runs\n\n### 2nd\n\n| 2 |\n")
+    record([Figure("x", 1.0)], said="commit abc", document=document)
+    opening, _, after = document.read_text().partition("### ")
+    day, _, after = after.partition("\n\n")
+    assert opening == "# Fast\n\n## The newest run\n\n"
+    assert day.endswith("UTC")
+    said, _, after = after.partition("\n\n")
+    assert said.startswith("commit abc. `make bench")
+    rows, _, after = after.partition("\n\n")
+    assert rows.endswith("| x | 1 | - | - | - | - |")
+    assert after == "## How\n\nso\n\n## Earlier runs\n\n### 3rd\n\n| 3 |\n\n### 2nd\n\n| 2 |\n"
