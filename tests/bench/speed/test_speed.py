@@ -91,7 +91,9 @@ def test_what_a_process_spends_is_read() -> None:
 def test_a_run_is_recorded(tmp_path: Path) -> None:
     """It stands where the newest run stands, which is the first of the earlier ones from then on; all else stays."""
     document = tmp_path / "benchmarks.md"
-    document.write_text("# Fast\n\n## The newest run\n\n### 3rd\n\n| 3 |\n\n## How\n\nso\n\n## Earlier runs\n\n### 2nd\n\n| 2 |\n")
+    document.write_text(
+        "# Fast\n\n## The newest run\n\n### 3rd\n\n| 3 |\n\n## How\n\nso\n\n## Earlier runs\n\n### 2nd\n\n| 2 |\n"
+    )
     record([Figure("x", 1.0)], said="commit abc", document=document)
     opening, _, after = document.read_text().partition("### ")
     day, _, after = after.partition("\n\n")
