@@ -123,7 +123,7 @@ class FeedbackTag(Reading, frozen=True):
 class Feedback(Reading, frozen=True):
     """Appointment feedback (https://docs.zenoti.com/reference/feedback-started-feedback-v1 and …-v2).
 
-    `rating_value` is an object in V1 and a number of stars in V2; `version` tells which. It names no invoice, only the
+    `rating_value` is an object in V1 and a number of stars in V2; `version` says which. It names no invoice, only the
     appointment group. `comments` is what a guest wrote, so it is personal. Ids come in upper case.
     """
 

@@ -1,4 +1,4 @@
-"""What the door answers. A strict writer; its statuses are told in the door's OpenAPI document.
+"""What the door answers. A strict writer; the door's OpenAPI document has its statuses.
 
 Errors are problem details (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457).
 """
@@ -12,7 +12,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """The event is safe.
 
     Attributes:
-        status: tells it from a ping.
+        status: distinguishes it from a ping.
         receipt_id: UUIDv7, one per delivery of a webhook; it follows the event to the last queue.
     """
 
@@ -24,7 +24,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a body of 0 bytes: the console's test button; nothing was queued.
 
     Attributes:
-        status: tells it from an accepted event.
+        status: distinguishes it from an accepted event.
     """
 
     status: Literal["ping"] = "ping"

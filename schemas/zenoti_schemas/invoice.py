@@ -45,7 +45,7 @@ class InvoiceAnswer(msgspec.Struct, frozen=True):
 
     @property
     def error_code(self) -> int | str | None:
-        """The first code found, as a number where it is one; None where the answer tells of no error."""
+        """The first code found, as a number where it is one; None where the answer reports no error."""
         inner = (_held(self.error), _held(self.Error))
         holders: list[ApiError | InvoiceAnswer] = [*(one for one in inner if isinstance(one, ApiError)), self]
         found = next((code for holder in holders for code in _codes(holder)), None)
@@ -183,7 +183,7 @@ class InvoiceItem(Reading, frozen=True):
 class InvoiceAppointment(Reading, frozen=True):
     """Table InvoiceAppointmentModel: one service on the calendar, its duration in minutes.
 
-    Times are naive, their zone is not told. The duration is spelled `serviceduration_in_miutes` in the table and older
+    Times are naive, their zone is not known. The duration is spelled `serviceduration_in_miutes` in the table and older
     events, `service_duration_in_minutes` in newer ones; the therapist `therapist_id` here and `TherapistId` there.
     Absent rooms and equipment have `""` for their id.
     """
@@ -221,7 +221,7 @@ class PaymentOption(Reading, frozen=True):
 
 
 class InvoiceTransaction(Reading, frozen=True):
-    """Table InvoiceTransactionModel: one payment, in major units; `payment_date` is naive, its zone is not told.
+    """Table InvoiceTransactionModel: one payment, in major units; `payment_date` is naive, its zone is not known.
 
     The cash register is spelled `cash_regester_id` in the table and `cash_register_id` elsewhere. A payment option that
     is a bare name or number is taken too.
@@ -253,7 +253,7 @@ class InvoiceDocument(Reading, frozen=True):
     """Table InvoicePOSDetails: an invoice, from the API or from Invoice.Closed; amounts in major units.
 
     A part that was not asked for is absent, null or an empty list. `is_closed` can be false in Invoice.Closed, and the
-    same invoice can close again: keep by `id`. `invoice_date` is naive, its zone is not told. `redemptions` is a part
+    same invoice can close again: keep by `id`. `invoice_date` is naive, its zone is not known. `redemptions` is a part
     that can be asked for, its fields published nowhere.
     """
 

@@ -41,7 +41,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One source over all daemons; null where no daemon has told it.
+    """One source over all daemons; null where no daemon has reported it.
 
     Attributes:
         seconds_since_last_event: since a door took one.

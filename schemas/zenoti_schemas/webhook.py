@@ -59,7 +59,7 @@ def _every(shape: type[Reading], *patterns: str) -> dict[str, type[Reading]]:
 
 # The pages give the exact strings of Invoice.Closed, AppointmentGroup.Created and .Status, Guest.Created, .Updated and
 # .Deleted, Guest.Membership.Created, Guestpass.redeemed, Employee.*, Class.Schedule.*, Class.Booking.Created,
-# .Cancelled, .Deleted and .NoShow; integrators tell of AppointmentGroup.Updated and .Delete. All others are published
+# .Cancelled, .Deleted and .NoShow; integrators report AppointmentGroup.Updated and .Delete. All others are published
 # without an envelope or not at all: of those, every plausible spelling is listed, beginning with the likeliest.
 EVENTS: Final[Mapping[str, type[Reading]]] = MappingProxyType(
     _every(InvoiceClosed, "invoice.closed")

@@ -26,7 +26,7 @@ from zenoti_ingest.core.failures.errors import ApiThrottled, Malformed, WorkerEr
 from zenoti_ingest.core.intake import admission
 from zenoti_ingest.core.invoices import protocol
 from zenoti_ingest.core.invoices.protocol import Response
-from zenoti_ingest.core.invoices.quota import told
+from zenoti_ingest.core.invoices.quota import rate_limit
 from zenoti_ingest.core.topology.declared import definitions
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.settings import ENV_PREFIX, ignored, load
@@ -109,7 +109,7 @@ def answer(given: bytes) -> None:
     status = int(first) if re.fullmatch("[1-5][0-9]{2}", first) else 200
     pairs = (line.partition(":") for line in rest)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    said = told(headers)
+    said = rate_limit(headers)
     for seconds in (said.reset_seconds, said.retry_after_seconds):
         assert seconds is None or 0 <= seconds <= DAY_SECONDS
     assert said.interval_seconds is None or math.isfinite(said.interval_seconds)

@@ -97,8 +97,8 @@ def test_a_service_manager_that_wants_nothing() -> None:
     assert Notify({}).watchdog_seconds is None
     assert Notify({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None
     assert Notify({"WATCHDOG_USEC": "1000000"}).watchdog_seconds == 1.0
-    Notify({}).tell(READY="1")
-    Notify({"NOTIFY_SOCKET": "/nobody/listens"}).tell(READY="1")
+    Notify({}).notify(READY="1")
+    Notify({"NOTIFY_SOCKET": "/nobody/listens"}).notify(READY="1")
     environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "door"}
     assert given_sockets(environ) == []
     assert environ == {}

@@ -77,11 +77,11 @@ async def test_switches_are_changed(console: Console) -> None:
 )
 async def test_what_cannot_be(console: Console, method: str, path: str, body: bytes, told: str) -> None:
     """An impossible wish is a 400 that says what is wrong, and changes nothing."""
-    before = console.board.told()
+    before = console.board.shown()
     status, document = await console.ask(method, path, body=body)
     assert (status, document["status"]) == (400, 400)
     assert told in document["detail"]
-    assert console.board.told() == before
+    assert console.board.shown() == before
 
 
 async def test_keys_are_rotated(console: Console) -> None:

@@ -28,12 +28,12 @@ def test_pythons_warnings_are_lines_like_all_others() -> None:
 TELLING = """
 import sys
 from pathlib import Path
-from zenoti_ingest.telemetry import configure, log, tell
+from zenoti_ingest.telemetry import configure, log, log_canonical
 configure(level=sys.argv[1], fmt=sys.argv[2])
-for how in (log.info, tell):
+for how in (log.info, log_canonical):
     how("delivery", stage="enrich", detail="\\ud800", seconds=0.5)
 try:
-    tell("no_such_event")
+    log_canonical("no_such_event")
 except ValueError as error:
     print(error)
 """
@@ -55,7 +55,7 @@ def test_a_canonical_line_is_like_all_others(level: str, fmt: str, lines: int) -
 
 LOSING = """
 import os, sys
-from zenoti_ingest.telemetry import configure, log, tell, tell_repeats
+from zenoti_ingest.telemetry import configure, log, log_canonical, log_repeats
 from zenoti_ingest.telemetry.metrics import lines_lost
 out = os.dup(2)
 configure(level="info", fmt=sys.argv[1])
@@ -65,7 +65,7 @@ def to(place):
 
 def turn(how):
     how("started", daemon=how.__name__)
-    tell_repeats()
+    log_repeats()
 
 for place in sys.argv[2:]:
     if place == "closed":
@@ -76,9 +76,9 @@ for place in sys.argv[2:]:
         os.close(reader)
     else:
         to(place)
-    turn(log.info), turn(tell)
+    turn(log.info), turn(log_canonical)
 os.dup2(out, 2)
-turn(log.info), turn(tell)
+turn(log.info), turn(log_canonical)
 print(lines_lost._value.get())
 """
 
@@ -101,7 +101,7 @@ def test_lines_that_stderr_does_not_take(fmt: str, places: list[str]) -> None:
 
 TEARING = """
 import os, resource, signal
-from zenoti_ingest.telemetry import configure, log, tell_repeats
+from zenoti_ingest.telemetry import configure, log, log_repeats
 from zenoti_ingest.telemetry.metrics import lines_lost
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 configure(level="info", fmt="json")
@@ -112,7 +112,7 @@ log.info("started", daemon="torn")
 log.info("started", daemon="refused")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 log.info("started", daemon="whole")
-tell_repeats()
+log_repeats()
 print(lines_lost._value.get())
 """
 
@@ -136,9 +136,9 @@ def test_a_line_of_which_only_a_part_is_taken(tmp_path: Path) -> None:
 STEERING = """
 import sys
 from pathlib import Path
-from zenoti_ingest.telemetry import configure, log, tell
+from zenoti_ingest.telemetry import configure, log, log_canonical
 configure(level="info", fmt=sys.argv[1])
-for how in (log.info, tell):
+for how in (log.info, log_canonical):
     how("delivery", detail="a\\x1b[31m\\x9b\\u202e\\x7f\\nb", sources=["\\x1b"])
 """
 

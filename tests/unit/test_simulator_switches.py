@@ -116,7 +116,7 @@ def test_others_of_the_organisation_spend_too(others: float, calls: int) -> None
 def test_the_board_tells_no_key() -> None:
     """What is told holds seed, speed, switches and counters, and of the keys only how many there are."""
     board = Board(keys=[KEY, "second"], seed=7, speed=60.0)
-    told = json.dumps(board.told())
+    told = json.dumps(board.shown())
     assert KEY not in told
     assert json.loads(told)["keys"] == 2
     assert json.loads(told)["counters"]["webhooks"]["answer_milliseconds"] == {"p50": None, "p99": None, "max": None}

@@ -13,7 +13,7 @@ EVENT_ID: Final = "a CloudEvent's id, an event_id, a receipt's or an invoice's i
 class Command(Protocol):
     """A module that is a command. Its parser has two defaults that it can set.
 
-    `daemon`: it runs until it is told to stop, and its log is what it says. `drains`: a signal does not cancel it; it
+    `daemon`: it runs until it is asked to stop, and its log is what it says. `drains`: a signal does not cancel it; it
     finishes by itself once `stop` is set.
     """
 

@@ -19,7 +19,7 @@ from zenoti_ingest.adapters.admin_http import AdminHttp, Check
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.adapters.event_loop import LoopWatch, loop_name
 from zenoti_ingest.adapters.systemd import Notify
-from zenoti_ingest.telemetry import log, tell_repeats
+from zenoti_ingest.telemetry import log, log_repeats
 from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 
 # Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
@@ -29,7 +29,7 @@ from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolS
 # The middle generation is kept small, as its pauses are met more often.
 COLLECT_AFTER: Final = (4000, 3, 300)
 DEFECT_PAUSE_SECONDS: Final = 5.0
-READINESS_POLL_SECONDS: Final = 1.0  # how exactly /readyz tells since when
+READINESS_POLL_SECONDS: Final = 1.0  # how exactly /readyz says since when
 
 
 class Readiness:
@@ -64,7 +64,7 @@ class Readiness:
 
 
 class Daemon:
-    """One process, as it tells of itself.
+    """One process, as it presents itself.
 
     Args:
         name: `intake` or `consume`.
@@ -125,7 +125,7 @@ class Daemon:
 
     @asynccontextmanager
     async def running(self, *endless: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.TaskGroup]:
-        """Tell of it, and run what never ends, while the body runs; a failure of either ends both."""
+        """Announce it, and run what never ends, while the body runs; a failure of either ends both."""
         gc.freeze()  # what has been imported stays: it need not be looked at
         gc.set_threshold(*COLLECT_AFTER)
         http = AdminHttp(self._ready, loop=self._loop, registry=self._metrics)
@@ -143,18 +143,18 @@ class Daemon:
                         task.cancel()
         finally:
             await http.close()
-            tell_repeats(at_the_end=True)
+            log_repeats(at_the_end=True)
         log.info("stopped", daemon=self._name)
 
     def stopping(self) -> None:
         """It takes nothing more."""
         log.info("stopping", daemon=self._name)
-        self._systemd.tell(STOPPING="1", STATUS="finishing what is in hand")
+        self._systemd.notify(STOPPING="1", STATUS="finishing what is in hand")
 
     async def _look(self) -> None:
         while True:
             self._ready()
-            tell_repeats()
+            log_repeats()
             await asyncio.sleep(READINESS_POLL_SECONDS)
 
     def _one_line(self) -> str:

@@ -70,7 +70,7 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
         prefix: two installations on one broker take two prefixes
         declare: true wants no step at deploy; false lets daemons run without the right to configure (security.md)
         max_message_bytes: RabbitMQ 4's own bound; a refusal (406) lowers it for the life of the process
-        management_url: AMQP tells nothing of bindings, policies, queues left over; `topology plan` and `status` ask it
+        management_url: AMQP says nothing of bindings, policies, queues left over; `topology plan` and `status` ask it
     """
 
     url: Annotated[
@@ -114,8 +114,8 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
         reuse_port: off, since a second intake started by mistake should fail
         confirm_seconds: a broker that is well confirms within milliseconds; then there is still time for the disk
         spool_dir: local disk that outlives the process, best encrypted: customers' data lies there
-        spool_max_bytes: of the whole directory; scaling.md tells how long it lasts
-        drain_seconds: Kubernetes kills after 30 s unless told otherwise; systemd after 90
+        spool_max_bytes: of the whole directory; scaling.md says how long it lasts
+        drain_seconds: Kubernetes kills after 30 s unless configured otherwise; systemd after 90
     """
 
     host: Annotated[str, Meta(description="address of the public listener")] = "127.0.0.1"
@@ -189,7 +189,7 @@ class ConsumerSettings(Section, frozen=True, kw_only=True):
         duplicate_window_max: bounds the memory that they take
         hold_seconds: RabbitMQ closes the channel of who holds one for longer than 30 minutes
         lease_seconds: a successor that finds no baton waits for so long; half of the consuming connection's heartbeat
-        drain_seconds: Kubernetes kills after 30 s unless told otherwise; systemd after 90
+        drain_seconds: Kubernetes kills after 30 s unless configured otherwise; systemd after 90
     """
 
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
@@ -243,7 +243,7 @@ class SourceSettings(Section, frozen=True, kw_only=True):
         base_url: the vendor's documented host; take the one of your account where it differs
         api_key: the intake and `consume --stage translate` need none
         webhook_secret: several at once let it be changed without a gap
-        signature_header: told by integrators; the vendor's page does not name it
+        signature_header: reported by integrators; the vendor's page does not name it
         webhook_token: for accounts whose signature is not known for sure; several at once let it be changed without
             a gap
         verify: observe (only with a webhook_token) is for a source's first days (connect-zenoti.md)
@@ -343,7 +343,7 @@ class ArchiveSettings(Section, frozen=True, kw_only=True):
     Attributes:
         enabled: the only way to feed in again what was wrongly handled
         max_age: longer than it takes to notice, and within the month that the law gives for erasing
-        max_bytes: scaling.md tells how many days it holds; where it is reached first, max_age is not
+        max_bytes: scaling.md says how many days it holds; where it is reached first, max_age is not
     """
 
     enabled: Annotated[bool, Meta(description="keep every body as received, in a stream")] = True
@@ -361,7 +361,7 @@ class LogSettings(Section, frozen=True, kw_only=True):
         format: machines read JSON, people do not
     """
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level that is told")] = (
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")] = (
         "info"
     )
     format: Annotated[
@@ -525,9 +525,9 @@ def _leaf(annotation: Any, value: Any, path: str) -> Any:
     try:
         return msgspec.convert(given, annotation, strict=not lenient)
     except msgspec.ValidationError as error:
-        told = re.sub(r" - at `.*`$", "", str(error))
+        message = re.sub(r" - at `.*`$", "", str(error))
         raise WrongSettings(
-            f"{path} = {_shown(value)}: {told[0].lower()}{told[1:]} ({_description(annotation)})"
+            f"{path} = {_shown(value)}: {message[0].lower()}{message[1:]} ({_description(annotation)})"
         ) from error
 
 
@@ -564,7 +564,7 @@ def _secret(tree: dict[str, Any], name: str, path: str) -> SecretSpec:
 
 
 def _check(settings: Settings) -> None:
-    """What no single key can tell."""
+    """Check what no single key can show."""
     spent: dict[str, list[tuple[str, float]]] = {}
     for name, source in settings.sources.items():
         if source.verify == "observe" and not source.webhook_token:
@@ -611,17 +611,19 @@ def _check_queues(settings: Settings) -> None:
     names, owners = Names(settings.broker.prefix), dict[str, str]()
     for name, downstream in settings.downstream.items():
         queue = names.out(name) if downstream.queue is None else downstream.queue
-        told = f"downstream.{name}.queue = {_shown(queue)}"
+        place = f"downstream.{name}.queue = {_shown(queue)}"
         if not queue.strip() or queue != queue.strip() or re.search(r"[\x00-\x1f\x7f]", queue):
-            raise WrongSettings(f"{told}: a name has neither blanks around it nor control characters, and is not empty")
+            raise WrongSettings(
+                f"{place}: a name has neither blanks around it nor control characters, and is not empty"
+            )
         if len(queue.encode()) > MAX_NAME_BYTES:
-            raise WrongSettings(f"{told}: a name has at most {MAX_NAME_BYTES} bytes")
+            raise WrongSettings(f"{place}: a name has at most {MAX_NAME_BYTES} bytes")
         if queue.startswith("amq."):
-            raise WrongSettings(f"{told}: names that begin with `amq.` are the broker's own")
+            raise WrongSettings(f"{place}: names that begin with `amq.` are the broker's own")
         if names.are_ours(queue):
-            raise WrongSettings(f"{told}: it is one of our own; wanted is the receiver's, such as {names.out(name)}")
+            raise WrongSettings(f"{place}: it is one of our own; wanted is the receiver's, such as {names.out(name)}")
         if (other := owners.setdefault(queue, name)) != name:
-            raise WrongSettings(f"{told}: it is the queue of downstream.{other}; give each receiver its own")
+            raise WrongSettings(f"{place}: it is the queue of downstream.{other}; give each receiver its own")
 
 
 def _check_urls(broker: BrokerSettings) -> None:

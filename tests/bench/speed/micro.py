@@ -11,7 +11,7 @@ from zenoti_ingest.core.events.messages import Received, received
 from zenoti_ingest.core.events.routing import any_matches, matches, normal_type
 from zenoti_ingest.core.intake import admission
 from zenoti_ingest.core.intake.admission import Rule, signature
-from zenoti_ingest.core.invoices.quota import Quota, told
+from zenoti_ingest.core.invoices.quota import Quota, rate_limit
 from zenoti_ingest.core.invoices.window import Window
 from zenoti_schemas.enriched import Enrichment
 
@@ -52,7 +52,7 @@ def _functions() -> dict[str, Callable[[], object]]:
         ),
         "window: add and next_round, of 1,000": _window(),
         "quota: wait and spend": lambda: _spend(quota, float(next(clock))),
-        "quota: told and correct": lambda: quota.correct(told(headers), now=float(next(clock))),
+        "quota: rate_limit and correct": lambda: quota.correct(rate_limit(headers), now=float(next(clock))),
         "routing.normal_type": lambda: normal_type("Invoice.Closed"),
         "routing.any_matches, remembered": lambda: any_matches(("*.invoice.#",), "main.invoice.closed"),
         "routing.matches": lambda: matches("*.invoice.#", "main.invoice.closed"),

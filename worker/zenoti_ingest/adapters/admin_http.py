@@ -102,6 +102,6 @@ class AdminHttp:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _json(told: dict[str, Any], *, ok: bool) -> web.Response:
+def _json(content: dict[str, Any], *, ok: bool) -> web.Response:
     status = web.HTTPOk.status_code if ok else web.HTTPServiceUnavailable.status_code
-    return web.Response(status=status, body=msgspec.json.encode(told), content_type="application/json")
+    return web.Response(status=status, body=msgspec.json.encode(content), content_type="application/json")

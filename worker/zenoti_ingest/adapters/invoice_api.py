@@ -28,7 +28,7 @@ class InvoiceApi:
         base_url: with or without a path.
         api_key: asked for at each call, since a file may change.
         call_seconds: deadline of one call, whole.
-        application_version: told to the vendor, who sometimes demands it.
+        application_version: sent to the vendor, who sometimes demands it.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class InvoiceApi:
         self._base_url = URL(base_url.rstrip("/"))
         self._api_key = api_key
         self._call_seconds = call_seconds
-        # Half of the time for connecting, so that silence is told from slowness.
+        # Half of the time for connecting, so that silence differs from slowness.
         self._connecting = aiohttp.ClientTimeout(total=None, sock_connect=call_seconds / 2)
         self._application_version = application_version
 

@@ -1,4 +1,4 @@
-"""systemd's two protocols: tell it how we are (sd_notify(3)), take over sockets that it listens on (sd_listen_fds(3)).
+"""systemd's two protocols: report how we are (sd_notify(3)), take over sockets that it listens on (sd_listen_fds(3)).
 
 Outside of systemd both are nothing. The watchdog is fed from the event loop: one that hangs is restarted.
 """
@@ -29,7 +29,7 @@ class Notify:
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_seconds = int(microseconds) / 1e6 if microseconds.isdecimal() and ours else None
 
-    def tell(self, **states: str) -> None:
+    def notify(self, **states: str) -> None:
         """Send states, such as READY="1"; whoever does not listen misses it."""
         if not self._address:
             return
@@ -47,7 +47,7 @@ class Notify:
             if not was_ready and is_ready():
                 was_ready = True
                 states["READY"] = "1"
-            self.tell(**states)
+            self.notify(**states)
             await asyncio.sleep(pause if was_ready else min(pause, 0.2))
 
 

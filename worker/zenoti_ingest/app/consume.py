@@ -16,8 +16,8 @@ from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.app.invoice_apis import invoice_api
 from zenoti_ingest.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
+from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.sources import require_sources
-from zenoti_ingest.app.telling import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
 from zenoti_ingest.core.delivery.receivers import Receivers
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
@@ -192,8 +192,10 @@ def _check_circuit(lane: Lane) -> Check:
 def _check_stage(stage: Stage) -> Check:
     if not stage.defects.are_too_many:
         return Check(ok=True, state=stage.doing)
-    told = f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
-    return Check(ok=False, state="stopped", detail=told)
+    detail = (
+        f"stopped after {stage.defects.in_a_row} defects in a row: see `dead list --reason defect`; then restart it"
+    )
+    return Check(ok=False, state="stopped", detail=detail)
 
 
 def _rotated(settings: Settings) -> list[tuple[str, SourceSettings]]:

@@ -19,8 +19,8 @@ from zenoti_ingest.adapters.owners import Owners
 from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.adapters.systemd import given_sockets
 from zenoti_ingest.app.links import broker_link, ensure, topology_watch
+from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.sources import require_sources, secret_of
-from zenoti_ingest.app.telling import check_link, check_topology, exposed_metrics, tracing
 from zenoti_ingest.app.topologies import door_topology, names_of
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, WrongSettings
 from zenoti_ingest.core.intake.admission import Rule
@@ -153,7 +153,7 @@ class _DoorsEye:
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: TopologyObserver) -> None:
-        """Tell this one."""
+        """Report this one."""
         self._looked = self.watch.looked = looked
 
     def unavailable_reason(self) -> str:

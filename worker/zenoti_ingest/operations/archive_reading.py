@@ -73,7 +73,7 @@ def time_of(text: str) -> str:
 
 
 def too_short(span: ArchiveSpan, since: str) -> str:
-    """What to tell where the stream does not reach back so far; empty where it does."""
+    """What to print where the stream does not reach back so far; empty where it does."""
     if not span.reaches_back_to:
         return "The archive is empty."
     return f"The archive reaches back to {span.reaches_back_to} only." if span.reaches_back_to > since else ""

@@ -93,11 +93,11 @@ async def _broker(settings: Settings) -> Finding:
     except WorkerError as error:
         return Finding("broker", ok=False, detail=str(error))
     there = sum(depth is not None for depth in found.values())
-    told = f"connected; {there} of {len(wanted)} queues are there"
+    detail = f"connected; {there} of {len(wanted)} queues are there"
     if there < len(wanted):
-        told += ": `zenoti-ingest topology apply` declares the others"
-        told += "; so do the daemons" if settings.broker.declare else ", the daemons may not"
-    return Finding("broker", ok=there == len(wanted) or settings.broker.declare, detail=told)
+        detail += ": `zenoti-ingest topology apply` declares the others"
+        detail += "; so do the daemons" if settings.broker.declare else ", the daemons may not"
+    return Finding("broker", ok=there == len(wanted) or settings.broker.declare, detail=detail)
 
 
 def _spool(settings: Settings) -> Finding:

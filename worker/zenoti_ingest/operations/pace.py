@@ -22,7 +22,7 @@ class Pace:
         link: to look at the queues with.
         names: of the queues.
         stop: set when the operator has had enough.
-        waiting: told why, while it waits.
+        waiting: is called with the reason while it waits.
         rate: events a second at most.
     """
 

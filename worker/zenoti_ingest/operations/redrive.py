@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters
-from zenoti_ingest.app.telling import tracing
+from zenoti_ingest.app.reporting import tracing
 from zenoti_ingest.app.topologies import names_of
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, carried
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
@@ -30,7 +30,7 @@ Act = Callable[[Link, Letters, Letter], Awaitable[None]]
 async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
     """Put the chosen letters back where they came from, each published, confirmed, then taken out, live events first.
 
-    A letter that cannot go back (its source is gone) stays, is told, and makes the status 1.
+    A letter that cannot go back (its source is gone) stays, is reported, and makes the status 1.
     """
     names = names_of(settings)
     bodies = Bodies(names)
@@ -106,15 +106,15 @@ class _Moving:
         while left != 0:
             async with looking(link, self._names) as (in_hand, count):
                 before, left = self._done, count if left is None else left
-                with ProgressReport(self._word, left) as told:
-                    finished = await self._over(in_hand, left, link, told)
+                with ProgressReport(self._word, left) as progress:
+                    finished = await self._over(in_hand, left, link, progress)
                 await in_hand.taken_out()
                 self._bodies.remove_used()
                 left = 0 if finished or self._stop.is_set() else left - (self._done - before)
 
-    async def _over(self, in_hand: Letters, count: int, link: Link, told: ProgressReport) -> bool:
+    async def _over(self, in_hand: Letters, count: int, link: Link, progress: ProgressReport) -> bool:
         """Go through the first so many; False where it ended before."""
-        pace = Pace(link, self._names, stop=self._stop, waiting=told.waiting)
+        pace = Pace(link, self._names, stop=self._stop, waiting=progress.waiting)
         looked = 0
         async with aclosing(in_hand.first(count)) as found:
             async for letter in found:
@@ -125,7 +125,7 @@ class _Moving:
                     self._groups.add(headers)
                     await self._one(link, in_hand, letter, headers.receipt_id)
                 looked += 1
-                told.at(looked)
+                progress.at(looked)
                 if self._stop.is_set() or in_hand.held_seconds() > HOLD_SECONDS:
                     return False
         return True
@@ -143,9 +143,9 @@ class _Moving:
         found = self._groups.largest_first()
         stayed = [f"{receipt_id}: {why}" for receipt_id, why in self._stayed.items()]
         if as_json:
-            told = {self._word: self._done, "matched": self._groups.count, "stayed": stayed, "dry_run": self._dry_run}
-            told["left_on_disk"] = self._bodies.left
-            document({**told, "cut_short": self._cut or None, "by_reason": by_reason(found), "groups": found})
+            counts = {self._word: self._done, "matched": self._groups.count, "stayed": stayed, "dry_run": self._dry_run}
+            counts["left_on_disk"] = self._bodies.left
+            document({**counts, "cut_short": self._cut or None, "by_reason": by_reason(found), "groups": found})
             return
         if self._dry_run:
             say(f"would be {self._word}: {self._groups.count} dead letter(s)")

@@ -9,7 +9,7 @@ import msgspec
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.app.telling import tracing
+from zenoti_ingest.app.reporting import tracing
 from zenoti_ingest.app.topologies import names_of
 from zenoti_ingest.command_line import filled, number
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Received
@@ -70,11 +70,11 @@ async def replay(
         settings: all of them.
         wanted: which events.
         stop: set when the operator has had enough.
-        after: go on behind this offset of the stream, which a replay that was cut short has told.
+        after: go on behind this offset of the stream, which a replay that was cut short has printed.
         rate: events a second at most.
         to: the one receiver that gets them; None: each that wants them.
         dry_run: only count.
-        as_json: tell as one document.
+        as_json: print one document.
     """
     if to is not None and to not in settings.downstream:
         raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(settings.downstream) or 'none'}")
@@ -82,7 +82,7 @@ async def replay(
         publisher = traced(link, traces, anew=True)
         run = _Replay(link, publisher, names_of(settings), wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
         await run.over(after)
-    run.tell(as_json=as_json)
+    run.report(as_json=as_json)
     return 1 if run.cut or run.homeless or run.too_large else 0
 
 
@@ -117,15 +117,15 @@ class _Replay:
         self._looked_up_to = after
         try:
             self._span = await span_of(self._link, self._names)
-            with ProgressReport("replayed" if not self._dry_run else "counted", None) as told:
-                await self._through(after, told)
+            with ProgressReport("replayed" if not self._dry_run else "counted", None) as progress:
+                await self._through(after, progress)
         except (BrokerUnavailable, PublishUnconfirmed) as error:
             if self._looked_up_to is None:
                 raise
             self.cut = str(error)
 
-    async def _through(self, after: int | None, told: ProgressReport) -> None:
-        pace = Pace(self._link, self._names, stop=self._stop, waiting=told.waiting, rate=self._rate)
+    async def _through(self, after: int | None, progress: ProgressReport) -> None:
+        pace = Pace(self._link, self._names, stop=self._stop, waiting=progress.waiting, rate=self._rate)
         since = instant(self._wanted.since) if after is None else after + 1
         first = looked = None
         async with aclosing(messages(self._link, self._names, since, self._span)) as found:
@@ -138,7 +138,7 @@ class _Replay:
                 if not self._batch:
                     self._looked_up_to = offset
                 note = f"all up to offset {self._looked_up_to}" if self._looked_up_to is not None else ""
-                told.at(offset - first + 1, of=self._span.last - first + 1, note=note)
+                progress.at(offset - first + 1, of=self._span.last - first + 1, note=note)
         await self._flush(looked)
 
     async def _take(self, message: Received, pace: Pace, before: int | None) -> bool:
@@ -175,14 +175,19 @@ class _Replay:
         outgoing = message.to(exchange=self._names.work, routing_key=self._names.raw(message.source))
         await self._to.publish(outgoing, within=PUBLISH_SECONDS)
 
-    def tell(self, *, as_json: bool) -> None:
+    def report(self, *, as_json: bool) -> None:
         """What came of it, and how to go on where it was cut short."""
         if as_json:
-            told = {"replayed": self._replayed, "matched": self._matched, "dry_run": self._dry_run, "mark": self._mark}
+            counts = {
+                "replayed": self._replayed,
+                "matched": self._matched,
+                "dry_run": self._dry_run,
+                "mark": self._mark,
+            }
             period = {"since": self._wanted.since, "until": self._wanted.until}
             reach = {"reaches_back_to": self._span.reaches_back_to or None, "done_up_to_offset": self._looked_up_to}
             left = {"homeless": dict(self.homeless), "too_large": dict(self.too_large), "cut_short": self.cut or None}
-            document({**told, **period, **reach, **left})
+            document({**counts, **period, **reach, **left})
             return
         say(f"would be replayed: {self._matched} event(s)" if self._dry_run else f"replayed: {self._replayed} event(s)")
         for source, count in self.homeless.items():

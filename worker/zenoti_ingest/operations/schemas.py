@@ -43,10 +43,10 @@ def drift(folder: Path) -> list[str]:
     """What in the folder is not as the code would have it, a line each."""
     wanted = documents()
     there = {path.name: path for path in folder.glob("*.json")}
-    told = dict.fromkeys(there.keys() - wanted.keys(), "is left over")
-    told |= dict.fromkeys(wanted.keys() - there.keys(), "is missing")
-    told |= {name: "differs" for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]}
-    return [f"{name} {what}" for name, what in sorted(told.items())]
+    found = dict.fromkeys(there.keys() - wanted.keys(), "is left over")
+    found |= dict.fromkeys(wanted.keys() - there.keys(), "is missing")
+    found |= {name: "differs" for name in wanted.keys() & there.keys() if there[name].read_bytes() != wanted[name]}
+    return [f"{name} {what}" for name, what in sorted(found.items())]
 
 
 def write(folder: Path) -> list[str]:

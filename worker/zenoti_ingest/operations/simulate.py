@@ -43,7 +43,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         visits: how many; 0 is the API alone, None goes on without end.
         linger: seconds without a call after which it ends, once all is sent.
         speed: how many simulated seconds pass in one.
-        json: at the end tell on stdout what was counted.
+        json: at the end print on stdout what was counted.
     """
 
     host: str = "127.0.0.1"
@@ -75,10 +75,10 @@ async def simulate(settings: Settings, stop: asyncio.Event, wish: Wish) -> int:
         door = wish.door or f"http://{settings.intake.host}:{settings.intake.port}/webhooks/{name}"
         async with _sender(name, source, door=door, speed=wish.speed) as sender:
             await wait_or_stop(stop, _run(world, board, listener, sender, wish))
-    told = board.told()
-    log.info("simulator_ended", **told["counters"])
+    shown = board.shown()
+    log.info("simulator_ended", **shown["counters"])
     if wish.json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n")
     return 1 if board.webhooks.given_up + board.webhooks.unsent else 0
 
 

@@ -123,7 +123,7 @@ _SWITCHES: Final[dict[str, dict[str, tuple[Callable[[str], Any] | None, str]]]] 
     "api": {
         "calls_per_minute": (_number, "the organisation's quota, and its burst (60)"),
         "other_calls": (_number, "calls a minute that other integrations spend of it (0)"),
-        "quota_headers": (None, "the answers tell of it (they do)"),
+        "quota_headers": (None, "the answers show it (they do)"),
         "latency": (_range, "seconds to an answer, one number or a range such as 0.1-0.8 (0)"),
         "faults": (
             _shares,

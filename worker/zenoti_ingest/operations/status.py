@@ -25,7 +25,7 @@ async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.E
 
 
 async def status(settings: Settings, *, as_json: bool) -> int:
-    """Look once and tell."""
+    """Look once and print."""
     async with connected(settings, name="status") as link:
         found = await Look(settings, link).once()
     if as_json:

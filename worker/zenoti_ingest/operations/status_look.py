@@ -140,7 +140,7 @@ def _spool(daemons: list[DaemonState]) -> SpoolState | None:
         return None
     return SpoolState(
         events=sum(s.events for s in spools),
-        bytes=max(s.bytes for s in spools),  # each tells of the whole directory
+        bytes=max(s.bytes for s in spools),  # each measures the whole directory
         max_bytes=max(s.max_bytes for s in spools),
         oldest_seconds=max((s.oldest_seconds for s in spools if s.oldest_seconds is not None), default=None),
         detail="; ".join(sorted({s.detail for s in spools if s.detail})),

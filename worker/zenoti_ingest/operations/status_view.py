@@ -32,7 +32,7 @@ def render(found: Status | None, *, prefix: str, before: Status | None = None, a
         found: what was seen last; None: nothing yet.
         prefix: of the names, left out in the tables.
         before: the look before it, for what has changed since.
-        away: what stands against looking now; the page then tells that it is old.
+        away: what stands against looking now; the page then says that it is old.
     """
     parts: list[RenderableType] = [_heading(found, prefix)]
     if away:
@@ -131,16 +131,16 @@ def _letters(found: Status) -> Text:
     if not total:
         return plain(" no dead letters", "dim")
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.dead_letters.items())
-    told = reasons or "too many to read at each look (above 10,000): `zenoti-ingest dead list` tells their reasons"
-    return plain(f" dead letters: {total:,}  {told}", "yellow")
+    detail = reasons or "too many to read at each look (above 10,000): `zenoti-ingest dead list` shows their reasons"
+    return plain(f" dead letters: {total:,}  {detail}", "yellow")
 
 
 def _spool(found: Status) -> Iterable[Text]:
     at = found.spool
     if at is not None and at.events:
         oldest = "" if at.oldest_seconds is None else f", the oldest {_span(at.oldest_seconds)} old"
-        told = f" spool: {at.events:,} events{oldest}; {at.bytes / _MIB:,.1f} of {at.max_bytes / _MIB:,.0f} MiB on disk"
-        yield plain(told, "yellow")
+        line = f" spool: {at.events:,} events{oldest}; {at.bytes / _MIB:,.1f} of {at.max_bytes / _MIB:,.0f} MiB on disk"
+        yield plain(line, "yellow")
 
 
 def _table(*headings: str) -> Table:

@@ -29,7 +29,7 @@ SALT_BYTES = 4  # as RabbitMQ has it
 SHOWN = 3
 UNSEEN = (
     "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
-    "only RabbitMQ's management API tells them; set broker.management_url"
+    "only RabbitMQ's management API knows them; set broker.management_url"
 )
 
 

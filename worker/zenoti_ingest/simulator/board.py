@@ -83,8 +83,8 @@ class Board:
         """Chance for one purpose, which the seed fixes."""
         return invention.rng(f"{self.seed}:board:{name}")
 
-    def told(self) -> dict[str, Any]:
-        """All that is to be told; of the keys only how many are let in."""
+    def shown(self) -> dict[str, Any]:
+        """Everything that the control shows; of the keys only how many there are."""
         webhooks = msgspec.to_builtins(self.webhooks) | {
             "answer_milliseconds": msgspec.to_builtins(self.answers.quantiles())
         }

@@ -1,7 +1,7 @@
 """The simulator's control, beside the API on the same listener: what it does and has counted, and how to change it.
 
-GET /simulator tells all; PATCH /simulator changes switches; PUT /simulator/keys rotates; POST /simulator/down closes
-the listener for a while. Nobody is asked who he is: it is to listen on 127.0.0.1.
+GET /simulator shows everything; PATCH /simulator changes switches; PUT /simulator/keys rotates; POST /simulator/down
+closes the listener for a while. Nobody needs a password, so it must listen on 127.0.0.1.
 """
 
 from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class Control:
         return self._told(status=_ACCEPTED)
 
     def _told(self, *, status: int = 200) -> web.Response:
-        body = msgspec.json.format(msgspec.json.encode(self._board.told()), indent=2) + b"\n"
+        body = msgspec.json.format(msgspec.json.encode(self._board.shown()), indent=2) + b"\n"
         return web.Response(body=body, content_type="application/json", status=status)
 
 

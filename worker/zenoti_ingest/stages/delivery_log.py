@@ -13,7 +13,7 @@ from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, RETRIED
 from zenoti_ingest.core.failures.dead_letter import TRANSLATE
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.stages.ports import Span
-from zenoti_ingest.telemetry import log, tell
+from zenoti_ingest.telemetry import log, log_canonical
 from zenoti_ingest.telemetry.metrics import (
     dead_letters,
     duplicates,
@@ -63,7 +63,9 @@ class DeliveryLog:
         """
         span.outcome(to, error=reason)
         self._passed_on.labels(self._source, to).inc()
-        age = self._write(tell, Outcome.PASSED_ON, delivery, event.received, {**_of(event), "to": to, "reason": reason})
+        age = self._write(
+            log_canonical, Outcome.PASSED_ON, delivery, event.received, {**_of(event), "to": to, "reason": reason}
+        )
         if to != LANE and age is not None and not event.received.replay and not event.received.redriven:
             way_seconds.labels(self._source, to).observe(age)
 
@@ -71,14 +73,14 @@ class DeliveryLog:
         """The event had been passed on before."""
         span.outcome(DUPLICATE)
         duplicates.labels(self._source, self.stage).inc()
-        self._write(tell, Outcome.DUPLICATE_DROPPED, delivery, event.received, _of(event))
+        self._write(log_canonical, Outcome.DUPLICATE_DROPPED, delivery, event.received, _of(event))
 
     def retried(self, delivery: Delivery, event: Event, *, span: Span, delay_seconds: int, reason: str) -> None:
         """The event comes again after a delay."""
         span.outcome(RETRIED, error=reason)
         retries.labels(self._source).inc()
         more = {**_of(event), "delay_seconds": delay_seconds, "reason": reason}
-        self._write(tell, Outcome.RETRIED, delivery, event.received, more)
+        self._write(log_canonical, Outcome.RETRIED, delivery, event.received, more)
 
     def dead_lettered(
         self, delivery: Delivery, message: Received, verdict: DeadLetter, *, span: Span, known: Mapping[str, str]

@@ -61,7 +61,7 @@ from zenoti_schemas.enriched import Enrichment
 from zenoti_schemas.state import SourceState
 
 MANY_CALLS_PER_MINUTE = 6000.0
-KEY_POLL_SECONDS = 1.0  # a file tells nobody that it has changed
+KEY_POLL_SECONDS = 1.0  # nothing reports that a file has changed
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +238,7 @@ class Lane:
         message = message_of(delivery, source=self._source)
         try:
             event = self._understood(message)
-        except Exception as error:  # noqa: BLE001  # a defect is told and kept as a letter, as in translate
+        except Exception as error:  # noqa: BLE001  # a defect is logged and kept as a letter, as in translate
             verdict = self._verdict(error)
             await self._guarded(self._dead_letter(delivery, message, verdict, subscription=subscription), subscription)
             return
@@ -254,7 +254,7 @@ class Lane:
             await self._take_over(taken_over, subscription)
 
     def _note_delivery(self, now: float) -> Filling | None:
-        """The first delivery tells that this consumer has become the active one: the lane's backlog is on its way."""
+        """The first delivery means that this consumer has become the active one: the lane's backlog follows."""
         first = self._filling is None
         if self._filling is None:
             self._filling = Filling.begun(now)
@@ -350,7 +350,7 @@ class Lane:
         self._changed.set()
 
     def _claim(self, fetched_at: int) -> None:
-        """Have the others told, while the call is under way, that the lane's times have come so far."""
+        """Announce to the others, while the call is under way, how far the lane's times have come."""
         if self._states is not None and not self.clock.covers(fetched_at):
             self._states.say_soon()
 

@@ -1,4 +1,4 @@
-"""The calls of one source: each under the lease, counted by the quota, its outcome told to circuit, metrics and log.
+"""The calls of one source: each goes under the lease and counts in the quota; circuit, metrics and log get its outcome.
 
 Probes go from here, while a failure is in doubt and while the circuit is open; a probe charges no event.
 """
@@ -24,7 +24,7 @@ from zenoti_ingest.core.invoices.circuit import Blame, Circuit
 from zenoti_ingest.core.invoices.expands import Expands
 from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.protocol import Invoice, decipher, merged, request
-from zenoti_ingest.core.invoices.quota import Quota, told
+from zenoti_ingest.core.invoices.quota import Quota, rate_limit
 from zenoti_ingest.stages.ports import Fetches, Span, Traces
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import api_call_seconds, api_calls, circuit_open
@@ -181,7 +181,7 @@ class InvoiceCalls:
             try:
                 other = await self._call(invoice_id, ask=(part,), serving=serving)
             except PermanentError:
-                continue  # told by the call
+                continue  # the call has logged it
             except ApiFailure:
                 if self._expands.failed(invoice_id, part):
                     continue
@@ -228,7 +228,7 @@ class InvoiceCalls:
             self._note_answer(invoice_id)
 
     async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
-        """Call and decipher; tell quota, metrics and log how it went."""
+        """Call and decipher; report the outcome to quota, metrics and log."""
         asked = request(invoice_id, expand=ask)
         began = time.monotonic()
         try:
@@ -238,7 +238,7 @@ class InvoiceCalls:
                 finally:
                     self._seconds.observe(time.monotonic() - began)
                 call.answered(response.status)
-                self.quota.correct(told(response.headers), now=time.monotonic())
+                self.quota.correct(rate_limit(response.headers), now=time.monotonic())
                 invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
         except Exception as error:
             if isinstance(error, ApiThrottled):
@@ -256,7 +256,7 @@ class InvoiceCalls:
         self._require_turn(time.monotonic())
 
     def _note_failure(self, error: Exception, invoice_id: str) -> None:
-        """Tell the circuit; an answer that says something of this invoice alone is an answer of the API."""
+        """Report to the circuit; an answer that says something of this invoice alone is an answer of the API."""
         match error:
             case ApiFailure():
                 was_open, refused = self.circuit.is_open, isinstance(error, ApiRefusedUs)

@@ -30,7 +30,7 @@ class QueueWatch:
     Args:
         look: asks the broker for messages ready and consumers by queue; None: missing. Raises BrokerUnavailable.
         roles: what each queue is for, by name.
-        lanes: of this process; one that is not active tells what lies in the queue.
+        lanes: of this process; a lane that is not active reports what lies in the queue.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class QueueWatch:
         self._lanes = lanes
 
     async def run(self) -> None:
-        """Look until cancelled; a lost broker is told by its connection, here only by what is not told."""
+        """Look until cancelled. The connection reports a lost broker; here the metrics are missing then."""
         while True:
             depths: Depths = {}
             try:
@@ -55,7 +55,7 @@ class QueueWatch:
             await asyncio.sleep(QUEUE_POLL_SECONDS if depths else FIRST_SECONDS)
 
     def _tell(self, depths: Depths) -> None:
-        """What was not seen is not told: an old number would be taken for a new one."""
+        """Remove what was not seen: an old number would be taken for a new one."""
         queue_messages.clear()
         queue_consumers.clear()
         for queue, depth in depths.items():

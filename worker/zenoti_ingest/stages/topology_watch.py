@@ -1,7 +1,7 @@
-"""Looks at the topology every few seconds: what is missing is told, and declared anew where the daemons may.
+"""Looks at the topology every few seconds: it reports what is missing, and declares it anew where the daemons may.
 
 A bound archive alone would still confirm what the door publishes, and a queue that somebody deletes under a running
-consumer is not told to anybody: so somebody has to look.
+consumer is not announced to anybody: so somebody has to look.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class TopologyWatch:
             BrokerUnavailable where there is no broker.
 
     Attributes:
-        looked: is told of each look.
+        looked: is called after each look.
         detail: what stands against taking events; empty: nothing.
     """
 
@@ -65,7 +65,7 @@ class TopologyWatch:
         self.detail = ""
 
     async def run(self) -> None:
-        """Look for ever; a lost broker is told by its connection, not here."""
+        """Look for ever; the connection reports a lost broker, not this loop."""
         while True:
             await asyncio.sleep(TOPOLOGY_POLL_SECONDS)
             try:

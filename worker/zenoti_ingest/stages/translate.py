@@ -173,7 +173,7 @@ class Translate:
             )
         except (PublishUnconfirmed, Unroutable):
             raise
-        except Exception as error:  # noqa: BLE001  # a defect: caught here, told, and kept as a letter
+        except Exception as error:  # noqa: BLE001  # a defect: caught here, logged, and kept as a letter
             ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
             log.exception("defect", stage=self.name, source=self.source, **ids)
             verdict = DeadLetter(DEFECT, defect_detail(error))

@@ -4,9 +4,10 @@ Logs go to stderr, one JSON object a line, or readable lines on a terminal. No b
 field; a defect's traceback comes without local variables and without the exception's text.
 
 Two lines are *canonical*: `door_request`, one for each request, and `delivery`, one for each delivery that a stage has
-settled. What can repeat itself without bound (warnings, errors, requests that were not let in) is told REPEATS_TOLD
-times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log, or a stderr that is
-closed, must refuse no event. What could not be written is counted, and told once stderr takes lines again.
+settled. What can repeat itself without bound (warnings, errors, requests that were not let in) is logged
+REPEATS_LOGGED times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log, or a
+stderr that is closed, must refuse no event. Lines that could not be written are counted, and the count is logged once
+stderr takes lines again.
 """
 
 import json
@@ -59,9 +60,9 @@ EVENTS: Final = frozenset(
         "simulator_listening", "simulator_sent", "simulator_unanswered", "simulator_webhook_off", "simulator_ended",
     }
 )  # fmt: skip
-REPEATS_TOLD: Final = 10
+REPEATS_LOGGED: Final = 10
 REPEATS_SECONDS: Final = 60.0
-# What tells two faults apart; each has few values. Ids and details would make every line one of its kind.
+# The fields that separate two faults; each has few values. Ids and details would make every line one of its kind.
 _KIND: Final = (
     "source",
     "stage",
@@ -80,8 +81,8 @@ _TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated", "lines_lost"})
 _STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
-_repeats: Repeats[tuple[tuple[str, Any], ...]] = Repeats(first=REPEATS_TOLD, seconds=REPEATS_SECONDS)
-_as_text: Callable[[EventDict], bytes] | None = None  # where lines of level info are told
+_repeats: Repeats[tuple[tuple[str, Any], ...]] = Repeats(first=REPEATS_LOGGED, seconds=REPEATS_SECONDS)
+_as_text: Callable[[EventDict], bytes] | None = None  # where lines of level info are logged
 _encode: Final = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__).encode
 
 
@@ -105,7 +106,7 @@ def configure(*, level: str, fmt: str) -> None:
     as_text = for_people if fmt == "console" else _as_json
     _as_text = as_text if number <= logging.INFO else None
     structlog.configure(
-        processors=[_told, rendered],
+        processors=[_checked, rendered],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: _STREAM,
         cache_logger_on_first_use=True,
@@ -113,7 +114,7 @@ def configure(*, level: str, fmt: str) -> None:
     _tame_libraries(number)
 
 
-def tell(event: str, /, **fields: Any) -> None:
+def log_canonical(event: str, /, **fields: Any) -> None:
     """A canonical line of what went well: `log.info` in half of its time, by the same registry and renderer.
 
     structlog's lookup of the logger, its levels and processors take longer than the writing, at each line.
@@ -124,19 +125,19 @@ def tell(event: str, /, **fields: Any) -> None:
         _STREAM.msg(_as_text(_stamped("info", _registered(event), **fields)))
 
 
-def tell_repeats(*, at_the_end: bool = False) -> None:
-    """A line for each kind whose repeats were not told, once its interval has ended; at the end of all is told."""
+def log_repeats(*, at_the_end: bool = False) -> None:
+    """Log a line for each kind whose repeats were dropped, once its interval has ended; at the end for all kinds."""
     for kind, times in _repeats.dropped(now=inf if at_the_end else time.monotonic()).items():
         fields = dict(kind)
         log.warning("repeated", line=fields.pop("event"), times=times, **fields)
-    _STREAM.tell_lost()
+    _STREAM.log_lost()
 
 
 class _LogStream:
     """A line is one write of the system's, so that lines of several processes do not mix."""
 
     def __init__(self) -> None:
-        self._lost = 0  # and not told yet
+        self._lost = 0  # and not logged yet
         self._takes = True
         self._before = b""  # ends a line of which only a part was taken: a full disk takes what still fits
 
@@ -153,7 +154,7 @@ class _LogStream:
 
     debug = info = warning = error = critical = msg
 
-    def tell_lost(self) -> None:
+    def log_lost(self) -> None:
         """A line for those that were lost, once others have been taken again."""
         if self._lost and self._takes:
             lost, self._lost = self._lost, 0
@@ -164,8 +165,8 @@ class _LogStream:
 _STREAM: Final = _LogStream()
 
 
-def _told(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The event as it is told. Raises ValueError where it is not registered, DropEvent where it repeats itself."""
+def _checked(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The event as it is logged. Raises ValueError where it is not registered, DropEvent where it repeats itself."""
     name = _registered(event["event"])
     told_each_time = method in _HARMLESS or name in _TOLD_EACH_TIME
     if not told_each_time or (name == "door_request" and event.get("status") != 202):  # noqa: PLR2004  # no stranger's
@@ -227,7 +228,7 @@ def _tame_libraries(level: int) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_Forward()]
     root.setLevel(max(level, logging.WARNING))
-    for noisy in ("aio_pika", "aiormq", "opentelemetry"):  # each reconnect is told by our own line
+    for noisy in ("aio_pika", "aiormq", "opentelemetry"):  # our own line reports each reconnect
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     warnings.showwarning = _forward_warning
 

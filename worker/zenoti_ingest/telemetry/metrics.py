@@ -35,7 +35,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the se
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """One metric: which daemons tell it, and the values of its labels that are known beforehand."""
+    """One metric: which daemons expose it, and the values of its labels that are known beforehand."""
 
     collector: Any
     name: str
@@ -332,7 +332,7 @@ build: Final = _made(Info, "zenoti_build", "", "The version of this process, as 
 
 
 def exposed(daemon: str, *, version: str, values: Mapping[str, Sequence[str]]) -> CollectorRegistry:
-    """What a daemon's /metrics tells.
+    """What a daemon's /metrics exposes.
 
     Args:
         daemon: `intake` or `consume`.

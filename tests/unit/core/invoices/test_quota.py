@@ -10,7 +10,7 @@ from zenoti_ingest.core.invoices.quota import (
     WINDOW_SECONDS,
     Quota,
     RateLimitHeaders,
-    told,
+    rate_limit,
 )
 
 NOW = 1000.0
@@ -306,7 +306,7 @@ def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -
 )
 def test_what_the_headers_say(headers: dict[str, str], expected: RateLimitHeaders) -> None:
     """Every header is optional; what it cannot mean counts as absent, and nothing exceeds its bound."""
-    assert told(headers) == expected
+    assert rate_limit(headers) == expected
 
 
 def test_nothing_remains() -> None:
@@ -353,5 +353,5 @@ def test_the_vendors_limit_slows_and_never_hastens() -> None:
 def test_no_header_stops_us_for_long(headers: dict[str, str]) -> None:
     """Whatever a header says, the next call goes within a quarter of an hour."""
     quota = Quota(calls_per_minute=60, now=NOW)
-    quota.correct(told(headers), now=NOW)
+    quota.correct(rate_limit(headers), now=NOW)
     assert quota.wait(NOW) <= MAX_WAIT_SECONDS

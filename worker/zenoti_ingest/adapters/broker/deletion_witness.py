@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 
 
 class Witnesses:
-    """Exchanges of our own by the queue whose deletion they tell.
+    """Exchanges of our own by the queue whose deletion they show.
 
     Args:
         queues: that are watched.

@@ -42,7 +42,7 @@ class FrameReader(FrameReceiver):
             InvalidFrameError: this is no frame.
             StopAsyncIteration: the connection has ended behind a whole frame.
         """
-        if not self.started:  # aiormq tells a server that speaks something else
+        if not self.started:  # aiormq recognises a server that speaks something else
             return await super().get_frame()
         while (frame := self._next()) is None:
             await self._read_on()

@@ -137,7 +137,7 @@ class Link:
     async def _until_lost(self, lost: asyncio.Event) -> None:
         """Return once the connection is lost; while the broker blocks it, it is not ready.
 
-        The library tells of a block only in its log, and where one asks whether it may write; so somebody has to ask.
+        The library reports a block only in its log, or to a caller that asks whether it may write; so this asks.
         """
         transport = self.connection().transport
         assert transport is not None  # noqa: S101  # it has just connected
@@ -175,7 +175,7 @@ class Link:
         """Messages of a queue that nobody holds.
 
         Raises:
-            BrokerUnavailable: the broker does not tell.
+            BrokerUnavailable: the broker does not answer.
         """
         channel = await self._open_channel(confirms=False)
         try:
@@ -189,7 +189,7 @@ class Link:
         """The first message of a queue, taken out; None: it is empty.
 
         Raises:
-            BrokerUnavailable: the broker does not tell; the message may be taken out.
+            BrokerUnavailable: the broker does not answer; the message may be taken out.
         """
         channel = await self._open_channel(confirms=False)
         try:

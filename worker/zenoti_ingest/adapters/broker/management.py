@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: what a virtual host holds, bindings and policies too, which AMQP tells nobody.
+"""RabbitMQ's management API: what a virtual host holds, bindings and policies too, which AMQP does not show.
 
 It only reads. Its user wants the tag `monitoring` or `management`, and to be let into the virtual host.
 """

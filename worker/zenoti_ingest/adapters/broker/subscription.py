@@ -267,7 +267,7 @@ class Subscription:
     async def _handle(self, delivery: Delivery) -> None:
         try:
             await self._on_delivery(delivery)
-        except Exception:  # noqa: BLE001  # a defect of the receiver: told here, since the library would swallow it
+        except Exception:  # noqa: BLE001  # a defect of the receiver: logged here, since the library would swallow it
             log.exception("defect", queue=self._queue)
             self.fail("a defect in the receiver", defect=True)
 

@@ -1,6 +1,6 @@
 """The declared topology against the broker's: compare, declare, verify.
 
-The broker tells a difference in arguments only to those who declare again (406 names the argument), and that a
+The broker reports a difference in arguments only to a client that declares again (406 names the argument), and that a
 queue is missing only to those who ask passively (404). Both close the channel; each question takes a new one after.
 """
 
@@ -128,7 +128,7 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Declared
     """Ask whether every exchange and queue is there, and, where the broker lets us, is as declared; bind them anew.
 
     Nothing is made: a question for the arguments of what is there makes nothing either. Whether a binding is there
-    the broker tells nobody over AMQP; binding again changes nothing where it is.
+    the broker shows nobody over AMQP; binding again changes nothing where it is.
 
     Raises:
         TopologyMismatch: something is different, or something is missing that is no receiver's queue.
@@ -157,7 +157,7 @@ def _receivers(topology: Topology) -> set[str]:
 
 
 async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
-    """Bind everything anew, which tells what is missing; where the broker does not let us bind, look.
+    """Bind everything anew, which shows what is missing; where the broker does not let us bind, look.
 
     Needs the fewest rights of all questions (`core/topology/permissions`), and the broker logs nothing of it.
     """

@@ -23,7 +23,7 @@ TITLES: Final = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-_BANNER: Final = {"Server": "zenoti-ingest"}  # else aiohttp tells the versions of what we are made of
+_BANNER: Final = {"Server": "zenoti-ingest"}  # else aiohttp shows the versions of our libraries
 
 
 class Taken(web.StreamResponse):

@@ -315,7 +315,7 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *_: Any, **__: Any) -> None:
-        """What aiohttp would tell with a stranger's bytes in it is told without."""
+        """Log without a stranger's bytes what aiohttp would log with them."""
         log.exception("defect", stage="door")
 
     def _refused(self, data: bytes) -> bytes:

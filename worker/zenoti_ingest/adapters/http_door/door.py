@@ -17,12 +17,12 @@ from zenoti_ingest.adapters.http_door.answers import Taken, problem, unavailable
 from zenoti_ingest.adapters.http_door.bodies import BodyGivenUp, BodyTooLarge, BodyTooSlow, read_body
 from zenoti_ingest.adapters.http_door.connections import Connection, Connections
 from zenoti_ingest.adapters.http_door.limits import Limits, connections_possible
-from zenoti_ingest.telemetry import log, tell
+from zenoti_ingest.telemetry import log, log_canonical
 from zenoti_ingest.telemetry.metrics import door_in_flight, door_requests, stage_seconds
 from zenoti_schemas.door import Accepted, Pong
 
 BACKLOG = 1024  # connections that the kernel keeps for us
-# asyncio accepts as many in a turn as the backlog it is told, so it is told of fewer: 900 that came at once held up
+# asyncio accepts as many in a turn as its backlog argument says, so it gets a small one: 900 that came at once held up
 # those that were there by turns of 20 to 40 ms, now by turns of 3.
 ACCEPTS_A_TURN = 16
 # What the kernel keeps for a connection, and half of what one read can bring; by itself it grows to megabytes. The
@@ -49,7 +49,7 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool.
 
-    Its fields are told in the request's line, as far as there is something to tell.
+    Its fields stand in the request's log line, unless they are empty.
     """
 
     status: int
@@ -133,26 +133,28 @@ class HttpDoor:
             self._connections.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began, told = time.monotonic(), dict[str, Any]()
+        began, fields = time.monotonic(), dict[str, Any]()
         try:
-            response, source = await self._routed(request, told)
+            response, source = await self._routed(request, fields)
         except ConnectionError:  # whoever sent it has gone; raised through aiohttp's task, it would become garbage
             return _closing(unavailable("the connection has gone"))
-        self._tell(response.status, source, told, seconds=time.monotonic() - began)
+        self._record(response.status, source, fields, seconds=time.monotonic() - began)
         connection = _connection(request)
         whole = request.content.is_eof() and not connection.is_refused and request.method != TUNNEL
         connection.answered(whole=whole)
         return response if whole else _closing(response)
 
-    def _tell(self, status: int, source: str, told: dict[str, Any], *, seconds: float) -> None:
+    def _record(self, status: int, source: str, fields: dict[str, Any], *, seconds: float) -> None:
         """One line for each request, and its metrics."""
         door_requests.labels(source, status).inc()
         if source != NO_SOURCE:
             stage_seconds.labels("intake", source).observe(seconds)
-        how = tell if status == _TAKEN else log.info if status < web.HTTPBadRequest.status_code else log.warning
-        how("door_request", **({"source": source, "status": status} | told), seconds=round(seconds, 4))
+        how = (
+            log_canonical if status == _TAKEN else log.info if status < web.HTTPBadRequest.status_code else log.warning
+        )
+        how("door_request", **({"source": source, "status": status} | fields), seconds=round(seconds, 4))
 
-    async def _routed(self, request: web.BaseRequest, told: dict[str, Any]) -> tuple[web.StreamResponse, str]:
+    async def _routed(self, request: web.BaseRequest, fields: dict[str, Any]) -> tuple[web.StreamResponse, str]:
         """The answer, and of which source."""
         path = request.rel_url.raw_path  # split before percent-decoding: an encoded slash is none
         source, _, path_type = path.removeprefix(WEBHOOKS).partition("/")
@@ -161,7 +163,7 @@ class HttpDoor:
         if request.method not in METHODS:
             return problem(405, "POST, PUT or PATCH", {"Allow": "POST, PUT, PATCH"}), NO_SOURCE
         try:
-            response = await self._answer(request, source, unquote(path_type, errors="surrogateescape"), told)
+            response = await self._answer(request, source, unquote(path_type, errors="surrogateescape"), fields)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # every request gets an answer, one that meets a defect of ours too
@@ -179,12 +181,12 @@ class HttpDoor:
                 return problem(413, f"at most {self._limits.max_body_bytes} bytes")
             case BodyGivenUp():
                 return unavailable("too much is on its way in")
-            case _:  # told in the log, not to the stranger
+            case _:  # the log says what, the stranger does not hear it
                 log.exception("defect", stage="door")
                 return problem(500, "a defect of ours; it has been logged")
 
     async def _answer(
-        self, request: web.BaseRequest, source: str, path_type: str, told: dict[str, Any]
+        self, request: web.BaseRequest, source: str, path_type: str, fields: dict[str, Any]
     ) -> web.StreamResponse:
         limits, connection = self._limits, _connection(request)
         if connection.head_bytes > limits.max_header_bytes:
@@ -217,8 +219,8 @@ class HttpDoor:
         finally:
             self._in_flight -= 1
         response = _response(answer)
-        told |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is told, too
-        told["bytes"] = len(body)
+        fields |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is among them
+        fields["bytes"] = len(body)
         return response
 
 

@@ -338,14 +338,14 @@ def keep(path: Path, aside: Path) -> None:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether the file itself is to blame, and not its disk; a damaged schema is told in many ways."""
+    """Whether the file itself is to blame, and not its disk; a damaged schema shows in many ways."""
     if isinstance(error, sqlite3.DatabaseError):
         return (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF) not in _BLAMELESS
     return isinstance(error, ValueError)
 
 
 def is_sound(path: Path) -> bool:
-    """Whether all of the file hangs together, indexes too; records tell themselves.
+    """Whether all of the file hangs together, indexes too; records have checksums of their own.
 
     Raises:
         sqlite3.Error, OSError: somebody has locked it, or it cannot be read.

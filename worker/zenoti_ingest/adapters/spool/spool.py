@@ -39,7 +39,7 @@ CLOSE_SECONDS: Final = 5.0
 BATCH_BYTES: Final = 8 * 1024 * 1024
 PENDING_BYTES: Final = 32 * 1024 * 1024  # what may wait in memory for the disk
 _ROW_BYTES = 300  # what a row costs beside its record
-_TROUBLES_TOLD = 3
+_TROUBLES_SHOWN = 3
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -327,9 +327,9 @@ def _by_source(files: Iterable[SpoolFile]) -> Counter[str]:
 
 
 def _few(troubles: dict[str, str]) -> str:
-    told = [f"{name}: {reason}" for name, reason in sorted(troubles.items())]
-    more = [f"and {len(told) - _TROUBLES_TOLD} more"] if len(told) > _TROUBLES_TOLD else []
-    return "; ".join([*told[:_TROUBLES_TOLD], *more])
+    shown = [f"{name}: {reason}" for name, reason in sorted(troubles.items())]
+    more = [f"and {len(shown) - _TROUBLES_SHOWN} more"] if len(shown) > _TROUBLES_SHOWN else []
+    return "; ".join([*shown[:_TROUBLES_SHOWN], *more])
 
 
 def _age(at: str) -> float:

@@ -22,7 +22,7 @@ class CannotTrace(Exception):
 
 
 def open_traces(environ: Mapping[str, str], *, service: str, version: str) -> "OtelTraces | Untraced":
-    """Spans to the collector where one is named; what stands against it is told, and stops nothing.
+    """Spans to the collector where one is named; an obstacle is logged, and stops nothing.
 
     Args:
         environ: OTEL_EXPORTER_OTLP_ENDPOINT and its like.

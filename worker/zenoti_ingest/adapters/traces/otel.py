@@ -80,7 +80,7 @@ class OtelSpan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End it; an exception's type is told, its text never, since it may quote a customer's value."""
+        """End it; an exception's type is reported, its text never, since it may quote a customer's value."""
         del error, traceback
         if kind is not None and not self._has_failed:
             self.failed(kind.__name__)

@@ -44,7 +44,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     Attributes:
         id: the CloudEvent's: stable over every delivery of the same event, and never another event's.
         event_id: the envelope's own, where it is one; None for a bare body.
-        type: as in the routing key, e.g. `invoice.closed`; `unknown` where nothing tells.
+        type: as in the routing key, e.g. `invoice.closed`; `unknown` where nothing shows it.
         invoice_id: the invoice that it concerns, usable in a URL.
         subject: the invoice's id, else `data.id`.
         time: the envelope's time where that is RFC 3339.
@@ -132,7 +132,7 @@ class _Json(msgspec.Struct, gc=False):
         return self.text is not self.body
 
     def content(self) -> bytes | msgspec.Raw:
-        """What tells two events of one `event_id` apart: `data`, or the whole body where there is none, as it came."""
+        """What separates two events of one `event_id`: `data`, or the whole body where there is none, as it came."""
         if self.envelope.data is msgspec.UNSET:
             return self.body
         if self.is_mended:

@@ -1,4 +1,4 @@
-"""What a span is called and what it tells, as data, by OpenTelemetry's semantic conventions.
+"""The name and the attributes of a span, as data, by OpenTelemetry's semantic conventions.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/http/http-spans/, …/messaging/messaging-spans/ and
 …/messaging/rabbitmq/. What they have no word for stands under `zenoti.`. Never a body, a query, a header's value.
@@ -54,7 +54,7 @@ class Place(msgspec.Struct, frozen=True):
 
 def request(*, source: str, method: str) -> Described:
     """A webhook at the door. The event type that may stand in the path is a stranger's text: it is left out."""
-    told: Attributes = {
+    attributes: Attributes = {
         "http.request.method": method,
         "http.route": _DOOR,
         "url.path": f"/webhooks/{source}",
@@ -62,28 +62,28 @@ def request(*, source: str, method: str) -> Described:
         "zenoti.source": source,
         "zenoti.stage": "intake",
     }
-    return Described(f"{method} {_DOOR}", "server", told)
+    return Described(f"{method} {_DOOR}", "server", attributes)
 
 
 def publishing(message: Outgoing) -> Described:
     """A publish, from the first byte to the confirm."""
     destination = _joined(message.exchange, message.routing_key)
-    told = _messaging(destination, message.routing_key, message.message_id, "publish", "send")
-    return Described(f"publish {destination}", "producer", told)
+    attributes = _messaging(destination, message.routing_key, message.message_id, "publish", "send")
+    return Described(f"publish {destination}", "producer", attributes)
 
 
 def processing(message: Received, place: Place) -> Described:
-    """A delivery, from when it came until it is settled; handed back where nothing else is told."""
+    """A delivery, from when it came until it is settled; handed back where nothing else is reported."""
     destination = _joined(place.exchange, place.routing_key, place.queue)
-    told = _messaging(destination, place.routing_key, message.receipt_id, "process", "process")
-    told |= {
+    attributes = _messaging(destination, place.routing_key, message.receipt_id, "process", "process")
+    attributes |= {
         "messaging.rabbitmq.message.delivery_tag": place.delivery_tag,
         "zenoti.source": message.source,
         "zenoti.stage": place.stage,
         "zenoti.attempt": message.attempts,
         OUTCOME: HANDED_BACK,
     }
-    return Described(f"process {destination}", "consumer", told)
+    return Described(f"process {destination}", "consumer", attributes)
 
 
 def server(base_url: str) -> Server:
@@ -96,7 +96,7 @@ def server(base_url: str) -> Server:
 
 def calling(asked: Request, at: Server, *, source: str, events: int) -> Described:
     """A call to the invoice API, for so many events; the query is left out."""
-    told: Attributes = {
+    attributes: Attributes = {
         "http.request.method": "GET",
         "url.full": at.base + asked.path,
         "url.template": _INVOICE,
@@ -106,7 +106,7 @@ def calling(asked: Request, at: Server, *, source: str, events: int) -> Describe
         "zenoti.stage": "enrich",
         "zenoti.events": events,
     }
-    return Described(f"GET {_INVOICE}", "client", told)
+    return Described(f"GET {_INVOICE}", "client", attributes)
 
 
 def _messaging(destination: str, routing_key: str, message_id: str, operation: str, kind: str) -> Attributes:

@@ -38,7 +38,7 @@ def write(
 ) -> Outgoing:
     """The letter to publish: the body as it stood, and why; every header a string, `attempts` an int."""
     sent = message.to(exchange=names.work, routing_key=names.dead)
-    told = DeadLetterHeaders(
+    found = DeadLetterHeaders(
         reason=verdict.reason,
         detail=verdict.detail,
         stage=stage,
@@ -52,7 +52,7 @@ def write(
         dead_at=dead_at,
         receipt_id=message.receipt_id,
     )
-    headers = msgspec.structs.asdict(told)
+    headers = msgspec.structs.asdict(found)
     del headers["body_at"]  # the letter has its body
     return msgspec.structs.replace(sent, headers={**sent.headers, **headers})
 

@@ -19,7 +19,7 @@ class PermanentError(WorkerError):
 
 
 class Malformed(PermanentError):
-    """The body is not what a webhook can be; the text tells where.
+    """The body is not what a webhook can be; the text says where.
 
     Attributes:
         event_type: what it would have been, as far as it could be read.
@@ -111,7 +111,7 @@ class ApiThrottled(TransientError):
     """The API's quota is spent (429). Charges nothing.
 
     Attributes:
-        retry_after: seconds to wait, as told, bounded.
+        retry_after: seconds to wait, as the answer says, bounded.
     """
 
     def __init__(self, retry_after: float) -> None:

@@ -1,7 +1,7 @@
 """May this request in? (headers, token, body, the source's rule) -> accept | ping | refuse(status).
 
 Zenoti signs the body alone: `zenoti-webhook-signature: sha256 =18-2E-10-…`, HMAC-SHA256 as upper-case hex pairs joined
-by `-` (told by integrators; the vendor's page only says that a header carries a signature). Hence plain hex and
+by `-` (reported by integrators; the vendor's page only says that a header carries a signature). Hence plain hex and
 base64 are taken too. Everything is compared as bytes in constant time; nothing here can raise on what a stranger sends.
 """
 
@@ -88,7 +88,7 @@ def _signed(body: bytes, signatures: Sequence[str], secrets: Sequence[bytes]) ->
     given = parse_signature(signatures[0])
     if given is None:
         return False
-    # A list, so that every secret is tried: the time taken tells nothing.
+    # A list, so that every secret is tried: the time taken reveals nothing.
     matches = [hmac.compare_digest(given, signature(body, secret=secret)) for secret in secrets]
     return any(matches)
 

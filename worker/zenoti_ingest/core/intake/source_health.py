@@ -17,7 +17,7 @@ _SHARE: Final = 0.05  # of a new gap in the usual one: some twenty events make i
 class Streak:
     """Answers in a row that were no 202.
 
-    All count, since a secret that has been changed on one side alone shows as a row of 401; the 4xx are told apart,
+    All count, since a secret that has been changed on one side alone shows as a row of 401; the 4xx are counted apart,
     since strangers make them too. A ping ends no streak: anybody may send it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Streak:
         self.refused = 0
 
     def answered(self, status: int) -> bool:
-        """Count an answer; says whether to tell of it: at ALARM_AT, and where the webhook is switched off."""
+        """Count an answer; says whether to report it: at ALARM_AT, and where the webhook is switched off."""
         if status == _PING:
             return False
         if status == ACCEPTED:

@@ -1,4 +1,4 @@
-"""A spooled event as bytes on disk: a checksum before it, so that a torn or flipped record tells itself.
+"""A spooled event as bytes on disk: a checksum before it, so that a torn or flipped record shows.
 
 An event that no broker takes leaves a note in the spool: the event without its body, under a source of its own, so that
 the dead letter that is still to be written holds up no event.

@@ -1,4 +1,4 @@
-"""The baton: what who leaves a lane in order tells whoever takes it over, by the queue `<lane>.turn`.
+"""The baton: what a process that leaves a lane in order hands to its successor, by the queue `<lane>.turn`.
 
 Times are ages and spans in seconds, since two hosts share no clock. How long the baton lay there is not known, so ages
 count from when it is read: the calls are taken for younger than they are, never for older.

@@ -1,8 +1,8 @@
 """`fetched_at`, the time that a lane gives an invoice: it never goes back, whichever host's clock it is read from.
 
 Times are microseconds since 1970 (UTC). The lane's next consumer may run on another host with another clock. So a
-process tells all others a *claim*: a time that no invoice of its lane passes until it has told a later one. An invoice
-goes out only when the claim above its time is confirmed; whoever takes the lane over begins above all claims.
+process announces a *claim* to all others: no invoice of its lane passes that time until it announces a later one. An
+invoice goes out only when the claim above its time is confirmed. The lane's next holder begins above all claims.
 """
 
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class LaneClock:
         return self._given
 
     def claim(self) -> str | None:
-        """What to tell the others: our claim, or theirs where it is later; None: no time of this lane is known."""
+        """What to announce: our claim, or theirs where it is later; None: no time of this lane is known."""
         if self._given and self._given > self._claim - RESERVE_MICROSECONDS:
             self._claim = self._given + RESERVE_MICROSECONDS
         latest = max(self._claim, self._last)

@@ -1,6 +1,6 @@
 """May this process still call the API for a lane? As long as the broker has lately answered on the lane's own channel.
 
-A consumer is never told that it has ceased to be the active one. A process that was frozen, or cut off, learns it from
+No consumer hears that it has ceased to be the active one. A process that was frozen, or cut off, learns it from
 a closed channel, but only once it reads its socket; until then it must not call. So what counts is when it *asked*: an
 answer that was read from a buffer says nothing of now. A successor waits for as long as a lease can last.
 """

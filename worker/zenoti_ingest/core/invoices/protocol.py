@@ -21,7 +21,7 @@ from zenoti_ingest.core.failures.errors import (
     RequestInvalid,
     WorkerError,
 )
-from zenoti_ingest.core.invoices.quota import told
+from zenoti_ingest.core.invoices.quota import rate_limit
 from zenoti_schemas.fields import UNREADABLE
 from zenoti_schemas.invoice import InvoiceAnswer
 from zenoti_schemas.json_text import mended
@@ -41,7 +41,7 @@ _KNOWN: dict[int | str, type[WorkerError]] = {
     **dict.fromkeys(_TRANSIENT, ApiUnavailable),
 }
 # Where each part stands in the invoice. gst_parameters and dues_and_fees are no key of their own in the vendor's
-# table, so whether they came cannot be told.
+# table, so nobody can know whether they came.
 PLACE = {
     "invoiceitems": "invoice_items",
     "appointments": "appointments",
@@ -129,7 +129,7 @@ def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) ->
 
 
 def _code(told_code: int | str | None, status: int) -> int | str:
-    """The body is the more exact, unless it tells no code or, outside a 2xx, one that nobody knows. A 401 is one."""
+    """The body is more exact, unless it has no code or, outside a 2xx, one that nobody knows. A 401 is one."""
     if told_code is None or status == _UNAUTHORISED:
         return status
     is_known = told_code in _KNOWN or told_code in _CLIENT_ERRORS or told_code in _SERVER_ERRORS
@@ -148,8 +148,8 @@ def _failure(code: int | str, response: Response) -> WorkerError:
     if code == _UNAUTHORISED:
         return ApiRefusedUs("the API does not take the key (401)")
     if code == _THROTTLED:
-        said = told(response.headers)
-        return ApiThrottled(said.retry_after_seconds or said.reset_seconds or DEFAULT_RETRY_AFTER_SECONDS)
+        limit = rate_limit(response.headers)
+        return ApiThrottled(limit.retry_after_seconds or limit.reset_seconds or DEFAULT_RETRY_AFTER_SECONDS)
     known = _KNOWN.get(code)
     if known is not None:
         return known(f"the API answered code {code}")

@@ -7,8 +7,8 @@ too. The vendor's words can mean a bucket or a fixed window. These rules obey bo
 - One call is there at the start. Calls are saved up while nothing waits: at most 10, and less than half of a minute's.
 - After a burst of n saved calls the pace is that of `calls_per_minute` - n, until the burst is a minute old. So the
   window fills evenly, and no pause is longer than two intervals.
-- The calls of several processes, one after the other, keep to the same: who leaves a lane in order tells what is
-  `Spent`. A successor that was told nothing takes it that a burst has just gone.
+- The calls of several processes, one after the other, keep to the same: a process that leaves a lane in order hands on
+  what is `Spent`. A successor without that assumes that a burst has just gone.
 
 The vendor's headers correct the pace, downwards only.
 
@@ -42,7 +42,7 @@ class RateLimitHeaders(msgspec.Struct, frozen=True):
     Attributes:
         remaining: calls left.
         reset_seconds: until there are more.
-        interval_seconds: between two calls, by the smallest limit told.
+        interval_seconds: between two calls, by the smallest limit named.
         retry_after_seconds: how long to send nothing.
     """
 
@@ -52,7 +52,7 @@ class RateLimitHeaders(msgspec.Struct, frozen=True):
     retry_after_seconds: float | None = None
 
 
-def told(headers: Mapping[str, str]) -> RateLimitHeaders:
+def rate_limit(headers: Mapping[str, str]) -> RateLimitHeaders:
     """Read the headers (names in lower case) of an answer; each is optional, and none is trusted beyond its bounds."""
     remaining = _whole(headers.get("ratelimit-remaining", ""))
     intervals = [interval for name in _LIMIT_HEADERS if (interval := _interval(headers.get(name, ""))) is not None]

@@ -73,7 +73,7 @@ def _daemons(daemons: Sequence[DaemonState]) -> Iterator[str]:
 def _unread(
     queues: Mapping[str, Depth], names: Names, daemons: Sequence[DaemonState], *, resting: Collection[str]
 ) -> Iterator[str]:
-    """Queues of ours without a consumer, but for the resting; where no process consumes, that is told already."""
+    """Queues of ours without a consumer, but for the resting; where no process consumes, another alarm says so."""
     if any(daemon.daemon == "consume" for daemon in daemons):
         for name, depth in queues.items():
             if names.role(name) in ("raw", "lane") and depth.consumers == 0 and name not in resting:
@@ -92,9 +92,9 @@ def _switch_off(daemons: Sequence[DaemonState]) -> Iterator[str]:
 def _spools(daemons: Sequence[DaemonState]) -> Iterator[str]:
     for daemon in daemons:
         if daemon.spool is not None and (daemon.spool.events or daemon.spool.detail):
-            told = f": {daemon.spool.detail}" if daemon.spool.detail else ""
+            why = f": {daemon.spool.detail}" if daemon.spool.detail else ""
             waiting = f"{daemon.spool.events} event(s) wait" if daemon.spool.events else "no event waits"
-            yield f"{waiting} on the disk of {daemon.instance} for the broker{told}"
+            yield f"{waiting} on the disk of {daemon.instance} for the broker{why}"
 
 
 def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:

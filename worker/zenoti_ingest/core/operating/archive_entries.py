@@ -50,7 +50,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     invoice: str | None = None
 
     def covers(self, message: Received) -> bool:
-        """Whether it can be meant, as far as its headers tell."""
+        """Whether it can be meant, as far as its headers show."""
         return (
             message.received_at >= self.since
             and (self.until is None or message.received_at < self.until)

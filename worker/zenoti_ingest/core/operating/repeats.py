@@ -1,4 +1,4 @@
-"""Throttler of what repeats itself: the first few of a kind within an interval are told, the rest are counted.
+"""Throttler of what repeats itself: the first few of a kind within an interval pass, the rest are counted.
 
 A kind is any key that the caller bounds. Time enters as `now`, seconds of any monotonic clock.
 """
@@ -13,16 +13,16 @@ K = TypeVar("K", bound=Hashable)
 
 class _Interval(msgspec.Struct):
     ends: float
-    told: int = 1
+    passed: int = 1
     dropped: int = 0
 
 
 class Repeats(Generic[K]):
-    """What has been told lately.
+    """What has passed lately.
 
     Args:
-        first: so many of a kind are told in each of its intervals.
-        seconds: how long an interval is; it begins with the first that is told.
+        first: so many of a kind pass in each of its intervals.
+        seconds: how long an interval is; it begins with the first that passes.
     """
 
     def __init__(self, *, first: int, seconds: float) -> None:
@@ -32,20 +32,20 @@ class Repeats(Generic[K]):
         self._ended: dict[K, int] = {}
 
     def may_tell(self, kind: K, *, now: float) -> bool:
-        """Whether this one is told; if not, it is counted."""
+        """Whether this one passes; if not, it is counted."""
         one = self._of.get(kind)
         if one is None or one.ends <= now:
             self._end(kind)
             self._of[kind] = _Interval(now + self._seconds)
             return True
-        if one.told < self._first:
-            one.told += 1
+        if one.passed < self._first:
+            one.passed += 1
             return True
         one.dropped += 1
         return False
 
     def dropped(self, *, now: float) -> dict[K, int]:
-        """How many of each kind were not told in the intervals that have ended since this was last asked."""
+        """How many of each kind did not pass in the intervals that have ended since this was last asked."""
         for kind in [kind for kind, one in self._of.items() if one.ends <= now]:
             self._end(kind)
         ended, self._ended = self._ended, {}

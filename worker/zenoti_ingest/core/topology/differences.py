@@ -1,7 +1,7 @@
-"""The declared topology against what a broker tells of itself: every difference, as data.
+"""The declared topology against what a broker reports: every difference, as data.
 
-Over AMQP a broker tells only that something is missing, or the first argument that differs; its management API
-tells all of it, bindings and policies too. This page reads both; it neither asks nor changes anything.
+Over AMQP a broker reports only that something is missing, or the first argument that differs; its management API
+reports all of it, bindings and policies too. This module reads both; it neither asks nor changes anything.
 """
 
 import re
@@ -48,7 +48,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class ObservedExchange(msgspec.Struct, frozen=True):
-    """An exchange as the management API tells it."""
+    """An exchange as the management API reports it."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class ObservedExchange(msgspec.Struct, frozen=True):
 
 
 class ObservedQueue(msgspec.Struct, frozen=True):
-    """A queue as the management API tells it; the counts are a few seconds old."""
+    """A queue as the management API reports it; the counts are a few seconds old."""
 
     name: str
     durable: bool = True
@@ -72,7 +72,7 @@ class ObservedQueue(msgspec.Struct, frozen=True):
 
 
 class ObservedBinding(msgspec.Struct, frozen=True):
-    """A binding as the management API tells it."""
+    """A binding as the management API reports it."""
 
     source: str
     destination: str
@@ -98,20 +98,20 @@ def missing(thing: Exchange | Queue) -> Difference:
 
 
 def refused(thing: Exchange | Queue, text: str) -> Difference:
-    """What the text of a 406 tells: the first argument that differs; a text of another shape stands as it is."""
+    """What the text of a 406 says: the first argument that differs; a text of another shape stands as it is."""
     kind: Kind = "exchange" if isinstance(thing, Exchange) else "queue"
-    told = _REFUSAL.search(text)
-    if told is None:
+    found = _REFUSAL.search(text)
+    if found is None:
         return Difference(kind, thing.name, "different", text[:300])
-    name = told["name"]
-    quoted = _QUOTED.search(told["current"].strip())
+    name = found["name"]
+    quoted = _QUOTED.search(found["current"].strip())
     current = None if quoted is None else int(quoted[1]) if quoted[1].isdigit() else quoted[1]
     should = _properties(thing).get(name)
     return _different(kind, thing.name, {name: should}, {name: current})
 
 
 def of_seen(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Difference]:
-    """Every difference that the management API tells, in the order of the declaration, what is surplus last."""
+    """Every difference that the management API reports, in the order of the declaration, what is surplus last."""
     exchanges = {exchange.name: exchange for exchange in seen.exchanges}
     queues = {queue.name: queue for queue in seen.queues}
     found = [_of_thing(exchange, exchanges.get(exchange.name)) for exchange in topology.exchanges]
@@ -126,11 +126,11 @@ def of_seen(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Diff
 
 
 def joined(asked: Iterable[Difference], seen: Iterable[Difference]) -> list[Difference]:
-    """What was asked over AMQP and what management tells, each once: management knows every argument."""
-    told: dict[tuple[Kind, str], Difference] = {
+    """What was asked over AMQP and what management reports, each once: management knows every argument."""
+    reported: dict[tuple[Kind, str], Difference] = {
         (d.kind, d.name): d for d in seen if d.kind in ("exchange", "queue") and d.state != "surplus"
     }
-    first = [told.pop((d.kind, d.name), d) for d in asked]
+    first = [reported.pop((d.kind, d.name), d) for d in asked]
     known = set(map(id, first))
     return [*first, *(d for d in seen if id(d) not in known)]
 
@@ -236,8 +236,8 @@ def _surplus_things(topology: Topology, seen: BrokerSnapshot, names: Names) -> l
 
 
 def _different(kind: Kind, name: str, should: Mapping[str, Any], found: Mapping[str, Any]) -> Difference:
-    told = [f"{key} is {_shown(found[key])}, should be {_shown(should[key])}" for key in should]
-    return Difference(kind, name, "different", "; ".join(told), should=should, is_=found)
+    texts = [f"{key} is {_shown(found[key])}, should be {_shown(should[key])}" for key in should]
+    return Difference(kind, name, "different", "; ".join(texts), should=should, is_=found)
 
 
 def _shown(value: Any) -> str:

@@ -89,7 +89,7 @@ def with_users(
 
 
 def user_name(names: Names, role: str) -> str:
-    """Users are the broker's, not a vhost's: the prefix tells installations apart."""
+    """Users are the broker's, not a vhost's: the prefix separates installations."""
     return f"{names.prefix}-{role}"
 
 

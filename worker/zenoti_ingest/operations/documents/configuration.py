@@ -33,7 +33,7 @@ was started with holds until it is restarted; only secrets in files are read aga
 - **What is wrong** (an unknown key, a type, a bound) ends the start with status 2 and one line that says what would
   do. `zenoti-ingest check` tries it without starting anything.
 - **Variables without `__`** behind `ZENOTI_INGEST_` set nothing: Kubernetes injects such names. One that looks like a
-  setting (`ZENOTI_INGEST_BROKER_URL`) is told in a warning, `setting_ignored`, with the name that may be meant.
+  setting (`ZENOTI_INGEST_BROKER_URL`) is reported in a warning, `setting_ignored`, with the name that may be meant.
 
 The least that works:
 

@@ -160,10 +160,10 @@ def _ce_types(kinds: Sequence[str]) -> list[str]:
     return [f"com.zenoti.{kind}" for kind in kinds]
 
 
-def _outgoing(components: Components, told: str, payload: Json) -> Json:
+def _outgoing(components: Components, kind: str, payload: Json) -> Json:
     return _message(
         EVENT,
-        f"An event that goes out: {told}.",
+        f"An event that goes out: {kind}.",
         payload,
         headers=event_headers(components),
         contentType=CONTENT_TYPE,

@@ -7,7 +7,7 @@ from zenoti_ingest.telemetry.metrics import METRICS, Metric
 _HEAD: Final = """\
 # Metrics
 
-Written by `make schemas` from `zenoti_ingest.telemetry.metrics`. Each daemon tells its own at `/metrics` of its admin
+Written by `make schemas` from `zenoti_ingest.telemetry.metrics`. Each daemon exposes its own at `/metrics` of its admin
 port, in Prometheus' format. Labels are bounded by the configuration or by the values named here: none is an event's
 type, id or center. Counters and histograms of everything configured stand at 0 from the start. Beside these there are
 `process_…` and `python_info` of the client library.

@@ -98,14 +98,14 @@ def _request_body(components: Components, events: Mapping[str, type[msgspec.Stru
 
 
 def _responses(components: Components) -> Json:
-    def told(text: str, shape: type[msgspec.Struct], kind: str, **more: Any) -> Json:
+    def answer(text: str, shape: type[msgspec.Struct], kind: str, **more: Any) -> Json:
         return {"description": text, "content": {kind: {"schema": components.to(shape)}}, **more}
 
     return {
-        "200": told("A ping: the body had 0 bytes; nothing was queued. Unsigned is fine.", Pong, "application/json"),
-        "202": told("The event is safe.", Accepted, "application/json"),
+        "200": answer("A ping: the body had 0 bytes; nothing was queued. Unsigned is fine.", Pong, "application/json"),
+        "202": answer("The event is safe.", Accepted, "application/json"),
         **{
-            str(status): told(
+            str(status): answer(
                 f"{TITLES[status]}. {why}",
                 Problem,
                 "application/problem+json",

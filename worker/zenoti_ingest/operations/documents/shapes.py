@@ -1,8 +1,8 @@
 """Every public Struct of `schemas` as JSON Schema 2020-12; finds them itself, so a new shape needs no line here.
 
-What msgspec alone would tell wrongly or not at all is put right: its Decimal reads a number as well as text, a default
-that is raw bytes cannot be shown, and neither what a docstring says of a field nor the mark of personal data (a `Meta`
-with `extra={"personal": True}`) would get through.
+This corrects what msgspec alone would state wrongly or not at all: its Decimal reads a number as well as text, and a
+default that is raw bytes cannot be shown. It also adds what a docstring says of a field, and the mark of personal data
+(a `Meta` with `extra={"personal": True}`).
 """
 
 import importlib
@@ -110,12 +110,12 @@ class _Mirror:
         if kind not in self._made:
             self._made[kind] = Any  # a shape within itself is shown as any JSON
             config, fields = kind.__struct_config__, msgspec.structs.fields(kind)
-            told, texts = _docstring(kind)
+            text, texts = _docstring(kind)
             self._made[kind] = msgspec.defstruct(
                 kind.__name__,
                 [self._field(field, texts.get(field.name)) for field in fields],
                 module=kind.__module__,
-                namespace={"__doc__": told, "__qualname__": kind.__qualname__},
+                namespace={"__doc__": text, "__qualname__": kind.__qualname__},
                 rename={field.name: field.encode_name for field in fields},
                 tag=config.tag,
                 tag_field=config.tag_field,

@@ -1,4 +1,4 @@
-"""What the daemons tell: spans, metrics, what each depends on."""
+"""What the daemons report: spans, metrics, and what each depends on."""
 
 import os
 from collections.abc import AsyncIterator, Sequence
