@@ -1,4 +1,4 @@
-"""What a connection receives, frame by frame: all that has come is taken in one read, and parted without a wait.
+"""What a connection receives, frame by frame: one read takes all that has come, and splitting it needs no wait.
 
 aiormq's own reader waits three times for each frame, under a lock, and copies it twice; pamqp decodes a method argument
 by argument. That was a seventh of what an event costs a consumer. Here the two methods that come by the thousand are
@@ -32,7 +32,7 @@ class FrameReader(FrameReceiver):
     def __init__(self, reader: asyncio.StreamReader) -> None:
         super().__init__(reader)
         self._came = b""
-        self._at = 0  # what of it has been parted
+        self._at = 0  # how far it has been split into frames
 
     async def get_frame(self) -> ReceivedFrame:
         """The next frame: its length, its channel, and itself.

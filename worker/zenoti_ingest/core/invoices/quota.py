@@ -7,6 +7,7 @@ too. The vendor's words can mean a bucket or a fixed window. These rules obey bo
 - One call is there at the start. Calls are saved up while nothing waits: at most 10, and less than half of a minute's.
 - After a burst of n saved calls the pace is that of `calls_per_minute` - n, until the burst is a minute old. So the
   window fills evenly, and no pause is longer than two intervals.
+- Above 1,200 calls a minute, calls that come due within 50 ms go together, at most 10: a busy process wakes up late.
 - The calls of several processes, one after the other, keep to the same: a process that leaves a lane in order hands on
   what is `Spent`. A successor without that assumes that a burst has just gone.
 
@@ -91,7 +92,7 @@ class Quota:
         self._counted_at = now
         self._not_before = now
         self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that found more than one
-        self._may_go_at: float | None = None  # as long as nothing changes: it is asked for far more often
+        self._may_go_at: float | None = None  # cached: `wait` is called far more often than anything changes
         self._keep_to(self._configured)
         self._calls: deque[float] = deque(maxlen=self._in_a_window)
         self.remaining: int | None = None
