@@ -4,7 +4,6 @@ Works on what `app` gives it, and knows neither stages nor settings.
 """
 
 import asyncio
-import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -18,16 +17,11 @@ from zenoti_ingest import __version__
 from zenoti_ingest.adapters.admin_http import AdminHttp, Check
 from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.adapters.event_loop import LoopWatch, loop_name
+from zenoti_ingest.adapters.garbage_collector import collect_garbage
 from zenoti_ingest.adapters.systemd import Notify
 from zenoti_ingest.telemetry import log, log_repeats
 from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState
 
-# Python's collector stops everything while it looks at each object that has been there for long: 200 ms with 5,000
-# connections, every few seconds while they come and go. By default that is after 70,000 new ones, here after 3,600,000:
-# ours are freed without it (tests/integration/test_door_garbage.py), and what young ones leave is found by the small
-# collections. Those begin after 4,000, since a burst at 64 connections is 2,000 that are about to go by themselves.
-# The middle generation is kept small, as its pauses are met more often.
-COLLECT_AFTER: Final = (4000, 3, 300)
 DEFECT_PAUSE_SECONDS: Final = 5.0
 READINESS_POLL_SECONDS: Final = 1.0  # how exactly /readyz says since when
 
@@ -126,16 +120,15 @@ class Daemon:
     @asynccontextmanager
     async def running(self, *endless: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.TaskGroup]:
         """Announce it, and run what never ends, while the body runs; a failure of either ends both."""
-        gc.freeze()  # what has been imported stays: it need not be looked at
-        gc.set_threshold(*COLLECT_AFTER)
         http = AdminHttp(self._ready, loop=self._loop, registry=self._metrics)
         try:
             self.port = await http.listen(host=self._host, port=self.port)
             at = {"host": self._host, "port": self.port}
             log.info("admin_listening", daemon=self._name, **at, version=__version__, event_loop=loop_name())
-            telling = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
+            systemd = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
+            own = (self._loop.run(), collect_garbage(), systemd, self._look())
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one) for one in (*endless, self._loop.run(), telling, self._look())]
+                tasks = [group.create_task(coroutine) for coroutine in (*endless, *own)]
                 try:
                     yield group
                 finally:

@@ -29,6 +29,7 @@ class Place(asyncio.Protocol):
 
     Attributes:
         made: how many connections it has made.
+        coming: the last of them, while it is made and after.
     """
 
     def __init__(self, port: int, number: int) -> None:
@@ -37,7 +38,7 @@ class Place(asyncio.Protocol):
         self._first, self._slowly = KINDS[number % len(KINDS)]
         self._loop = asyncio.get_running_loop()
         self._next = self._loop.call_later(number / MADE_PER_SECOND, self._come)
-        self._coming: asyncio.Task[object] | None = None
+        self.coming: asyncio.Task[object] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send what is sent at once."""
@@ -53,8 +54,8 @@ class Place(asyncio.Protocol):
         self._again()
 
     def _come(self) -> None:
-        self._coming = self._loop.create_task(self._loop.create_connection(lambda: self, "127.0.0.1", self._port))
-        self._coming.add_done_callback(self._has_come)
+        self.coming = self._loop.create_task(self._loop.create_connection(lambda: self, "127.0.0.1", self._port))
+        self.coming.add_done_callback(self._has_come)
 
     def _has_come(self, coming: asyncio.Task[object]) -> None:
         if not coming.cancelled() and coming.exception():
@@ -81,6 +82,10 @@ async def crowd(port: int, count: int) -> None:
     print("all have come", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     print(sum(place.made for place in places), flush=True)
+    under_way = [place.coming for place in places if place.coming is not None]
+    for coming in under_way:
+        coming.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
 
 
 if __name__ == "__main__":
