@@ -1,14 +1,16 @@
 """The world in memory, behind the same ports as the adapters; tests/contract holds both to one contract."""
 
 import asyncio
+import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
+from uuid import UUID
 
 import msgspec
 
-from zenoti_ingest.adapters.broker import Delivery, Link
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import (
@@ -22,6 +24,73 @@ from zenoti_ingest.core.failures.errors import (
 from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.invoices.protocol import Request, Response
+from zenoti_ingest.core.operating.times import as_text
+from zenoti_ingest.stages.ports import Runtime
+
+
+class FakeClock:
+    """The port `Clock`: time passes only when the test says so.
+
+    Attributes:
+        seconds: what `monotonic` returns.
+        unix: what `unix_microseconds` returns; the test may set it to anything.
+    """
+
+    def __init__(self, *, seconds: float = 1000.0, unix: int = 1_935_853_690_000_000) -> None:
+        self.seconds = seconds
+        self.unix = unix
+
+    def pass_(self, seconds: float) -> None:
+        """So much later."""
+        self.seconds += seconds
+        self.unix += round(seconds * 1_000_000)
+
+    def monotonic(self) -> float:
+        """As the port says."""
+        return self.seconds
+
+    def unix_microseconds(self) -> int:
+        """As the port says."""
+        return self.unix
+
+    def utc_now(self) -> str:
+        """As the port says."""
+        return as_text(self.unix_microseconds())
+
+
+class FakeChance:
+    """The port `Chance`: the same seed draws the same numbers."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311  # that it can be repeated is the point
+
+    def below(self, count: int) -> int:
+        """As the port says."""
+        return self._random.randrange(count)
+
+
+class FakeIds:
+    """The port `Ids`: counts; the first is 00000000-0000-7000-8000-000000000001."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def sortable(self) -> str:
+        """As the port says."""
+        return self._next(7)
+
+    def random(self) -> str:
+        """As the port says."""
+        return self._next(4)
+
+    def _next(self, version: int) -> str:
+        self._number += 1
+        return str(UUID(int=version << 76 | 0x8 << 60 | self._number))
+
+
+def fake_runtime() -> Runtime:
+    """Time, chance and ids in the test's hand."""
+    return Runtime(FakeClock(), FakeChance(), FakeIds())
 
 
 class FakePublisher:
@@ -286,6 +355,7 @@ class FakeSubscription:
                 self.fail("more bytes than may be in hand", orderly=True)
                 return
             self.in_hand[tag] = len(message.body)
+            self.unsettled[tag] = asyncio.get_running_loop().time()
             self.bytes_in_hand += len(message.body)
             if len(self.in_hand) >= self.prefetch:
                 self.filled.set()
@@ -293,6 +363,7 @@ class FakeSubscription:
             self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
 
     def _forget(self, tag: int) -> None:
+        self.unsettled.pop(tag, None)
         self.bytes_in_hand -= self.in_hand.pop(tag, 0)
         if not self.channel.lost:
             self._deliver()
@@ -325,8 +396,9 @@ class FakeSubscription:
         self.leaving.set()
 
     def held_seconds(self) -> float:
-        """Nothing is held for long."""
-        return 0.0
+        """As the port says."""
+        oldest = next(iter(self.unsettled.values()), None)
+        return 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
 
 
 class FakeLink:
@@ -346,10 +418,17 @@ class FakeLink:
         """It always is."""
 
     async def ready(self, queue: str) -> int:
-        """Messages that nobody holds."""
+        """As the port says."""
         del queue
         self.asked += 1
-        return 0
+        held = {tag for each in self.subscriptions if not each.channel.lost for tag in each.in_hand}
+        return len(self._waiting.keys() - held)
+
+    @property
+    def _waiting(self) -> dict[int, Outgoing]:
+        """What no subscription has acked or rejected."""
+        rejected = {tag for each in self.subscriptions for tag in each.channel.rejected}
+        return {tag: message for tag, message in self.unacked.items() if tag not in rejected}
 
     @property
     def unacked(self) -> dict[int, Outgoing]:
@@ -367,13 +446,8 @@ class FakeLink:
     ) -> FakeSubscription:
         """The next subscription."""
         del queue
-        self.subscriptions.append(FakeSubscription(self.unacked, on_delivery, prefetch=prefetch, max_bytes=max_bytes))
+        self.subscriptions.append(FakeSubscription(self._waiting, on_delivery, prefetch=prefetch, max_bytes=max_bytes))
         return self.subscriptions[-1]
-
-
-def as_link(fake: FakeLink) -> Link:
-    """The fake where a stage wants the real one."""
-    return cast("Link", fake)
 
 
 def delivery(message: Outgoing, settle: Callable[[int], bool], *, tag: int) -> Delivery:

@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.conftest import Hand, topology_of
 from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi, FakeLink, as_link
+from tests.fakes import FakeInvoiceApi, FakeLink
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.traces import UNTRACED
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.failures.policy import Ladder
@@ -23,7 +24,7 @@ from zenoti_ingest.stages.consuming import Stage, consume
 from zenoti_ingest.stages.enrich import Lane, Plan
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
-from zenoti_ingest.stages.ports import Fetches, Publishes, States, Traces
+from zenoti_ingest.stages.ports import Fetches, Publishes, Runtime, States, Traces
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.stages.translate import Translate
 
@@ -76,7 +77,7 @@ def knows(*invoices: str) -> FakeInvoiceApi:
 
 def fan_out(publisher: Publishes, names: Names, *, wanted: tuple[str, ...] = ("*.#",)) -> FanOut:
     """To the two receivers of tests/conftest.py, the first with these patterns."""
-    return FanOut(publisher, names=names, patterns={"all": wanted, "invoices": ("*.invoice.#",)})
+    return FanOut(publisher, names=names, patterns={"all": wanted, "invoices": ("*.invoice.#",)}, clock=SYSTEM.clock)
 
 
 def lane(
@@ -93,6 +94,7 @@ def lane(
     lease_seconds: float = 5.0,
     prefetch: int = 100,
     traces: Traces = UNTRACED,
+    runtime: Runtime = SYSTEM,
     **more: Any,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
@@ -102,13 +104,21 @@ def lane(
         traced(publisher, traces),
         fan_out(traced(publisher, traces), names),
         InvoiceCalls(
-            api, source="main", expand=expand, quota=quota, lease=Lease(lease_seconds), base_url=API, traces=traces
+            api,
+            source="main",
+            expand=expand,
+            quota=quota,
+            lease=Lease(lease_seconds),
+            runtime=runtime,
+            base_url=API,
+            traces=traces,
         ),
         names=names,
         source="main",
         prefetch=prefetch,
         plan=plan,
         seen=DuplicateFilter(window_seconds=60, max_keys=1000),
+        runtime=runtime,
         states=states,
         traces=traces,
         **more,
@@ -119,7 +129,7 @@ def lane(
 async def between_fakes(stage: Stage, link: FakeLink) -> AsyncIterator[asyncio.Event]:
     """Run a stage between fakes, until the body ends or sets the event."""
     stop = asyncio.Event()
-    running = asyncio.create_task(consume(stage, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
+    running = asyncio.create_task(consume(stage, link=link, publisher=FakeLink(), stop=stop, clock=SYSTEM.clock))
     try:
         yield stop
     finally:
@@ -162,6 +172,7 @@ class Way:
             prefetch=100,
             enrich=enrich,
             seen=DuplicateFilter(window_seconds=60, max_keys=1000),
+            runtime=SYSTEM,
             traces=traces,
             **more,
         )
@@ -175,7 +186,8 @@ class Way:
         """Run stages as the worker does, until the body ends or sets the event; none may fail."""
         stop = asyncio.Event()
         tasks = [
-            asyncio.create_task(consume(s, link=self.consumer, publisher=self.publisher, stop=stop)) for s in stages
+            asyncio.create_task(consume(s, link=self.consumer, publisher=self.publisher, stop=stop, clock=SYSTEM.clock))
+            for s in stages
         ]
         try:
             yield stop

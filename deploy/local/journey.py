@@ -26,10 +26,11 @@ from rich.text import Text
 
 from deploy.local.broker import any_ports, free_ports
 from zenoti_ingest import telemetry
-from zenoti_ingest.adapters.broker import Delivery, Link
+from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker import topology as broker_topology
 from zenoti_ingest.app.links import broker_link
 from zenoti_ingest.app.topologies import downstreams_of, full_topology
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.routing import any_matches, normal_type, routing_key
 from zenoti_ingest.core.failures.errors import WorkerError
 from zenoti_ingest.core.topology.declared import Topology
@@ -335,7 +336,7 @@ async def _observer(settings: Settings, ledger: Ledger) -> AsyncIterator[None]:
 def _reading(link: Link, queue: str, ledger: Ledger) -> Any:
     async def on_delivery(delivery: Delivery) -> None:
         ledger.arrive(queue, delivery.body)
-        await delivery.ack()
+        delivery.ack()
 
     return link.subscribe(queue, prefetch=100, on_delivery=on_delivery)
 

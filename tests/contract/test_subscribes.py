@@ -8,9 +8,12 @@ import pytest
 
 from tests.conftest import Hand
 from tests.eventually import eventually
-from tests.fakes import FakeLink, as_link
-from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
+from tests.fakes import FakeLink
+from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
+from zenoti_ingest.core.failures.errors import BrokerUnavailable
+from zenoti_ingest.stages.ports import Subscribes, Subscription
 
 COUNT = 5
 SIZE = len(b"body 0")
@@ -19,7 +22,7 @@ SIZE = len(b"body 0")
 class Port(msgspec.Struct):
     """A connection, and a queue in which COUNT messages wait."""
 
-    link: Link
+    link: Subscribes
     queue: str
 
     def subscribe(
@@ -45,7 +48,7 @@ def message(number: int, *, queue: str) -> Outgoing:
 @pytest.fixture
 def fake_port() -> Port:
     """The fake of the tests."""
-    return Port(as_link(FakeLink(*(message(number, queue="queue") for number in range(COUNT)))), "queue")
+    return Port(FakeLink(*(message(number, queue="queue") for number in range(COUNT))), "queue")
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ class Taker:
         """Take one."""
         self.taken.append(delivery)
         if delivery.headers["number"] in self._acks:
-            assert await delivery.ack()
+            assert delivery.ack()
 
 
 async def test_what_waits_is_delivered_in_order_as_it_was_published(port: Port) -> None:
@@ -112,7 +115,7 @@ async def test_an_ack_after_leaving_says_so(port: Port) -> None:
     taker = Taker()
     async with port.subscribe(taker.on_delivery):
         await eventually(lambda: len(taker.taken) == COUNT)
-    assert not await taker.taken[0].ack()
+    assert not taker.taken[0].ack()
 
 
 async def test_failing_ends_it_with_its_reason(port: Port) -> None:
@@ -133,7 +136,7 @@ async def test_what_passes_the_bound_of_bytes_is_not_kept(port: Port, max_bytes:
     async with port.subscribe(first.on_delivery, max_bytes=max_bytes) as subscription:
         await subscription.ended.wait()
         await subscription.handled()
-        assert all([await delivery.ack() for delivery in first.taken])
+        assert all(delivery.ack() for delivery in first.taken)
         assert (subscription.passed_at, subscription.orderly) == (kept, True)
     assert first.numbers == list(range(kept))
     second = Taker(*range(COUNT))
@@ -151,3 +154,41 @@ async def test_what_is_in_hand_is_counted(port: Port) -> None:
         await eventually(lambda: len(taker.taken) == COUNT)
         assert (subscription.bytes_in_hand, len(subscription.in_hand)) == (COUNT * SIZE, COUNT)
         assert (subscription.passed_at, subscription.ended.is_set()) == (0, False)
+
+
+async def test_a_rejected_delivery_does_not_come_again(port: Port) -> None:
+    """The broker has it then, not the next subscription."""
+    taker = Taker(*range(1, COUNT))
+    async with port.subscribe(taker.on_delivery) as subscription:
+        await eventually(lambda: len(taker.taken) == COUNT)
+        subscription.reject(taker.taken[0].tag)
+        await subscription.acks_arrived()
+    assert await port.link.ready(port.queue) == 0
+
+
+async def test_what_nobody_holds_is_ready(port: Port) -> None:
+    """Messages are ready before a subscription has them and after it is left, and not meanwhile."""
+
+    async def are_ready(count: int) -> bool:
+        return await port.link.ready(port.queue) == count
+
+    await port.link.wait_ready()
+    await eventually(lambda: are_ready(COUNT))
+    taker = Taker()
+    async with port.subscribe(taker.on_delivery) as subscription:
+        await eventually(lambda: len(taker.taken) == COUNT)
+        assert await are_ready(0)
+        assert (subscription.delivered, len(subscription.unsettled)) == (COUNT, COUNT)
+        assert subscription.held_seconds() >= 0
+        taker.taken[0].ack()
+        assert list(subscription.unsettled) == [delivery.tag for delivery in taker.taken[1:]]
+        await subscription.acks_arrived()
+    await eventually(lambda: are_ready(COUNT - 1))
+
+
+async def test_a_subscription_that_was_left_answers_no_question(port: Port) -> None:
+    """After its end nobody knows whether the last acks have arrived."""
+    async with port.subscribe(Taker().on_delivery) as subscription:
+        pass
+    with pytest.raises(BrokerUnavailable):
+        await subscription.acks_arrived()

@@ -1,4 +1,4 @@
-"""Link and Subscription on a real RabbitMQ, through a proxy where the connection must suffer."""
+"""Link and BrokerSubscription on a real RabbitMQ, through a proxy where the connection must suffer."""
 
 import asyncio
 import random
@@ -14,8 +14,9 @@ from aiohttp.test_utils import unused_port
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually, next_turn
 from tests.proxy import Proxy
-from zenoti_ingest.adapters.broker import Delivery, Link, Subscription, library
+from zenoti_ingest.adapters.broker import BrokerSubscription, Link, library
 from zenoti_ingest.adapters.broker import link as link_module
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, ConfirmTimedOut, PublishUnconfirmed, TopologyMismatch
 
@@ -60,7 +61,7 @@ async def fill(hand: Hand, queue: str, count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
 
-def subscription(link: Link, queue: str, inbox: Inbox, *, prefetch: int = 100, **more: Any) -> Subscription:
+def subscription(link: Link, queue: str, inbox: Inbox, *, prefetch: int = 100, **more: Any) -> BrokerSubscription:
     """A subscription into the inbox."""
     return link.subscribe(queue, prefetch=prefetch, on_delivery=inbox.take, **more)
 
@@ -87,7 +88,7 @@ async def test_closing_hands_back_in_order(link: Link, hand: Hand, own_queue: st
     async with subscription(link, own_queue, first):
         assert await first.holds(20) == bodies
         for delivery in first.deliveries[::2]:
-            assert await delivery.ack()
+            assert delivery.ack()
     async with subscription(link, own_queue, second):
         await hand.put(message(own_queue, 99))
         assert await second.holds(11) == [*bodies[1::2], b"99"]
@@ -103,7 +104,7 @@ async def test_acks_settle_what_they_are_for(link: Link, hand: Hand, own_queue: 
         await first.holds(100)
         acked = chance.sample(first.deliveries, chance.choice([1, 50, 90, 100]))
         for delivery in acked:
-            assert await delivery.ack()
+            assert delivery.ack()
             if chance.random() < 0.2:
                 await next_turn()
     async with subscription(link, own_queue, second):
@@ -129,7 +130,7 @@ async def test_what_never_reached_us_is_not_acked_with_others(
         await fill(hand, own_queue, 3)
         await inbox.holds(3)
         for delivery in inbox.deliveries:
-            assert await delivery.ack()
+            assert delivery.ack()
     assert await eventually(lambda: hand.ready(aside)) == 1
     assert await hand.ready(own_queue) == 0
     await (await hand.channel()).queue_delete(aside)
@@ -143,7 +144,7 @@ async def test_the_prefetch_is_kept(link: Link, hand: Hand, own_queue: str) -> N
         await inbox.holds(3)
         assert await hand.ready(own_queue) == 7
         assert len(inbox.deliveries) == 3
-        await inbox.deliveries[0].ack()
+        inbox.deliveries[0].ack()
         await inbox.holds(4)
         assert await eventually(lambda: hand.ready(own_queue), within=1) == 6
         assert len(inbox.deliveries) == 4
@@ -155,7 +156,7 @@ async def test_an_ack_after_the_close_says_so(link: Link, hand: Hand, own_queue:
     inbox = Inbox()
     async with subscription(link, own_queue, inbox):
         await inbox.holds(1)
-    assert await inbox.deliveries[0].ack() is False
+    assert inbox.deliveries[0].ack() is False
     assert await eventually(lambda: hand.ready(own_queue)) == 1
 
 
@@ -211,7 +212,7 @@ async def test_a_lost_connection_ends_the_subscription(
         await first.holds(5)
         proxy.cut()
         await eventually(open_one.ended.is_set)
-        assert await first.deliveries[0].ack() is False
+        assert first.deliveries[0].ack() is False
     await eventually(lambda: not link.state.ready)
     async with asyncio.timeout(BACK_SECONDS):
         await link.wait_ready()
@@ -470,7 +471,7 @@ async def test_two_links_are_strangers(open_link: OpenLink, proxy: Proxy, hand: 
         await whole.publish(message(own_queue, 2), within=WITHIN)
         assert await inbox.holds(2) == [b"1", b"2"]
         for delivery in inbox.deliveries:
-            assert await delivery.ack()
+            assert delivery.ack()
         assert not open_one.ended.is_set()
     assert await hand.ready(own_queue) == 0
 
@@ -512,7 +513,7 @@ async def test_an_ack_gives_its_bytes_back(link: Link, hand: Hand, own_queue: st
             if count == 3:
                 one.reject(inbox.deliveries[-1].tag)
             else:
-                await inbox.deliveries[-1].ack()
+                inbox.deliveries[-1].ack()
         assert (one.bytes_in_hand, one.in_hand, one.passed_at) == (0, {}, 0)
 
 
@@ -525,5 +526,5 @@ async def test_how_often_what_is_in_hand_has_come_back(link: Link, hand: Hand, o
             await inbox.holds(1)
             assert one.most_returned == returned
             if returned == 2:
-                await inbox.deliveries[0].ack()
+                inbox.deliveries[0].ack()
                 assert one.most_returned == 0

@@ -14,6 +14,7 @@ from tests.eventually import eventually
 from tests.way import STOP_SECONDS
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker import topology as broker_topology
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import PublishUnconfirmed
 from zenoti_ingest.core.topology.declared import Downstream, Topology, whole_topology
@@ -36,7 +37,7 @@ class World:
 
     def fan_out(self) -> FanOut:
         """What one process knows of the receivers."""
-        return FanOut(self.link, names=self.names, patterns=dict.fromkeys("abc", ("*.#",)))
+        return FanOut(self.link, names=self.names, patterns=dict.fromkeys("abc", ("*.#",)), clock=SYSTEM.clock)
 
     def message(self, number: int) -> Outgoing:
         """One event."""
@@ -69,7 +70,10 @@ class World:
         """The wait queue of `b` is read by two processes, and looked at for these fan-outs."""
         stop = asyncio.Event()
         stages = [WaitQueue(self.link, names=self.names, receiver="b") for _ in range(2)]
-        tasks = [asyncio.create_task(consume(s, link=self.link, publisher=self.link, stop=stop)) for s in stages]
+        tasks = [
+            asyncio.create_task(consume(s, link=self.link, publisher=self.link, stop=stop, clock=SYSTEM.clock))
+            for s in stages
+        ]
         watches = [asyncio.create_task(fan_out.watch(self.link.ready)) for fan_out in fan_outs]
         try:
             yield

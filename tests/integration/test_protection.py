@@ -13,10 +13,11 @@ from pamqp.header import ContentHeader
 
 from tests.conftest import Hand
 from tests.eventually import eventually
-from tests.fakes import FakeLink, FakePublisher, as_link
+from tests.fakes import FakeLink, FakePublisher, fake_runtime
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
-from zenoti_ingest.adapters.broker import Delivery
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.delivery import subscription_history
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
@@ -189,7 +190,7 @@ async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pyte
 
     monkeypatch.setattr(holding, "on_delivery", noted)
     running = asyncio.create_task(
-        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, hold_seconds=0.4)
+        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=SYSTEM.clock, hold_seconds=0.4)
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
@@ -216,7 +217,7 @@ async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pyt
 
     monkeypatch.setattr(way.consumer, "subscribe", noted)
     running = asyncio.create_task(
-        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, hold_seconds=0.4)
+        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=SYSTEM.clock, hold_seconds=0.4)
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
@@ -308,7 +309,9 @@ def translate(publisher: FakePublisher) -> Translate:
     """The stage."""
     seen = DuplicateFilter(window_seconds=60, max_keys=100)
     to = fan_out(publisher, NAMES)
-    return Translate(publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen)
+    return Translate(
+        publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen, runtime=fake_runtime()
+    )
 
 
 async def put_to(hand: Hand, queue: str, message: Received) -> None:
@@ -348,7 +351,7 @@ async def _limited(hand: Hand, queue: str, *, limit: int, dead: Names) -> str:
 @asynccontextmanager
 async def _running(one: Stage, link: FakeLink) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    running = asyncio.create_task(consume(one, link=as_link(link), publisher=as_link(FakeLink()), stop=stop))
+    running = asyncio.create_task(consume(one, link=link, publisher=FakeLink(), stop=stop, clock=SYSTEM.clock))
     try:
         yield
     finally:

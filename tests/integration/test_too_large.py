@@ -15,6 +15,7 @@ from tests.fakes import FakeInvoiceApi, FakePublisher
 from tests.integration.spools import running, spooled, waits
 from tests.way import Way, body, event, event_ids, invoice, knows, path
 from zenoti_ingest.adapters.spool import Spool, read_aside
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.intake.admission import Rule
@@ -51,10 +52,16 @@ async def draining(directory: Path, publisher: FakePublisher) -> AsyncIterator[t
     async with running(directory) as spool:
         source = DoorSource(signature_header="x", rule=lambda: Rule(secrets=(), tokens=()))
         intake = Intake(
-            publisher, spool, names=NAMES, sources={"main": source}, confirm_seconds=1, unavailable_reason=str
+            publisher,
+            spool,
+            names=NAMES,
+            sources={"main": source},
+            confirm_seconds=1,
+            unavailable_reason=str,
+            runtime=SYSTEM,
         )  # nothing stands against it
-        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", unavailable_reason=str)
-        drain = SpoolDrain(intake, spool, too_large=letters, unavailable_reason=str)
+        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", unavailable_reason=str, clock=SYSTEM.clock)
+        drain = SpoolDrain(intake, spool, too_large=letters, unavailable_reason=str, clock=SYSTEM.clock)
         task = asyncio.create_task(drain.run())
         try:
             yield spool, drain

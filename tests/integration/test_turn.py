@@ -4,16 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, pairwise
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.conftest import OpenLink
 from tests.eventually import eventually
-from tests.fakes import FakeBatons, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription
+from tests.fakes import FakeBatons, FakeClock, FakeInvoiceApi, FakeLink, FakePublisher, FakeStates, FakeSubscription
 from tests.way import Way, answer, between_fakes, body, event, lane, path
-from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.broker.batons import BatonQueues
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import ApiUnreachable
 from zenoti_ingest.core.invoices.baton import Baton
@@ -117,17 +117,17 @@ async def test_a_baton_that_comes_too_late() -> None:
 async def test_a_channel_that_was_lost_says_nothing_of_the_next() -> None:
     """Who leaves in order, before it has asked anything on its new channel, leaves a baton all the same."""
     batons, link = FakeBatons(), FakeLink()
-    turn = Turn(holder(well(), batons).calls, source="main", batons=batons)
+    turn = Turn(holder(well(), batons).calls, source="main", clock=FakeClock(), batons=batons)
     for is_lost in (True, False):
         batons.lying["main"] = Baton()
         subscription = link.subscribe("lane", prefetch=1, on_delivery=never)
         subscription.channel.lost = is_lost
         turn.open()
-        await turn.take_over(cast("Subscription", subscription))
+        await turn.take_over(subscription)
         if is_lost:
-            await turn.keep(cast("Subscription", subscription), wake=lambda: None)
+            await turn.keep(subscription, wake=lambda: None)
             assert subscription.ended.is_set()
-        await turn.hand_over(cast("Subscription", subscription))
+        await turn.hand_over(subscription)
         assert bool(batons.lying) is not is_lost
 
 

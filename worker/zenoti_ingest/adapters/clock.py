@@ -1,10 +1,8 @@
-"""Time and fresh ids: the two things that `core` is given as arguments."""
+"""This host's clock."""
 
 import time
-from datetime import UTC, datetime
-from functools import lru_cache
 
-import uuid_utils
+from zenoti_ingest.core.operating.times import as_text
 
 
 def unix_microseconds() -> int:
@@ -14,23 +12,18 @@ def unix_microseconds() -> int:
 
 def utc_now() -> str:
     """Now, RFC 3339 in UTC with six digits; sorts as text."""
-    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)  # a quarter of the time of datetime's isoformat
-    return f"{_to_the_second(second)}.{nanoseconds // 1000:06d}Z"
+    return as_text(unix_microseconds())
 
 
-@lru_cache(maxsize=2)
-def _to_the_second(unix: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
+class SystemClock:
+    """The port `Clock`, by this host's clock."""
 
+    monotonic = staticmethod(time.monotonic)
 
-def seconds_since(at: str) -> float | None:
-    """How long ago, by this host's clock, and never less than none; None where it is no time."""
-    try:
-        return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
-    except (ValueError, TypeError):  # no time, or one without a zone
-        return None
+    def unix_microseconds(self) -> int:
+        """As the port says."""
+        return unix_microseconds()
 
-
-def new_receipt_id() -> str:
-    """A UUIDv7 (RFC 9562): sorts by time."""
-    return str(uuid_utils.uuid7())
+    def utc_now(self) -> str:
+        """As the port says."""
+        return utc_now()

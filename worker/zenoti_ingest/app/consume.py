@@ -3,12 +3,10 @@
 import argparse
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
-from zenoti_ingest.adapters import clock
 from zenoti_ingest.adapters.admin_http import Check
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker import topology as broker_topology
@@ -17,6 +15,7 @@ from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.app.invoice_apis import invoice_api
 from zenoti_ingest.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
 from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.app.sources import require_sources
 from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
 from zenoti_ingest.core.delivery.receivers import Receivers
@@ -81,8 +80,11 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True, budget=budget)
     consumer = broker_link(settings, name="consume", budget=budget)
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
+        clock = SYSTEM.clock
         to, turn = traced(publisher, traces), _rotated(settings)
-        fan_out = FanOut(to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)})
+        fan_out = FanOut(
+            to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)}, clock=clock
+        )
         states = state_stream.StateStream(publisher, exchange=names.state)
         batons = BatonQueues(publisher, consumer, names=names)
         lanes = {
@@ -102,7 +104,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
         working: list[Stage] = [*lanes.values(), *translates.values(), *waiting.values()]
 
         watch = topology_watch(settings, publisher, topology, note_absent=fan_out.note_absent)
-        clocks = ClockWatch({name: lane.clock for name, lane in lanes.items()})
+        clocks = ClockWatch({name: lane.clock for name, lane in lanes.items()}, clock)
 
         def checks() -> dict[str, Check]:
             return {
@@ -142,7 +144,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
                 lanes[name].heard(said.sources[name])
 
         roles = queue_roles(names, topology)
-        queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()))
+        queues = QueueWatch(queue_depths(consumer, roles), roles=roles, lanes=list(lanes.values()), clock=clock)
         lasting = {
             "publisher": publisher.run,
             "consumer": consumer.run,
@@ -156,7 +158,9 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
         refusals = (TopologyMismatch, WrongSettings)
         endless = [kept_up(work, name=name, ended_by=refusals) for name, work in lasting.items()]
         async with daemon.running(*endless) as group:
-            working_on = partial(consume, link=consumer, publisher=publisher, stop=stop, hold_seconds=at.hold_seconds)
+            working_on = partial(
+                consume, link=consumer, publisher=publisher, stop=stop, clock=clock, hold_seconds=at.hold_seconds
+            )
             tasks = [group.create_task(working_on(stage)) for stage in working]
             await stop.wait()
             daemon.stopping()
@@ -239,6 +243,7 @@ def _translate(
         max_bytes=settings.consumer.translate_max_bytes // len(settings.sources),
         enrich=source.enrich,
         seen=_seen(settings),
+        runtime=SYSTEM,
         budget=budget,
         archived=settings.archive.enabled,
         traces=traces,
@@ -264,8 +269,9 @@ def _lane(
             invoice_api(session, name, source),
             source=name,
             expand=source.expand,
-            quota=Quota(calls_per_minute=source.calls_per_minute, now=time.monotonic()),
+            quota=Quota(calls_per_minute=source.calls_per_minute, now=SYSTEM.clock.monotonic()),
             lease=Lease(settings.consumer.lease_seconds),
+            runtime=SYSTEM,
             base_url=source.base_url,
             traces=traces,
         ),
@@ -279,6 +285,7 @@ def _lane(
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
         seen=_seen(settings),
+        runtime=SYSTEM,
         states=states,
         batons=batons,
         budget=budget,
@@ -292,12 +299,12 @@ def _circuit(lane: Lane) -> str:
 
 
 def _lane_state(lane: Lane) -> SourceState:
-    ahead = round(lane.clock.seconds_ahead(clock.unix_microseconds()), 1)
+    ahead = round(lane.clock.seconds_ahead(SYSTEM.clock.unix_microseconds()), 1)
     return SourceState(
         events_held=len(lane.window),
         invoices_waiting=lane.window.key_count,
         calls_in_flight=lane.window.in_flight,
-        calls_saved=round(lane.quota.tokens(time.monotonic()), 1),
+        calls_saved=round(lane.quota.tokens(SYSTEM.clock.monotonic()), 1),
         circuit=_circuit(lane),
         failures=lane.circuit.failures,
         last_failure=lane.calls.last_failure,

@@ -20,6 +20,7 @@ from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.adapters.systemd import given_sockets
 from zenoti_ingest.app.links import broker_link, ensure, topology_watch
 from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
+from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.app.sources import require_sources, secret_of
 from zenoti_ingest.app.topologies import door_topology, names_of
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, WrongSettings
@@ -72,15 +73,23 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         sources=doors,
         confirm_seconds=at.confirm_seconds,
         unavailable_reason=eye.unavailable_reason,
+        runtime=SYSTEM,
         traces=traces,
     )
     eye.concerns(intake)
     host = socket.gethostname()
     too_large = TooLargeEvents(
-        traced(link, traces), spool, names=names, host=host, unavailable_reason=eye.unavailable_reason
+        traced(link, traces),
+        spool,
+        names=names,
+        host=host,
+        unavailable_reason=eye.unavailable_reason,
+        clock=SYSTEM.clock,
     )
-    drain = SpoolDrain(intake, spool, too_large=too_large, unavailable_reason=eye.unavailable_reason)
-    watches = {name: SourceWatch(name) for name in settings.sources}
+    drain = SpoolDrain(
+        intake, spool, too_large=too_large, unavailable_reason=eye.unavailable_reason, clock=SYSTEM.clock
+    )
+    watches = {name: SourceWatch(name, SYSTEM.clock) for name in settings.sources}
     door = HttpDoor(
         intake.receive,
         sources=frozenset(settings.sources),

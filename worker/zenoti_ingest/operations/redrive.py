@@ -44,7 +44,7 @@ async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
                     await in_hand.publish_instead(letter, message)
                 else:
                     await link.publish(message, within=PUBLISH_SECONDS)
-                    await letter.ack()
+                    letter.ack()
                 bodies.used(letter)
 
         moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run, bodies=bodies)
@@ -57,7 +57,7 @@ async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
     bodies = Bodies(names)
 
     async def drop(_: Link, __: Letters, letter: Letter) -> None:
-        await letter.ack()
+        letter.ack()
         bodies.used(letter)
 
     moving = _Moving(names, chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run, bodies=bodies)

@@ -1,13 +1,13 @@
 """The clocks of the other processes: what they say goes to the lanes' own clocks, and what differs is reported."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Final
 
-from zenoti_ingest.adapters import clock
-from zenoti_ingest.core.invoices.lane_clock import LaneClock, microseconds
+from zenoti_ingest.core.invoices.lane_clock import LaneClock
 from zenoti_ingest.core.operating.clock_differences import ClockDifferences
+from zenoti_ingest.core.operating.times import microseconds
+from zenoti_ingest.stages.ports import Clock
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import clock_difference
 from zenoti_schemas.state import DaemonState
@@ -20,12 +20,14 @@ class ClockWatch:
 
     Args:
         lanes: the clock of each lane of this process, by source.
+        clock: the port.
 
     Attributes:
         differing: seconds that the clocks of other processes are ahead of ours, by instance; the small ones left out.
     """
 
-    def __init__(self, lanes: Mapping[str, LaneClock]) -> None:
+    def __init__(self, lanes: Mapping[str, LaneClock], clock: Clock) -> None:
+        self._clock = clock
         self._lanes = lanes
         self._differences = ClockDifferences()
         self.differing: dict[str, float] = {}
@@ -36,7 +38,7 @@ class ClockWatch:
             self._lanes[name].heard(state.sources[name].fetched_at_most)
         at = microseconds(state.at) if is_live else None
         if at is not None:
-            now, heard_at = clock.unix_microseconds(), time.monotonic()
+            now, heard_at = self._clock.unix_microseconds(), self._clock.monotonic()
             self._differences.heard(state.instance, at=at, now=now, heard_at=heard_at)
 
     def confirmed(self, state: DaemonState) -> None:
@@ -52,7 +54,7 @@ class ClockWatch:
 
     def _report(self) -> None:
         """One line for each clock that begins or ceases to differ."""
-        found = self._differences.largest(time.monotonic())
+        found = self._differences.largest(self._clock.monotonic())
         for instance in found.keys() - self.differing.keys():
             log.warning("clocks_differ", instance=instance, ahead_seconds=found[instance])
         for instance in self.differing.keys() - found.keys():

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from zenoti_ingest.adapters.broker import Delivery, Link, Subscription
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.prefetch import Prefetch
 from zenoti_ingest.core.delivery.subscription_history import SubscriptionHistory
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
+from zenoti_ingest.stages.ports import Clock, Connects, Subscribes, Subscription
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import stage_stopped, subscriptions
 
@@ -57,7 +58,13 @@ class Stage(Protocol):
 
 
 async def consume(
-    stage: Stage, *, link: Link, publisher: Link, stop: asyncio.Event, hold_seconds: float = 900.0
+    stage: Stage,
+    *,
+    link: Subscribes,
+    publisher: Connects,
+    stop: asyncio.Event,
+    clock: Clock,
+    hold_seconds: float = 900.0,
 ) -> None:
     """Run a stage until stop is set and its work is handed back.
 
@@ -66,6 +73,7 @@ async def consume(
         link: the connection to consume by.
         publisher: the connection to publish by; nothing is taken while it is away.
         stop: ends it.
+        clock: the port.
         hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
     """
     history = SubscriptionHistory(Prefetch(stage.prefetch, max_bytes=stage.max_bytes), silent_seconds=SILENT_SECONDS)
@@ -81,7 +89,7 @@ async def consume(
         await wait_or_stop(stop, link.wait_ready())
         if stop.is_set():
             return
-        detail = await _session(stage, link, stop, history=history, hold_seconds=hold_seconds)
+        detail = await _session(stage, link, stop, history=history, hold_seconds=hold_seconds, clock=clock)
         if detail and not stop.is_set():  # else it ended as it should
             pause = history.backoff.failed()
             log.warning(
@@ -91,7 +99,13 @@ async def consume(
 
 
 async def _session(
-    stage: Stage, link: Link, stop: asyncio.Event, *, history: SubscriptionHistory, hold_seconds: float
+    stage: Stage,
+    link: Subscribes,
+    stop: asyncio.Event,
+    *,
+    history: SubscriptionHistory,
+    hold_seconds: float,
+    clock: Clock,
 ) -> str:
     """One subscription from open to close; returns why it ended."""
     prefetch = history.prefetch(stage.prefetch)
@@ -99,7 +113,7 @@ async def _session(
         stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery, max_bytes=stage.max_bytes
     )
     stage.open(subscription)
-    begun = asyncio.get_running_loop().time()
+    begun = clock.monotonic()
     try:
         async with subscription:
             stage.doing = "consuming"
@@ -107,10 +121,10 @@ async def _session(
             log.info("subscribed", stage=stage.name, queue=stage.queue, prefetch=prefetch)
             beside = [
                 asyncio.create_task(_wake(stage, subscription, stop)),
-                asyncio.create_task(_keep(stage, link, subscription, history=history, hold_seconds=hold_seconds)),
+                asyncio.create_task(_keep(stage, link, subscription, history, hold_seconds=hold_seconds, clock=clock)),
             ]
             if history.counts.can_grow and prefetch == history.counts.count:
-                beside.append(asyncio.create_task(_widen(subscription, history.counts)))
+                beside.append(asyncio.create_task(_widen(subscription, history.counts, clock)))
             try:
                 await stage.serve(subscription, stop)
             except BrokerUnavailable:
@@ -124,7 +138,7 @@ async def _session(
     except BrokerUnavailable as error:
         return str(error)
     finally:
-        ended = asyncio.get_running_loop().time()
+        ended = clock.monotonic()
         history.ended(lasted_seconds=ended - begun, is_lost=subscription.lost)
         if subscription.passed_at:
             history.counts.passed(subscription.passed_at, now=ended)
@@ -142,30 +156,34 @@ async def _wake(stage: Stage, subscription: Subscription, stop: asyncio.Event) -
     stage.wake()
 
 
-async def _widen(subscription: Subscription, counts: Prefetch) -> None:
+async def _widen(subscription: Subscription, counts: Prefetch, clock: Clock) -> None:
     """End a subscription that could take far more deliveries, once it has as many as it takes."""
-    loop = asyncio.get_running_loop()
     while not subscription.ended.is_set():
         await subscription.filled.wait()
         subscription.filled.clear()
         held, held_bytes = len(subscription.in_hand), subscription.bytes_in_hand
-        if counts.grow(held, held_bytes, returned=subscription.most_returned, now=loop.time()):
+        if counts.grow(held, held_bytes, returned=subscription.most_returned, now=clock.monotonic()):
             subscription.fail(f"{held} events take {held_bytes} bytes: {counts.count} may be in hand", orderly=True)
 
 
 async def _keep(
-    stage: Stage, link: Link, subscription: Subscription, *, history: SubscriptionHistory, hold_seconds: float
+    stage: Stage,
+    link: Subscribes,
+    subscription: Subscription,
+    history: SubscriptionHistory,
+    *,
+    hold_seconds: float,
+    clock: Clock,
 ) -> None:
     """End a subscription that has outlived its use, or is silent where it should not be."""
-    loop = asyncio.get_running_loop()
-    begun = heard = loop.time()
+    begun = heard = clock.monotonic()
     seen = 0
     while not subscription.ended.is_set():
         await asyncio.sleep(min(KEEP_SECONDS, hold_seconds / 4))
         if subscription.delivered != seen or subscription.unsettled:
-            seen, heard = subscription.delivered, loop.time()
+            seen, heard = subscription.delivered, clock.monotonic()
         reason = history.reason_to_end(
-            lasted_seconds=loop.time() - begun,
+            lasted_seconds=clock.monotonic() - begun,
             held_seconds=subscription.held_seconds(),
             max_hold_seconds=hold_seconds,
             settled=subscription.delivered - len(subscription.unsettled),
@@ -173,14 +191,14 @@ async def _keep(
         )
         if reason:
             subscription.fail(reason, orderly=True)
-        elif loop.time() - heard > history.silent_seconds:
-            heard = loop.time()
+        elif clock.monotonic() - heard > history.silent_seconds:
+            heard = clock.monotonic()
             if await _ready(link, stage.queue):
                 history.silent_seconds *= 2  # a standby of a busy lane hears nothing either
                 subscription.fail("messages are ready and none is delivered")
 
 
-async def _ready(link: Link, queue: str) -> int:
+async def _ready(link: Subscribes, queue: str) -> int:
     try:
         return await link.ready(queue)
     except BrokerUnavailable as error:

@@ -1,18 +1,17 @@
 """What is recorded of each settled delivery: a log line, its span's outcome, and metrics. Nothing else records them."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from zenoti_ingest.adapters.broker import Delivery
-from zenoti_ingest.adapters.clock import seconds_since
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.reading import Event
 from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, RETRIED
 from zenoti_ingest.core.failures.dead_letter import TRANSLATE
 from zenoti_ingest.core.failures.policy import DeadLetter
-from zenoti_ingest.stages.ports import Span
+from zenoti_ingest.core.operating.times import seconds_since
+from zenoti_ingest.stages.ports import Clock, Span
 from zenoti_ingest.telemetry import log, log_canonical
 from zenoti_ingest.telemetry.metrics import (
     dead_letters,
@@ -43,11 +42,13 @@ class DeliveryLog:
     Args:
         stage: `translate` or `enrich`.
         source: whose events.
+        clock: the port.
     """
 
-    def __init__(self, *, stage: str, source: str) -> None:
+    def __init__(self, *, stage: str, source: str, clock: Clock) -> None:
         self.stage = stage
         self._source = source
+        self._clock = clock
         self._seconds = stage_seconds.labels(stage, source)
         self._passed_on = translated if stage == TRANSLATE else enriched
 
@@ -100,9 +101,9 @@ class DeliveryLog:
         fields: Mapping[str, str | int],
     ) -> float | None:
         """Write the line, and return the event's age in seconds where that is known."""
-        seconds = asyncio.get_running_loop().time() - delivery.came_at
+        seconds = self._clock.monotonic() - delivery.came_at
         self._seconds.observe(seconds)
-        age = seconds_since(message.received_at)
+        age = seconds_since(message.received_at, now=self._clock.unix_microseconds())
         line = {name: value for name, value in fields.items() if value}
         if fields["event_type"] not in EVENTS:
             line.pop("event_type", None)  # a stranger's text

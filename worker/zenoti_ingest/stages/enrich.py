@@ -6,17 +6,14 @@ Publish -> confirm -> ack. A publish that fails ends the subscription: the broke
 """
 
 import asyncio
-import random
-import time
 from collections.abc import Awaitable, Sequence
 from math import inf
 
 import msgspec
 
-from zenoti_ingest.adapters import clock
-from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.traces import NO_SPAN, UNTRACED
 from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, ByteShares
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
@@ -43,15 +40,16 @@ from zenoti_ingest.core.failures.policy import (
 )
 from zenoti_ingest.core.invoices.circuit import REMEMBERED, Blame, Circuit
 from zenoti_ingest.core.invoices.filling import QUIET_SECONDS, Filling
-from zenoti_ingest.core.invoices.lane_clock import LaneClock, as_text
+from zenoti_ingest.core.invoices.lane_clock import LaneClock
 from zenoti_ingest.core.invoices.protocol import Invoice
 from zenoti_ingest.core.invoices.quota import Quota
 from zenoti_ingest.core.invoices.window import Round, Window
+from zenoti_ingest.core.operating.times import as_text
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.delivery_log import DeliveryLog
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
-from zenoti_ingest.stages.ports import Batons, Publishes, Span, States, Traces
+from zenoti_ingest.stages.ports import Batons, Publishes, Runtime, Span, States, Subscription, Traces
 from zenoti_ingest.stages.room import Room
 from zenoti_ingest.stages.settling import Settler, place_of, until_confirmed
 from zenoti_ingest.stages.turn import Turn
@@ -97,6 +95,7 @@ class Lane:
         seen: what this lane has passed on.
         states: what the processes say to each other; None: there is no other process.
         batons: what a lane's holder leaves for the next; None: there is no other process.
+        runtime: clock and chance.
         budget: how large a body may be.
         archived: the archive has every event.
         traces: the port to where spans go.
@@ -118,6 +117,7 @@ class Lane:
         prefetch: int,
         plan: Plan,
         seen: DuplicateFilter,
+        runtime: Runtime,
         max_bytes: int = DEFAULT_ENRICH_MAX_BYTES,
         states: States | None = None,
         batons: Batons | None = None,
@@ -128,26 +128,27 @@ class Lane:
         self._fan_out = fan_out
         self._states = states
         self.clock = LaneClock()
+        self._host_clock = runtime.clock
         self._traces = traces
         self._names = names
         self._source = source
         self._plan = plan
         self._seen = seen
         self._budget = budget or SizeBudget()
-        self._shuffle = random.getrandbits(32)
+        self._shuffle = runtime.chance.below(2**32)
         self._window: Window[_Held] = Window(shuffle=self._shuffle)
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
         self._filling: Filling | None = None
         self._probes_only = False
-        self._turn = Turn(calls, source=source, batons=batons, states=states)
+        self._turn = Turn(calls, source=source, clock=runtime.clock, batons=batons, states=states)
         self._calling = 0
         self._is_held_up = False
         self.calls = calls
         self.source = source
         self.doing = "waiting"
-        self._log = DeliveryLog(stage=self.name, source=source)
-        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived)
+        self._log = DeliveryLog(stage=self.name, source=source, clock=runtime.clock)
+        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived, clock=runtime.clock)
         self.defects = self._settler.defects
         self._lane_events = lane_events.labels(source)
         self.queue = names.lane(source)
@@ -205,7 +206,9 @@ class Lane:
         async with asyncio.TaskGroup() as rounds:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open != self._probes_only):
                 self._changed.clear()
-                now = time.monotonic()  # one reading for all: a time that came between two would wake nobody
+                now = (
+                    self._host_clock.monotonic()
+                )  # one reading for all: a time that came between two would wake nobody
                 if self._probe_in(now) == 0:
                     if probed := self.calls.begin_probe(now):
                         probing = rounds.create_task(self._probe(probed))
@@ -242,11 +245,11 @@ class Lane:
             verdict = self._verdict(error)
             await self._guarded(self._dead_letter(delivery, message, verdict, subscription=subscription), subscription)
             return
-        now = time.monotonic()
+        now = self._host_clock.monotonic()
         taken_over = self._note_delivery(now)
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
-        held = _Held(event, delivery, subscription, time.time_ns())
+        held = _Held(event, delivery, subscription, 1000 * self._host_clock.unix_microseconds())
         self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
         self._lane_events.set(len(self._window))
         self._changed.set()
@@ -319,7 +322,7 @@ class Lane:
     async def _serve_round(self, begun: Round[_Held], subscription: Subscription) -> None:
         """One call, and the settlement of every event that waited for it."""
         received_at = (waiting.item.event.received.received_at for waiting in begun.waiting)
-        fetched_at = self.clock.next(clock.unix_microseconds(), received_at)
+        fetched_at = self.clock.next(self._host_clock.unix_microseconds(), received_at)
         self._claim(fetched_at)
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
@@ -415,14 +418,14 @@ class Lane:
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
         """Publish one event and ack it, unless this lane has passed it on before."""
         key = held.event.duplicate_key
-        if key is not None and self._seen.has(key, now=time.monotonic()):
-            await held.delivery.ack()
+        if key is not None and self._seen.has(key, now=self._host_clock.monotonic()):
+            held.delivery.ack()
             self._log.duplicate_dropped(held.delivery, held.event, span=held.span)
         else:
             await self._send(held, enrichment, invoice)
             if key is not None:
-                self._seen.remember(key, now=time.monotonic())
-            await held.delivery.ack()
+                self._seen.remember(key, now=self._host_clock.monotonic())
+            held.delivery.ack()
             to, reason = enrichment.status, enrichment.reason or ""
             self._log.passed_on(held.delivery, held.event, span=held.span, to=to, reason=reason)
         self.defects.went_well()
@@ -453,7 +456,7 @@ class Lane:
                 case Hold():  # one error holds all events of a round or none; quota and circuit say when calls may go
                     for each in begun.waiting:
                         each.item.span.outcome(HELD, error=type(error).__name__)
-                    self._window.hold(begun, until=time.monotonic())
+                    self._window.hold(begun, until=self._host_clock.monotonic())
                     return
                 case Retry(seconds, attempt):
                     await self._retry(held, seconds, attempt, reason=type(error).__name__)
@@ -481,7 +484,7 @@ class Lane:
         except TooLarge as error:
             await self._dead(held, DeadLetter(error.reason, str(error)))
             return
-        await held.delivery.ack()
+        held.delivery.ack()
         self._log.retried(held.delivery, held.event, span=held.span, delay_seconds=seconds, reason=reason)
 
     async def _pass_on(self, held: _Held, outgoing: Outgoing) -> None:

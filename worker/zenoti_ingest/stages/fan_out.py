@@ -5,18 +5,16 @@ what a receiver has is not published to it again, and what one does not take wai
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.delivery.receivers import Receivers
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, ConfirmTimedOut, PublishRefused, Unroutable
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import Publishes
+from zenoti_ingest.stages.ports import Clock, Publishes
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import receiver_refusing
 
@@ -31,16 +29,22 @@ class FanOut:
         publisher: the port to the broker.
         names: of exchanges and queues.
         patterns: the binding keys of each receiver, by its name.
+        clock: the port.
 
     Attributes:
         receivers: which of them take events.
     """
 
-    def __init__(self, publisher: Publishes, *, names: Names, patterns: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, publisher: Publishes, *, names: Names, patterns: Mapping[str, tuple[str, ...]], clock: Clock
+    ) -> None:
         self.publisher = publisher
         self.names = names
+        self.clock = clock
         self.receivers = Receivers(patterns)
-        self.receivers.looked((), at=utc_now())  # the queues are declared from now on; before the first look too
+        self.receivers.looked(
+            (), at=self.clock.utc_now()
+        )  # the queues are declared from now on; before the first look too
         for name in patterns:
             receiver_refusing.labels(name).set(0)
 
@@ -70,12 +74,12 @@ class FanOut:
 
     def note_absent(self, absent: Collection[str]) -> None:
         """These receivers' queues are not there; all others are."""
-        for name in self.receivers.looked(absent, at=utc_now()):
+        for name in self.receivers.looked(absent, at=self.clock.utc_now()):
             log.error("receiver_queue_gone", receiver=name, waits_in=self.names.waiting(name))
 
     def note_refusal(self, name: str, detail: str) -> None:
         """A receiver did not take an event, which waits now."""
-        if self.receivers.refused(name, detail, at=utc_now()):
+        if self.receivers.refused(name, detail, at=self.clock.utc_now()):
             receiver_refusing.labels(name).set(1)
             log.error("receiver_refuses", receiver=name, detail=detail, waits_in=self.names.waiting(name))
 
@@ -109,7 +113,7 @@ class Publication:
             Unroutable: the topology is broken.
         """
         receivers, was_refused = self._fan_out.receivers, False
-        if not self._is_apart and not receivers.must_be_apart(self._wanting, now=time.monotonic()):
+        if not self._is_apart and not receivers.must_be_apart(self._wanting, now=self._fan_out.clock.monotonic()):
             was_refused = not await self._together()
             if not was_refused:
                 return
@@ -121,7 +125,7 @@ class Publication:
         for error in filter(None, results):
             raise error
         if was_refused and receivers.refusals.keys().isdisjoint(self._wanting):
-            receivers.stranger_refused(now=time.monotonic())
+            receivers.stranger_refused(now=self._fan_out.clock.monotonic())
 
     async def _together(self) -> bool:
         """One publish for all; False where a queue refused it."""

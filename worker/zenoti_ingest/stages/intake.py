@@ -6,12 +6,10 @@ it was last seen whole is put there again.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 
 from multidict import CIMultiDictProxy
 
-from zenoti_ingest.adapters.clock import new_receipt_id, utc_now
 from zenoti_ingest.adapters.http_door import Answer, Arrival
 from zenoti_ingest.adapters.traces import UNTRACED
 from zenoti_ingest.core.events.messages import Received
@@ -22,7 +20,7 @@ from zenoti_ingest.core.intake.detour import Detour
 from zenoti_ingest.core.intake.recent import Recent
 from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import Publishes, Spools, Traces
+from zenoti_ingest.stages.ports import Publishes, Runtime, Spools, Traces
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import detour_on, door_unsigned, publishes_failed
 
@@ -48,6 +46,7 @@ class Intake:
         sources: by name.
         confirm_seconds: how long a confirm may take; then the event goes to the spool.
         unavailable_reason: why nothing can be published now; empty: it can.
+        runtime: clock and ids.
         traces: the port to where spans go.
 
     Attributes:
@@ -64,10 +63,12 @@ class Intake:
         sources: Mapping[str, DoorSource],
         confirm_seconds: float,
         unavailable_reason: Callable[[], str],
+        runtime: Runtime,
         traces: Traces = UNTRACED,
     ) -> None:
         self._publisher = publisher
         self._traces = traces
+        self._clock, self._ids = runtime.clock, runtime.ids
         self._spool = spool
         self._names = names
         self._sources = sources
@@ -92,7 +93,7 @@ class Intake:
             if isinstance(verdict, Accept):
                 if not verdict.signed:
                     door_unsigned.labels(arrival.source).inc()
-                event = _event(arrival, span.context)
+                event = self._event(arrival, span.context)
                 answer = self._answer(event, kept=await self._see_safe(event))
             else:
                 answer = Answer(200) if isinstance(verdict, Ping) else Answer(verdict.status, detail=verdict.detail)
@@ -115,7 +116,7 @@ class Intake:
             outgoing = event.to(exchange=self._names.work, routing_key=self._names.raw(event.source))
         else:
             outgoing = event.to(exchange=self._names.intake, routing_key=event.source)
-        losses, began = self._losses, time.monotonic()
+        losses, began = self._losses, self._clock.monotonic()
         try:
             await self._publisher.publish(outgoing, within=within)
         except TooLarge:
@@ -129,7 +130,7 @@ class Intake:
                 detour_on.labels(event.source).set(1)
             detour.unconfirmed()
             return False
-        if detour.confirmed(seconds=time.monotonic() - began):
+        if detour.confirmed(seconds=self._clock.monotonic() - began):
             log.info("detour_ended", source=event.source)
             detour_on.labels(event.source).set(0)
         if losses != self._losses:
@@ -162,6 +163,18 @@ class Intake:
         except SpoolUnavailable:
             self.recent.add(event)  # the next bad look tries again
 
+    def _event(self, arrival: Arrival, trace: TraceContext | None) -> Received:
+        return Received(
+            body=arrival.body,
+            source=arrival.source,
+            receipt_id=self._ids.sortable(),
+            received_at=self._clock.utc_now(),
+            path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
+            content_type=_property(arrival.headers.get("Content-Type")),
+            content_encoding=_property(arrival.headers.get("Content-Encoding")),
+            trace=trace,
+        )
+
     def _answer(self, event: Received, *, kept: str) -> Answer:
         if not kept:
             return Answer(503, trace_id=event.trace_id, detail="neither the broker nor the spool can take the event")
@@ -178,7 +191,7 @@ class Intake:
             await self._spool.put(Spooled(event=event))
         except SpoolUnavailable:
             # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
-            trial = not straight and not self._unavailable_reason() and detour.may_try(now=time.monotonic())
+            trial = not straight and not self._unavailable_reason() and detour.may_try(now=self._clock.monotonic())
             return "broker" if trial and await self._taken(event) else ""
         return "spool"
 
@@ -198,19 +211,6 @@ def _reason(error: Exception) -> str:
 def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:
     """The trace that a request says to belong to."""
     return of_request(headers.getall(PARENT), headers.getall(STATE, [])) if PARENT in headers else None
-
-
-def _event(arrival: Arrival, trace: TraceContext | None) -> Received:
-    return Received(
-        body=arrival.body,
-        source=arrival.source,
-        receipt_id=new_receipt_id(),
-        received_at=utc_now(),
-        path_type=_clean(arrival.path_type)[:_MAX_TYPE_CHARS],
-        content_type=_property(arrival.headers.get("Content-Type")),
-        content_encoding=_property(arrival.headers.get("Content-Encoding")),
-        trace=trace,
-    )
 
 
 def _bearer(headers: CIMultiDictProxy[str]) -> tuple[str, ...]:

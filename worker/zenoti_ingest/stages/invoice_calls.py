@@ -4,8 +4,6 @@ Probes go from here, while a failure is in doubt and while the circuit is open; 
 """
 
 import asyncio
-import time
-import uuid
 from collections.abc import Sequence
 from math import inf
 
@@ -25,7 +23,7 @@ from zenoti_ingest.core.invoices.expands import Expands
 from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.protocol import Invoice, decipher, merged, request
 from zenoti_ingest.core.invoices.quota import Quota, rate_limit
-from zenoti_ingest.stages.ports import Fetches, Span, Traces
+from zenoti_ingest.stages.ports import Fetches, Runtime, Span, Traces
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import api_call_seconds, api_calls, circuit_open
 
@@ -39,6 +37,7 @@ class InvoiceCalls:
         expand: parts of an invoice to ask for.
         quota: when the next call may go; the caller spends it as a call for events begins.
         lease: whether calls may go from here at all.
+        runtime: clock and ids.
         base_url: where the API is, for spans.
         traces: the port to where spans go.
 
@@ -54,10 +53,12 @@ class InvoiceCalls:
         expand: tuple[str, ...],
         quota: Quota,
         lease: Lease,
+        runtime: Runtime,
         base_url: str = "",
         traces: Traces = UNTRACED,
     ) -> None:
         self._api = api
+        self._clock, self._ids = runtime.clock, runtime.ids
         self._base_url, self._traces = base_url, traces
         self._source = source
         self._expands = Expands(expand)
@@ -83,12 +84,12 @@ class InvoiceCalls:
 
     def hand_over(self) -> Baton:
         """What the lane's next holder must know."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return Baton(self.quota.hand_over(now), self.circuit.hand_over(now))
 
     def take_over(self, baton: Baton | None) -> None:
         """Go on where the lane's last holder ended; None: it left no baton."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self.quota.take_over(now, baton.spent if baton else None)
         if baton is not None:
             self.circuit.take_over(baton.opened, now=now)
@@ -99,7 +100,7 @@ class InvoiceCalls:
         """The lane's holder, another process, has its circuit closed."""
         if self.circuit.is_open:
             log.info("circuit_closed", source=self._source)
-            self.circuit.take_over(None, now=time.monotonic())
+            self.circuit.take_over(None, now=self._clock.monotonic())
             self._show_circuit()
 
     async def fetch(self, invoice_id: str, *, serving: Sequence[Span] = ()) -> Invoice:
@@ -150,7 +151,7 @@ class InvoiceCalls:
         Returns:
             the id to give to `probe`; empty where no probe is to go.
         """
-        invoice_id = self.circuit.probe_key(random_id=_random_id())
+        invoice_id = self.circuit.probe_key(random_id=self._ids.random())
         doubt = self._doubts.pop(invoice_id, None)
         if doubt is not None:
             self.circuit.probe_passed_over(now=now)
@@ -201,7 +202,7 @@ class InvoiceCalls:
         Raises:
             TurnLost: the lease does not hold.
         """
-        while (wait := self.quota.wait(now := time.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it
+        while (wait := self.quota.wait(now := self._clock.monotonic())) > 0:  # noqa: ASYNC110  # others may spend it
             await asyncio.sleep(wait)
         self._require_turn(now)
         self.quota.spend(now)
@@ -217,12 +218,12 @@ class InvoiceCalls:
         except PermanentError:
             self._note_answer(invoice_id)
         except (ApiThrottled, TurnLost):
-            self.circuit.probe_passed_over(now=time.monotonic())
+            self.circuit.probe_passed_over(now=self._clock.monotonic())
         except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage="enrich", source=self._source)
             refused = isinstance(error, ApiRefusedUs)
-            self.circuit.probe_failed(invoice_id, now=time.monotonic(), refused=refused)
+            self.circuit.probe_failed(invoice_id, now=self._clock.monotonic(), refused=refused)
             self._note_state(error, was_open=was_open)
         else:
             self._note_answer(invoice_id)
@@ -230,37 +231,37 @@ class InvoiceCalls:
     async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
         """Call and decipher; report the outcome to quota, metrics and log."""
         asked = request(invoice_id, expand=ask)
-        began = time.monotonic()
+        began = self._clock.monotonic()
         try:
             with self._traces.calling(asked, source=self._source, base_url=self._base_url, serving=serving) as call:
                 try:
                     response = await self._api.fetch(asked, last_look=self._last_look)
                 finally:
-                    self._seconds.observe(time.monotonic() - began)
+                    self._seconds.observe(self._clock.monotonic() - began)
                 call.answered(response.status)
-                self.quota.correct(rate_limit(response.headers), now=time.monotonic())
+                self.quota.correct(rate_limit(response.headers), now=self._clock.monotonic())
                 invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
         except Exception as error:
             if isinstance(error, ApiThrottled):
-                self.quota.pause(error.retry_after, now=time.monotonic())
+                self.quota.pause(error.retry_after, now=self._clock.monotonic())
             kind, detail = type(error).__name__, _detail(error)
             api_calls.labels(self._source, kind).inc()
             log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
             raise
         api_calls.labels(self._source, "ok").inc()
-        seconds, missing = round(time.monotonic() - began, 3), list(invoice.missing)
+        seconds, missing = round(self._clock.monotonic() - began, 3), list(invoice.missing)
         log.info("invoice_fetched", source=self._source, invoice_id=invoice_id, seconds=seconds, missing=missing)
         return invoice
 
     def _last_look(self) -> None:
-        self._require_turn(time.monotonic())
+        self._require_turn(self._clock.monotonic())
 
     def _note_failure(self, error: Exception, invoice_id: str) -> None:
         """Report to the circuit; an answer that says something of this invoice alone is an answer of the API."""
         match error:
             case ApiFailure():
                 was_open, refused = self.circuit.is_open, isinstance(error, ApiRefusedUs)
-                blame = self.circuit.failed(invoice_id, now=time.monotonic(), refused=refused)
+                blame = self.circuit.failed(invoice_id, now=self._clock.monotonic(), refused=refused)
                 if blame is Blame.UNKNOWN:
                     self._doubts[invoice_id] = asyncio.get_running_loop().create_future()
                 self._note_state(error, was_open=was_open)
@@ -278,7 +279,7 @@ class InvoiceCalls:
     def _note_answer(self, invoice_id: str) -> None:
         if self.circuit.is_open:
             log.info("circuit_closed", source=self._source)
-        self.circuit.answered(invoice_id, now=time.monotonic())
+        self.circuit.answered(invoice_id, now=self._clock.monotonic())
         self._show_circuit()
         self._decide(Blame.KEY)
 
@@ -291,10 +292,6 @@ class InvoiceCalls:
         for doubt in self._doubts.values():
             doubt.set_result(blame)
         self._doubts.clear()
-
-
-def _random_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _detail(error: Exception) -> str:

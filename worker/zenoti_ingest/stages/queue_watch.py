@@ -1,12 +1,12 @@
 """How much waits where, as metrics: every queue, and each lane's backlog as time under the quota."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch
 from zenoti_ingest.stages.enrich import Lane
+from zenoti_ingest.stages.ports import Clock
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import (
     backlog_events,
@@ -31,11 +31,13 @@ class QueueWatch:
         look: asks the broker for messages ready and consumers by queue; None: missing. Raises BrokerUnavailable.
         roles: what each queue is for, by name.
         lanes: of this process; a lane that is not active reports what lies in the queue.
+        clock: the port.
     """
 
     def __init__(
-        self, look: Callable[[], Awaitable[Depths]], *, roles: Mapping[str, str], lanes: Sequence[Lane]
+        self, look: Callable[[], Awaitable[Depths]], *, roles: Mapping[str, str], lanes: Sequence[Lane], clock: Clock
     ) -> None:
+        self._clock = clock
         self._look = look
         self._roles = roles
         self._lanes = lanes
@@ -48,13 +50,13 @@ class QueueWatch:
                 depths = await self._look()
             except (BrokerUnavailable, TopologyMismatch) as error:
                 log.debug("queue_unseen", detail=str(error))
-            self._tell(depths)
+            self._show(depths)
             for lane in self._lanes:
                 if (depth := depths.get(lane.queue)) is not None:
-                    _tell_backlog(lane, ready=depth[0])
+                    _show_backlog(lane, ready=depth[0], now=self._clock.monotonic())
             await asyncio.sleep(QUEUE_POLL_SECONDS if depths else FIRST_SECONDS)
 
-    def _tell(self, depths: Depths) -> None:
+    def _show(self, depths: Depths) -> None:
         """Remove what was not seen: an old number would be taken for a new one."""
         queue_messages.clear()
         queue_consumers.clear()
@@ -65,13 +67,13 @@ class QueueWatch:
                 queue_consumers.labels(queue, self._roles.get(queue, "")).set(consumers)
 
 
-def _tell_backlog(lane: Lane, *, ready: int) -> None:
+def _show_backlog(lane: Lane, *, ready: int, now: float) -> None:
     """A call for each invoice in the window and, at most, for each event that nobody has looked at yet."""
     invoices = lane.window.key_count + lane.window.in_flight
     backlog_events.labels(lane.source).set(ready + len(lane.window))
     backlog_invoices.labels(lane.source).set(invoices)
     backlog_minutes.labels(lane.source).set((ready + invoices) / lane.quota.calls_per_minute)
     calls_per_minute.labels(lane.source).set(lane.quota.calls_per_minute)
-    calls_saved.labels(lane.source).set(lane.quota.tokens(time.monotonic()))
+    calls_saved.labels(lane.source).set(lane.quota.tokens(now))
     if lane.quota.remaining is not None:
         calls_remaining.labels(lane.source).set(lane.quota.remaining)

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from zenoti_ingest.adapters.broker import Delivery, Subscription
-from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing, Received
 from zenoti_ingest.core.events.spans import HANDED_BACK, Place
 from zenoti_ingest.core.failures import dead_letter
@@ -15,7 +14,7 @@ from zenoti_ingest.core.failures.errors import PublishUnconfirmed, TooLarge, Unr
 from zenoti_ingest.core.failures.policy import DEFECT, DeadLetter
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.delivery_log import DeliveryLog
-from zenoti_ingest.stages.ports import Publishes, Span
+from zenoti_ingest.stages.ports import Clock, Publishes, Span, Subscription
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import publishes_failed
 
@@ -73,13 +72,17 @@ class Settler:
         names: of exchanges and queues.
         delivery_log: records each delivery.
         archived: the archive has every event.
+        clock: the port.
 
     Attributes:
         defects: in a row.
     """
 
-    def __init__(self, publisher: Publishes, *, names: Names, delivery_log: DeliveryLog, archived: bool) -> None:
+    def __init__(
+        self, publisher: Publishes, *, names: Names, delivery_log: DeliveryLog, archived: bool, clock: Clock
+    ) -> None:
         self._publisher, self._names, self._log, self._archived = publisher, names, delivery_log, archived
+        self._clock = clock
         self.defects = Defects()
 
     async def publish(self, message: Outgoing, *, subscription: Subscription) -> None:
@@ -125,7 +128,7 @@ class Settler:
             "invoice_id": invoice_id,
         }
         letter = dead_letter.write(
-            message, verdict, names=self._names, stage=self._log.stage, dead_at=utc_now(), **known
+            message, verdict, names=self._names, stage=self._log.stage, dead_at=self._clock.utc_now(), **known
         )
         archived = self._archived and bool(message.received_at)  # by which it is found there
         bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
@@ -133,11 +136,11 @@ class Settler:
             await self.publish(
                 bare if archived and verdict.reason == TooLarge.reason else letter, subscription=subscription
             )
-            await delivery.ack()
+            delivery.ack()
         except TooLarge:
             if archived:
                 await self.publish(bare, subscription=subscription)
-                await delivery.ack()
+                delivery.ack()
             else:
                 subscription.reject(delivery.tag)
         self._log.dead_lettered(delivery, message, verdict, span=span, known=known)

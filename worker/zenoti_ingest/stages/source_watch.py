@@ -1,8 +1,7 @@
 """An eye on each source's answers: streaks and silences, as metrics, as state, and as a line before it is too late."""
 
-import time
-
 from zenoti_ingest.core.intake.source_health import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
+from zenoti_ingest.stages.ports import Clock
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import source_failures_in_a_row, source_silence, source_usual_gap
 
@@ -10,11 +9,11 @@ from zenoti_ingest.telemetry.metrics import source_failures_in_a_row, source_sil
 class SourceWatch:
     """One source as the door of this process knows it."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, clock: Clock) -> None:
+        self._source, self._clock = source, clock
         self.streak = Streak()
-        self.silence = Silence(now=time.monotonic())
-        source_silence.labels(source).set_function(lambda: self.silence.seconds(now=time.monotonic()))
+        self.silence = Silence(now=clock.monotonic())
+        source_silence.labels(source).set_function(lambda: self.silence.seconds(now=clock.monotonic()))
         source_usual_gap.labels(source).set_function(lambda: self.silence.usual_gap_seconds or 0.0)
         source_failures_in_a_row.labels(source, "refused").set_function(lambda: self.streak.refused)
         source_failures_in_a_row.labels(source, "unserved").set_function(
@@ -24,7 +23,7 @@ class SourceWatch:
     def answered(self, status: int) -> None:
         """The door has answered."""
         if status == ACCEPTED:
-            self.silence.ended(now=time.monotonic())
+            self.silence.ended(now=self._clock.monotonic())
         if self.streak.answered(status):
             log.error(
                 "switch_off_near",

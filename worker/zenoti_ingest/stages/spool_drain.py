@@ -5,14 +5,13 @@ published from here is its trial.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
 from zenoti_ingest.core.failures.errors import SpoolUnavailable, TooLarge
 from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.stages.intake import Intake
-from zenoti_ingest.stages.ports import Spools
+from zenoti_ingest.stages.ports import Clock, Spools
 from zenoti_ingest.stages.too_large import TooLargeEvents
 from zenoti_ingest.telemetry import log
 
@@ -30,11 +29,19 @@ class SpoolDrain:
         spool: what is drained.
         too_large: takes what the broker does not.
         unavailable_reason: why nothing can be published now; empty: it can.
+        clock: the port.
     """
 
     def __init__(
-        self, intake: Intake, spool: Spools, *, too_large: TooLargeEvents, unavailable_reason: Callable[[], str]
+        self,
+        intake: Intake,
+        spool: Spools,
+        *,
+        too_large: TooLargeEvents,
+        unavailable_reason: Callable[[], str],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._too_large = too_large
         self._intake = intake
         self._spool = spool
@@ -52,7 +59,7 @@ class SpoolDrain:
         while True:
             try:
                 await self._spool.wait_for(source)
-                if self._unavailable_reason() or not detour.may_try(now=time.monotonic()):
+                if self._unavailable_reason() or not detour.may_try(now=self._clock.monotonic()):
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
                 while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.errors import (
@@ -22,7 +21,7 @@ from zenoti_ingest.core.failures.errors import (
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.intake.spool_record import Spooled, note, noted, notes_of
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import Publishes, Spools
+from zenoti_ingest.stages.ports import Clock, Publishes, Spools
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import dead_letters, publishes_failed
 
@@ -41,11 +40,20 @@ class TooLargeEvents:
         names: of exchanges and queues.
         host: the name of this machine, by which an operator finds the files.
         unavailable_reason: why nothing can be published now; empty: it can.
+        clock: the port.
     """
 
     def __init__(
-        self, publisher: Publishes, spool: Spools, *, names: Names, host: str, unavailable_reason: Callable[[], str]
+        self,
+        publisher: Publishes,
+        spool: Spools,
+        *,
+        names: Names,
+        host: str,
+        unavailable_reason: Callable[[], str],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._publisher = publisher
         self._spool = spool
         self._names = names
@@ -94,7 +102,7 @@ class TooLargeEvents:
         """Publish one letter; whether the broker has it for sure."""
         verdict = DeadLetter(TooLarge.reason, "the broker takes no body of this size")
         letter = dead_letter.write(
-            noted(spooled), verdict, names=self._names, stage=dead_letter.INTAKE, dead_at=utc_now()
+            noted(spooled), verdict, names=self._names, stage=dead_letter.INTAKE, dead_at=self._clock.utc_now()
         )
         letter = dead_letter.without_body(letter, body_at=spooled.body_at)
         try:

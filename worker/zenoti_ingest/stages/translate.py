@@ -5,14 +5,12 @@ happen without a wait between them.
 """
 
 import asyncio
-import random
-import time
 
 import msgspec
 
-from zenoti_ingest.adapters.broker import Delivery, Subscription
 from zenoti_ingest.adapters.traces import UNTRACED
 from zenoti_ingest.core.delivery.byte_shares import DEFAULT_TRANSLATE_MAX_BYTES, ByteShares
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
@@ -25,7 +23,7 @@ from zenoti_ingest.core.failures.policy import DEFECT, RETURNS_OF_A_SUSPECT, Dea
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.delivery_log import LANE, DeliveryLog
 from zenoti_ingest.stages.fan_out import FanOut
-from zenoti_ingest.stages.ports import Publishes, Span, Traces
+from zenoti_ingest.stages.ports import Publishes, Runtime, Span, Subscription, Traces
 from zenoti_ingest.stages.room import AtWork, Room
 from zenoti_ingest.stages.settling import Settler, place_of, until_confirmed
 from zenoti_ingest.telemetry import log
@@ -47,6 +45,7 @@ class Translate:
         seen: what this process has passed on.
         budget: how large a body may be.
         archived: the archive has every event.
+        runtime: clock and chance.
         traces: the port to where spans go.
     """
 
@@ -62,6 +61,7 @@ class Translate:
         prefetch: int,
         enrich: tuple[str, ...],
         seen: DuplicateFilter,
+        runtime: Runtime,
         max_bytes: int = DEFAULT_TRANSLATE_MAX_BYTES,
         budget: SizeBudget | None = None,
         archived: bool = True,
@@ -73,6 +73,7 @@ class Translate:
         self.source = source
         self._enrich = enrich
         self._seen = seen
+        self._clock, self._chance = runtime.clock, runtime.chance
         self._budget = budget or SizeBudget()
         self._subscription: Subscription | None = None
         self._changed = asyncio.Event()
@@ -82,8 +83,8 @@ class Translate:
         self._nobody_alone = asyncio.Event()
         self._nobody_alone.set()
         self.doing = "waiting"
-        self._log = DeliveryLog(stage=self.name, source=source)
-        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived)
+        self._log = DeliveryLog(stage=self.name, source=source, clock=runtime.clock)
+        self._settler = Settler(publisher, names=names, delivery_log=self._log, archived=archived, clock=runtime.clock)
         self.defects = self._settler.defects
         self.queue = names.raw(source)
         self.prefetch = prefetch
@@ -132,7 +133,7 @@ class Translate:
 
     async def _take_suspect(self, subscription: Subscription) -> None:
         """One of those that may be what ends the process: any, so that the others come before it sooner or later."""
-        suspect = self._suspects.pop(random.randrange(len(self._suspects)))  # noqa: S311  # nothing secret
+        suspect = self._suspects.pop(self._chance.below(len(self._suspects)))
         self._nobody_alone.clear()
         try:
             await self._take(suspect, subscription)
@@ -179,7 +180,7 @@ class Translate:
             verdict = DeadLetter(DEFECT, defect_detail(error))
             await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, span=span)
         else:
-            await delivery.ack()
+            delivery.ack()
             if to is None:
                 self._log.duplicate_dropped(delivery, event, span=span)
             else:
@@ -193,12 +194,12 @@ class Translate:
             return await self._publish(event, subscription)
         while (passing := self._passing.get(key)) is not None:
             await passing.wait()
-        if self._seen.has(key, now=time.monotonic()):
+        if self._seen.has(key, now=self._clock.monotonic()):
             return None
         self._passing[key] = passed = asyncio.Event()
         try:
             to = await self._publish(event, subscription)
-            self._seen.remember(key, now=time.monotonic())
+            self._seen.remember(key, now=self._clock.monotonic())
         finally:
             del self._passing[key]
             passed.set()

@@ -6,14 +6,12 @@ baton of its predecessor (core/invoices/baton.py) waits for as long as that one'
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
-from zenoti_ingest.adapters.broker import Subscription
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
-from zenoti_ingest.stages.ports import Batons, States
+from zenoti_ingest.stages.ports import Batons, Clock, States, Subscription
 from zenoti_ingest.telemetry import log
 
 HAND_OVER_SECONDS: Final = 1.0
@@ -26,6 +24,7 @@ class Turn:
     Args:
         calls: the way to the invoice API, whose lease this keeps.
         source: whose lane it is.
+        clock: the port.
         batons: where they lie; None: no other process is there.
         states: what the processes say to each other; None: no other process is there.
 
@@ -34,9 +33,15 @@ class Turn:
     """
 
     def __init__(
-        self, calls: InvoiceCalls, *, source: str, batons: Batons | None = None, states: States | None = None
+        self,
+        calls: InvoiceCalls,
+        *,
+        source: str,
+        clock: Clock,
+        batons: Batons | None = None,
+        states: States | None = None,
     ) -> None:
-        self._calls, self._source = calls, source
+        self._calls, self._source, self._clock = calls, source, clock
         self._batons, self._states = batons, states
         self._began = asyncio.Event()
         self._question: asyncio.Task[None] | None = None
@@ -71,7 +76,7 @@ class Turn:
         await self._began.wait()
         lease = self._calls.lease
         while True:
-            asked_at = time.monotonic()
+            asked_at = self._clock.monotonic()
             self._question = asyncio.create_task(subscription.acks_arrived())
             try:  # the question is not cancelled with us: that would close the channel
                 _, is_confirmed = await asyncio.gather(asyncio.shield(self._question), self._said())

@@ -7,13 +7,13 @@ the receiver's queue gone the event would come back to the end of the wait queue
 import asyncio
 from collections import deque
 
-from zenoti_ingest.adapters.broker import Delivery, Subscription
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.defects import Defects
 from zenoti_ingest.core.failures.errors import PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.stages.ports import Publishes
+from zenoti_ingest.stages.ports import Publishes, Subscription
 
 PREFETCH = 5  # bodies in memory; one is published at a time
 MAX_BYTES = 32 * 1024 * 1024  # of these bodies, of all receivers together
@@ -69,7 +69,7 @@ class WaitQueue:
             if not self.in_hand:
                 await self._changed.wait()
             elif await self._is_taken(self.in_hand[0]):
-                await self.in_hand.popleft().ack()
+                self.in_hand.popleft().ack()
                 self._backoff.succeeded()
             else:
                 await self._rest(subscription, stop)

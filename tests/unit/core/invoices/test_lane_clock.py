@@ -1,10 +1,10 @@
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenoti_ingest.core.invoices.lane_clock import RESERVE_MICROSECONDS, LaneClock, as_text, microseconds
+from zenoti_ingest.core.invoices.lane_clock import RESERVE_MICROSECONDS, LaneClock
+from zenoti_ingest.core.operating.times import as_text, microseconds
 
 NOW = microseconds("2031-05-06T17:08:10Z") or 0
 DAYS = 86_400_000_000
@@ -15,38 +15,6 @@ TEXTS = st.one_of(
     st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat),
     st.text(),
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "means"),
-    [
-        ("2031-05-06T17:08:10.000000Z", "2031-05-06T17:08:10.000000Z"),
-        ("2031-05-06T17:08:10Z", "2031-05-06T17:08:10.000000Z"),
-        ("2031-05-06T17:08:10.1234567Z", "2031-05-06T17:08:10.123456Z"),
-        ("2031-05-06T19:08:10.5+02:00", "2031-05-06T17:08:10.500000Z"),
-        ("2031-05-06 17:08:10", "2031-05-06T17:08:10.000000Z"),
-        ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
-        ("9998-12-31T23:59:59.999999Z", "9998-12-31T23:59:59.999999Z"),
-        ("9999-12-31T23:59:59.999999Z", None),
-        ("9999-01-01T00:00:00+14:00", None),
-        ("", None),
-        ("yesterday", None),
-        ("2031-13-06T17:08:10Z", None),
-        ("\ud800", None),
-        ("\x00", None),
-    ],
-)
-def test_a_time_as_text(text: str, means: str | None) -> None:
-    """Any precision and offset is read to the microsecond; what is no time, or of the last year there is, is none."""
-    at = microseconds(text)
-    assert (None if at is None else as_text(at)) == means
-
-
-@given(NEAR)
-def test_text_has_six_digits(at: int) -> None:
-    """A time as text has always six digits and a Z, and means the same."""
-    assert microseconds(as_text(at)) == at
-    assert len(as_text(at)) == len("2031-05-06T17:08:10.000000Z")
 
 
 @given(st.lists(st.tuples(NEAR, st.lists(TEXTS, max_size=3), st.one_of(st.none(), TEXTS)), max_size=20))

@@ -1,10 +1,13 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zenoti_ingest.core.failures.errors import WrongSettings
-from zenoti_ingest.core.operating.times import instant, moment
+from zenoti_ingest.core.operating.times import as_text, instant, microseconds, moment, seconds_since
 
+NEAR = st.integers(0, 4_102_444_800_000_000)  # up to the year 2100
 BEGINNING = "1970-01-01T00:00:00.000000Z"
 NOW = datetime(2031, 5, 6, 17, 8, 10, 5, tzinfo=timezone(timedelta(hours=2)))
 
@@ -77,3 +80,52 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         moment(text, now=NOW)
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("2031-05-06T17:08:10.000000Z", "2031-05-06T17:08:10.000000Z"),
+        ("2031-05-06T17:08:10Z", "2031-05-06T17:08:10.000000Z"),
+        ("2031-05-06T17:08:10.1234567Z", "2031-05-06T17:08:10.123456Z"),
+        ("2031-05-06T19:08:10.5+02:00", "2031-05-06T17:08:10.500000Z"),
+        ("2031-05-06 17:08:10", "2031-05-06T17:08:10.000000Z"),
+        ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+        ("9998-12-31T23:59:59.999999Z", "9998-12-31T23:59:59.999999Z"),
+        ("9999-12-31T23:59:59.999999Z", None),
+        ("9999-01-01T00:00:00+14:00", None),
+        ("", None),
+        ("yesterday", None),
+        ("2031-13-06T17:08:10Z", None),
+        ("\ud800", None),
+        ("\x00", None),
+    ],
+)
+def test_a_time_as_text(text: str, means: str | None) -> None:
+    """Any precision and offset is read to the microsecond; what is no time, or of the last year there is, is none."""
+    at = microseconds(text)
+    assert (None if at is None else as_text(at)) == means
+
+
+@given(NEAR)
+def test_text_has_six_digits(at: int) -> None:
+    """A time as text has always six digits and a Z, and means the same."""
+    assert microseconds(as_text(at)) == at
+    assert len(as_text(at)) == len("2031-05-06T17:08:10.000000Z")
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds"),
+    [
+        ("2031-05-06T17:08:10.000000Z", 5.5),
+        ("2031-05-06T19:08:10+02:00", 5.5),
+        ("2031-05-06T17:08:16Z", 0.0),
+        ("", None),
+        ("yesterday", None),
+    ],
+)
+def test_how_long_ago(at: str, seconds: float | None) -> None:
+    """Seconds since a time, never less than 0; None where the text is no time."""
+    now = microseconds("2031-05-06T17:08:15.5Z")
+    assert now is not None
+    assert seconds_since(at, now=now) == seconds

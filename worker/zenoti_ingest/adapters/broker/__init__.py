@@ -5,8 +5,7 @@ connection is not used: it restores consumers only in some cases and lets publis
 Here a lost connection fails everything on it at once, and whoever consumed subscribes anew.
 """
 
-from zenoti_ingest.adapters.broker.delivery import Delivery
 from zenoti_ingest.adapters.broker.link import Link, LinkState, Prepare
-from zenoti_ingest.adapters.broker.subscription import Subscription
+from zenoti_ingest.adapters.broker.subscription import BrokerSubscription
 
-__all__ = ["Delivery", "Link", "LinkState", "Prepare", "Subscription"]
+__all__ = ["BrokerSubscription", "Link", "LinkState", "Prepare"]

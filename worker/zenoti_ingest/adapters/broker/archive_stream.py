@@ -6,11 +6,11 @@ as much as clocks may differ, and reads to the end.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
 
 from zenoti_ingest.adapters.broker.needs import Subscriber
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
@@ -23,17 +23,7 @@ LOST_CHANNEL_POLL_SECONDS = 0.5  # whether the channel is lost
 RECONNECT_SECONDS = 30.0
 
 
-class Archived(Protocol):
-    """A delivery of the broker's adapter."""
-
-    body: bytes
-    headers: Mapping[str, Any]
-    message_id: str
-    content_type: str | None
-    content_encoding: str | None
-
-    async def ack(self) -> bool:
-        """Ask for another."""
+Archived = Delivery  # of the archive's stream; `ack` asks for another
 
 
 def offset_of(message: Archived) -> int:
@@ -125,5 +115,5 @@ async def _from(
                     return
                 continue
             yield message
-            await message.ack()
+            message.ack()
             silent, allowed = 0.0, rest_seconds

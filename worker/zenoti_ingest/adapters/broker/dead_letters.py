@@ -5,11 +5,12 @@ the channel puts back what was not taken out; RabbitMQ 3.10 may put the pages ba
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from zenoti_ingest.adapters.broker.needs import Subscriber
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
@@ -17,17 +18,7 @@ PAGE = 200  # bodies in memory at a time
 IDLE_SECONDS = 3.0
 
 
-class Letter(Protocol):
-    """A delivery of the broker's adapter."""
-
-    body: bytes
-    headers: Mapping[str, Any]
-    message_id: str
-    content_type: str | None
-    content_encoding: str | None
-
-    async def ack(self) -> bool:
-        """Take it out of the queue."""
+Letter = Delivery  # of the queue of dead letters; `ack` takes it out
 
 
 class Letters:
@@ -67,7 +58,7 @@ class Letters:
             BrokerUnavailable: the channel was lost.
         """
         await self._subscription.publish(message, within=PUBLISH_SECONDS)
-        await letter.ack()
+        letter.ack()
 
     async def taken_out(self) -> None:
         """Return once the broker has taken out every letter acknowledged so far.

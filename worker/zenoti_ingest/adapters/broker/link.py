@@ -14,7 +14,6 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 from yarl import URL
 
-from zenoti_ingest.adapters.broker.delivery import Delivery
 from zenoti_ingest.adapters.broker.library import (
     OPEN_CHANNEL_SECONDS,
     close,
@@ -24,7 +23,8 @@ from zenoti_ingest.adapters.broker.library import (
     what,
 )
 from zenoti_ingest.adapters.broker.sender import Sender, Sent
-from zenoti_ingest.adapters.broker.subscription import Subscription
+from zenoti_ingest.adapters.broker.subscription import BrokerSubscription
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.backoff import Backoff
@@ -247,7 +247,7 @@ class Link:
         arguments: Mapping[str, Any] | None = None,
         publishes: bool = False,
         max_bytes: int = sys.maxsize,
-    ) -> "Subscription":
+    ) -> BrokerSubscription:
         """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered.
 
         Args:
@@ -258,7 +258,7 @@ class Link:
             publishes: with confirms.
             max_bytes: of unsettled bodies; the subscription ends before it has more, and one alone it always takes.
         """
-        return Subscription(
+        return BrokerSubscription(
             self,
             queue,
             prefetch=prefetch,

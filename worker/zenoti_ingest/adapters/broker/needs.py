@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
 
 
@@ -24,7 +25,7 @@ class Subscriber(Protocol):
         queue: str,
         *,
         prefetch: int,
-        on_delivery: Callable[[Any], Awaitable[None]],
+        on_delivery: Callable[[Delivery], Awaitable[None]],
         arguments: Any = None,
         publishes: bool = False,
     ) -> Any: ...

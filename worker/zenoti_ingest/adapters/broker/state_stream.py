@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
 from zenoti_ingest.adapters.broker.needs import Publisher, Subscriber
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.telemetry import log
@@ -90,7 +90,7 @@ class StateStream:
         start: str | int = "first"
         newest = 0
 
-        async def on_delivery(delivery: Any) -> None:
+        async def on_delivery(delivery: Delivery) -> None:
             nonlocal start
             start = int(delivery.headers["x-stream-offset"]) + 1
             state = _read(delivery.body)
@@ -100,7 +100,7 @@ class StateStream:
                     self._changed.notify_all()
             elif state is not None:
                 heard(state, self._heard > newest)
-            await delivery.ack()
+            delivery.ack()
 
         while True:
             await link.wait_ready()
@@ -167,11 +167,11 @@ async def latest(link: Subscriber, *, stream: str) -> list[DaemonState]:
     newest: dict[str, DaemonState] = {}
     heard = asyncio.Event()
 
-    async def on_delivery(delivery: Any) -> None:
+    async def on_delivery(delivery: Delivery) -> None:
         if (state := _read(delivery.body)) is not None:
             newest[state.instance] = state  # the stream keeps their order, whatever a clock says
         heard.set()
-        await delivery.ack()
+        delivery.ack()
 
     lately = {"x-stream-offset": f"{STALE_SECONDS}s"}  # by the broker's clock: a daemon with a wrong one is seen, too
     async with link.subscribe(stream, prefetch=PREFETCH, on_delivery=on_delivery, arguments=lately):

@@ -9,9 +9,9 @@ from typing import Any, Protocol, Self
 import aiormq.abc
 from pamqp import commands as spec
 
-from zenoti_ingest.adapters.broker.delivery import Delivery
 from zenoti_ingest.adapters.broker.library import OPEN_CHANNEL_SECONDS, rim
 from zenoti_ingest.adapters.broker.sender import Sender
+from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
@@ -30,7 +30,7 @@ class Opens(Protocol):
         """
 
 
-class Subscription:
+class BrokerSubscription:
     """A consumer's life, from subscribe to the close of its channel; closing hands back what is unsettled, in order.
 
     `ended` is set when the broker ended it, or `fail` was called; whoever owns it leaves the context and begins anew.

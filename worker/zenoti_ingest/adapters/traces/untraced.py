@@ -1,7 +1,7 @@
 """No spans (null object): a context passes through; the door makes one where none came, so that ids hold together."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from zenoti_ingest.core.events.messages import Outgoing, Received
@@ -44,10 +44,13 @@ class Untraced:
 
     are_on = False
 
+    def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:  # a test may repeat its bytes
+        self._random_bytes = random_bytes
+
     def request(self, *, source: str, method: str, parent: TraceContext | None) -> NoSpan:
         """A span with the caller's context, or a new one."""
         del source, method
-        return NoSpan(parent or begun(os.urandom(_CONTEXT_BYTES)))
+        return NoSpan(parent or begun(self._random_bytes(_CONTEXT_BYTES)))
 
     def publishing(self, message: Outgoing, *, anew: bool = False) -> NoSpan:
         """Nothing: the message goes on in its own trace."""

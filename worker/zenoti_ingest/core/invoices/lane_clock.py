@@ -6,29 +6,11 @@ invoice goes out only when the claim above its time is confirmed. The lane's nex
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from zenoti_ingest.core.operating.times import as_text, microseconds
+
 RESERVE_MICROSECONDS: Final = 1_000_000  # so a busy lane claims about once a second, and a successor is ahead by less
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_LAST_YEAR: Final = 9998  # nothing can be later than the last moment that a datetime holds
-
-
-def microseconds(text: str) -> int | None:
-    """An ISO 8601 time, in UTC where it names no zone; None where the text is no time before the year 9999."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if at.year > _LAST_YEAR:
-        return None
-    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
-
-
-def as_text(at: int) -> str:
-    """RFC 3339 in UTC with six digits; sorts as text."""
-    return (_EPOCH + at * _MICROSECOND).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 class LaneClock:

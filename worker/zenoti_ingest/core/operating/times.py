@@ -1,7 +1,8 @@
-"""A time as an operator writes it: ISO 8601, or so long ago (`2h`, `3d`)."""
+"""Times as text: as the product writes them, and as an operator writes them: ISO 8601, or so long ago (`2h`, `3d`)."""
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from zenoti_ingest.core.failures.errors import WrongSettings
 
@@ -11,6 +12,45 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # nothing was received before: from here on is all there is
 _END = datetime.max.replace(tzinfo=UTC)
 _SHOWN = 100
+_MICROSECOND = timedelta(microseconds=1)
+_LAST_YEAR = 9998
+
+
+def as_text(at: int) -> str:
+    """RFC 3339 in UTC with six digits, of microseconds since 1970; sorts as text."""
+    second, microsecond = divmod(at, 1_000_000)
+    return f"{_to_the_second(second)}.{microsecond:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(unix: int) -> str:
+    """Kept for the next event: that takes a quarter of the time of datetime's isoformat."""
+    return (BEGINNING + timedelta(seconds=unix)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def microseconds(text: str) -> int | None:
+    """Microseconds since 1970 of an ISO 8601 time, in UTC where it names no zone.
+
+    None where the text is no time, or lies in the year 9999: nothing is later than the last moment of a datetime.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if at.year > _LAST_YEAR:
+        return None
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - BEGINNING) // _MICROSECOND
+
+
+def seconds_since(at: str, *, now: int) -> float | None:
+    """How long ago a time was, in seconds, and never less than 0; None where the text is no time.
+
+    Args:
+        at: ISO 8601, in UTC where it names no zone.
+        now: microseconds since 1970.
+    """
+    found = microseconds(at)
+    return None if found is None else max(0.0, (now - found) / 1_000_000)
 
 
 def moment(text: str, *, now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""One message in our hands."""
+"""A message of a queue, until it is settled."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One message in our hands until it is acknowledged or its channel closes.
+    """A message of a queue until it is acknowledged or its channel closes.
 
     Attributes:
         tag: its number on the channel.
@@ -32,6 +32,6 @@ class Delivery(msgspec.Struct, frozen=True):
         count = self.headers.get("x-delivery-count")
         return count if isinstance(count, int) else 0
 
-    async def ack(self) -> bool:
+    def ack(self) -> bool:
         """Settle it; False where its channel is gone and it will come again."""
         return self.settle(self.tag)
