@@ -43,7 +43,7 @@ def messages() -> Iterator[bytes]:
         invoice = world.invoice(event.invoice_id or "", expand=_PARTS)
         document = bytes(msgspec.json.decode(invoice, type=dict[str, msgspec.Raw])["invoice"]) if invoice else None
         enrichment = Enrichment(status="enriched", expand=_PARTS, missing=(), fetched_at=RECEIVED_AT, reason=None)
-        yield cloud_event.outgoing(event, exchange="e", enrichment=enrichment, invoice=document).body
+        yield cloud_event.outgoing(event, exchange="e", enrichment=enrichment, fetched=document).body
     for case in strange():
         event = reading.read(received(body=case.body, content_encoding=case.encoding or None))
         yield cloud_event.outgoing(event, exchange="e", enrichment=Enrichment(status="skipped")).body

@@ -114,7 +114,7 @@ def answer(given: bytes) -> None:
         assert seconds is None or 0 <= seconds <= DAY_SECONDS
     assert said.interval_seconds is None or math.isfinite(said.interval_seconds)
     try:
-        found = protocol.decipher(Response(status, headers, body), invoice_id=INVOICE_ID, expand=EXPAND)
+        found = protocol.decipher(Response(status, headers, body), INVOICE_ID, expand=EXPAND)
     except WorkerError as error:
         assert not isinstance(error, ApiThrottled) or 0 < error.retry_after <= DAY_SECONDS
         assert isinstance(error, ApiThrottled) or _SAFE_TEXT.fullmatch(str(error)), str(error)

@@ -78,7 +78,7 @@ class Met:
         )
         async with asyncio.timeout(10 * CALL_SECONDS):
             response = await client.fetch(request(self.invoice_id, expand=EXPAND))
-        return decipher(response, invoice_id=self.invoice_id, expand=EXPAND)
+        return decipher(response, self.invoice_id, expand=EXPAND)
 
 
 @pytest.fixture

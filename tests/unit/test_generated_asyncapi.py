@@ -131,7 +131,7 @@ def test_a_webhooks_headers() -> None:
 
 def test_an_events_headers() -> None:
     """The CloudEvent's attributes stand in the headers as the document says."""
-    sent = cloud_event.outgoing(event(type="nobody.knows"), exchange="", enrichment=enrichment(), invoice=b"{}")
+    sent = cloud_event.outgoing(event(type="nobody.knows"), exchange="", enrichment=enrichment(), fetched=b"{}")
     shown = message("event.other")
     judge(shown["headers"]).validate(sent.headers)
     judge(shown["payload"]).validate(msgspec.json.decode(sent.body))

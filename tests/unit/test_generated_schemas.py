@@ -67,7 +67,7 @@ def generated(shape: str) -> Draft202012Validator:
 
 def published_event() -> Any:
     """An enriched event as it goes out."""
-    sent = cloud_event.outgoing(event(), exchange="zenoti.events", enrichment=enrichment(), invoice=INVOICE)
+    sent = cloud_event.outgoing(event(), exchange="zenoti.events", enrichment=enrichment(), fetched=INVOICE)
     return msgspec.json.decode(sent.body)
 
 

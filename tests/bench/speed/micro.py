@@ -48,7 +48,7 @@ def _functions() -> dict[str, Callable[[], object]]:
         "messages.received": lambda: received(posted, {"source": "main", "receipt_id": "r"}, source="main"),
         "translate.read": lambda: reading.read(message),
         "outbound.outgoing, invoice of 1 kB": lambda: cloud_event.outgoing(
-            event, exchange="zenoti.events", enrichment=enrichment, invoice=invoice
+            event, exchange="zenoti.events", enrichment=enrichment, fetched=invoice
         ),
         "window: add and next_round, of 1,000": _window(),
         "quota: wait and spend": lambda: _spend(quota, float(next(clock))),

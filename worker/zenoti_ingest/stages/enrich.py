@@ -250,7 +250,7 @@ class Lane:
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
         held = _Held(event, delivery, subscription, 1000 * self._host_clock.unix_microseconds())
-        self._window.add(event.invoice_id or "", order=order, item=held, now=now, suspect=suspect)
+        self._window.add(event.fetch_key or "", order=order, item=held, now=now, suspect=suspect)
         self._lane_events.set(len(self._window))
         self._changed.set()
         if taken_over is not None:
@@ -289,8 +289,8 @@ class Lane:
 
     def _understood(self, message: Received) -> Event:
         event = read(message, max_bytes=self._budget.max_message_bytes)
-        if event.invoice_id is None:
-            raise Malformed("no invoice id, on a lane")  # translate sends none such; somebody else did
+        if event.fetch_key is None:
+            raise Malformed("nothing to fetch, on a lane")  # translate sends none such; somebody else did
         return event.packed()
 
     def _begin(self, now: float) -> Round[_Held] | None:
@@ -392,7 +392,10 @@ class Lane:
     async def _deliver_round(self, begun: Round[_Held], invoice: Invoice, fetched_at: int) -> None:
         await self._claimed(fetched_at)
         enrichment = Enrichment(
-            status="enriched", expand=self.calls.expand, missing=invoice.missing, fetched_at=as_text(fetched_at)
+            status="enriched",
+            expand=self.calls.parts_of(begun.key),
+            missing=invoice.missing,
+            fetched_at=as_text(fetched_at),
         )
         fetches.labels(self._source).inc()
         fetched_events.labels(self._source).inc(len(begun.waiting))
@@ -445,7 +448,7 @@ class Lane:
             if event is not held.event:
                 at_work.grow(len(event.body))
             await self._pass_on(
-                held, cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment, invoice=invoice)
+                held, cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment, fetched=invoice)
             )
 
     async def _settle_failure(self, begun: Round[_Held], error: Exception, blame: Blame) -> None:
@@ -467,7 +470,9 @@ class Lane:
     async def _give_up(self, held: _Held, verdict: DeadLetter) -> None:
         """Out without an invoice, where the source wants that and the broker takes it; else a letter."""
         if self._plan.deliver_failures:
-            enrichment = Enrichment(status="failed", expand=self.calls.expand, reason=verdict.reason)
+            enrichment = Enrichment(
+                status="failed", expand=self.calls.parts_of(held.event.fetch_key or ""), reason=verdict.reason
+            )
             try:
                 await self._deliver(held, enrichment, None)
             except TooLarge as error:

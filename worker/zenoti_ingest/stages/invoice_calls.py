@@ -20,8 +20,9 @@ from zenoti_ingest.core.failures.policy import defect_detail
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.invoices.circuit import Blame, Circuit
 from zenoti_ingest.core.invoices.expands import Expands
+from zenoti_ingest.core.invoices.kinds import kind_of
 from zenoti_ingest.core.invoices.lease import Lease
-from zenoti_ingest.core.invoices.protocol import Invoice, decipher, merged, request
+from zenoti_ingest.core.invoices.protocol import Invoice, merged
 from zenoti_ingest.core.invoices.quota import Quota, rate_limit
 from zenoti_ingest.stages.ports import Fetches, Runtime, Span, Traces
 from zenoti_ingest.telemetry import log
@@ -78,6 +79,10 @@ class InvoiceCalls:
         """The parts of an invoice that are asked for."""
         return self._expands.parts
 
+    def parts_of(self, key: str) -> tuple[str, ...]:
+        """The parts that are asked for of what a key names."""
+        return self.expand if kind_of(key)[0].has_parts else ()
+
     def wait(self, now: float) -> float:
         """Seconds until the next call may go, a probe or not; infinite while the lease does not hold."""
         return self.quota.wait(now) if self.lease.holds(now) else inf
@@ -113,14 +118,15 @@ class InvoiceCalls:
         Raises:
             WorkerError: of any kind; `blame` says whose failure an ApiFailure is.
         """
-        asked = self._expands.first()
+        has_parts = kind_of(invoice_id)[0].has_parts
+        asked = self._expands.first() if has_parts else ()
         try:
             invoice = await self._call(invoice_id, ask=asked, serving=serving)
         except Exception as error:
             self._note_failure(error, invoice_id)
             raise
         self._note_answer(invoice_id)
-        return await self._whole(invoice_id, invoice, asked, serving)
+        return await self._whole(invoice_id, invoice, asked, serving) if has_parts else invoice
 
     async def blame(self, invoice_id: str, *, leaving: asyncio.Event) -> Blame:
         """Whose failure the last call for an invoice was; waits while it is in doubt, until the lane is to be left."""
@@ -214,7 +220,7 @@ class InvoiceCalls:
     async def _probe(self, invoice_id: str) -> None:
         was_open = self.circuit.is_open
         try:
-            await self._call(invoice_id, ask=self.expand)
+            await self._call(invoice_id, ask=self.parts_of(invoice_id))
         except PermanentError:
             self._note_answer(invoice_id)
         except (ApiThrottled, TurnLost):
@@ -230,7 +236,8 @@ class InvoiceCalls:
 
     async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
         """Call and decipher; report the outcome to quota, metrics and log."""
-        asked = request(invoice_id, expand=ask)
+        kind, thing_id = kind_of(invoice_id)
+        asked = kind.request(thing_id, expand=ask)
         began = self._clock.monotonic()
         try:
             with self._traces.calling(asked, source=self._source, base_url=self._base_url, serving=serving) as call:
@@ -240,13 +247,13 @@ class InvoiceCalls:
                     self._seconds.observe(self._clock.monotonic() - began)
                 call.answered(response.status)
                 self.quota.correct(rate_limit(response.headers), now=self._clock.monotonic())
-                invoice = decipher(response, invoice_id=invoice_id, expand=self.expand)
+                invoice = kind.decipher(response, thing_id, expand=self.parts_of(invoice_id))
         except Exception as error:
             if isinstance(error, ApiThrottled):
                 self.quota.pause(error.retry_after, now=self._clock.monotonic())
-            kind, detail = type(error).__name__, _detail(error)
-            api_calls.labels(self._source, kind).inc()
-            log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=kind, detail=detail)
+            name, detail = type(error).__name__, _detail(error)
+            api_calls.labels(self._source, name).inc()
+            log.warning("fetch_failed", source=self._source, invoice_id=invoice_id, error=name, detail=detail)
             raise
         api_calls.labels(self._source, "ok").inc()
         seconds, missing = round(self._clock.monotonic() - began, 3), list(invoice.missing)

@@ -220,7 +220,7 @@ class Translate:
         """Where an event goes, and a word for it."""
         key = routing_key(self.source, event.type)
         wanted = bool(self._fan_out.receivers.wanting(key, only=event.received.only_to))
-        if event.invoice_id is None:
+        if event.fetch_key is None:
             enrichment = Enrichment(status="not_applicable")
         elif wanted and wants_enrichment(self._enrich, event.type):
             lane = self._names.lane(self.source)

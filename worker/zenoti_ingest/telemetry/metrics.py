@@ -22,6 +22,8 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
+from zenoti_ingest.core.failures.errors import reasons
+
 INTAKE: Final = ("intake",)
 CONSUME: Final = ("consume",)
 BOTH: Final = ("intake", "consume")
@@ -201,7 +203,7 @@ dead_letters: Final = _made(
     "source reason",
     "Dead letters written; those by the broker's delivery limit are only in zenoti_queue_messages.",
     of=BOTH,
-    reason="access-denied attempts-exhausted defect invoice-not-found malformed refused too-large",
+    reason=" ".join(reasons()),
 )
 subscriptions: Final = _made(
     Counter, "zenoti_subscriptions", "stage source", "Times that a stage began to consume its queue.", of=CONSUME

@@ -17,7 +17,7 @@ from zenoti_ingest.core.events.trace_context import context
 
 def written(some: Event, *, invoice: bytes | None = None, **how: Any) -> Outgoing:
     """The message for the events exchange."""
-    return outgoing(some, exchange="zenoti.events", enrichment=enrichment(**how), invoice=invoice)
+    return outgoing(some, exchange="zenoti.events", enrichment=enrichment(**how), fetched=invoice)
 
 
 def test_the_whole_document() -> None:

@@ -26,7 +26,7 @@ EXPAND = ("InvoiceItems", "Transactions", "Appointments")
 
 def read(response: Response, *, expand: tuple[str, ...] = EXPAND) -> Invoice:
     """The invoice of an answer."""
-    return decipher(response, invoice_id=INVOICE_ID, expand=expand)
+    return decipher(response, INVOICE_ID, expand=expand)
 
 
 def refusal(response: Response) -> WorkerError:
@@ -39,7 +39,7 @@ def refusal(response: Response) -> WorkerError:
 def test_request() -> None:
     """The request names the invoice in the path and repeats `expand` in the order given."""
     assert request("a-1", expand=("InvoiceItems", "Transactions")) == Request(
-        "/v1/invoices/a-1", (("expand", "InvoiceItems"), ("expand", "Transactions"))
+        "/v1/invoices/a-1", (("expand", "InvoiceItems"), ("expand", "Transactions")), "/v1/invoices/{invoice_id}"
     )
     assert request("a-1", expand=()).query == ()
 
@@ -268,7 +268,7 @@ def test_what_says_that_all_is_well(body: bytes, status: int) -> None:
 )
 def test_spellings_of_the_id(asked: str, invoice: bytes) -> None:
     """An id is compared as text, whatever its escapes, letter case or type; an invoice without one is believed."""
-    assert decipher(invoice_answer(invoice=invoice), invoice_id=asked, expand=()).document == invoice
+    assert decipher(invoice_answer(invoice=invoice), asked, expand=()).document == invoice
 
 
 @settings(max_examples=60)
@@ -353,7 +353,7 @@ def test_letter_case_of_the_id_varies(spelling: str) -> None:
     """The API may spell the id in another letter case than the event did."""
     response = invoice_answer(invoice=json.dumps({"id": spelling}).encode())
     for asked in (INVOICE_ID.upper(), INVOICE_ID.lower()):
-        assert decipher(response, invoice_id=asked, expand=()).missing == ()
+        assert decipher(response, asked, expand=()).missing == ()
 
 
 def test_merged() -> None:

@@ -27,7 +27,7 @@ from zenoti_ingest.core.invoices.protocol import decipher
 def test_status_and_code(status: int, body: bytes, expected: type[WorkerError]) -> None:
     """Where status and code disagree the one that is known and more exact counts, and nothing unforeseen is raised."""
     with pytest.raises(expected):
-        decipher(answer(status=status, body=body), invoice_id=INVOICE_ID, expand=())
+        decipher(answer(status=status, body=body), INVOICE_ID, expand=())
 
 
 @pytest.mark.parametrize("error", [b'{"code": 0}', b'{"StatusCode": 200}', b"null", b"{}"])
@@ -35,4 +35,4 @@ def test_no_error_beside_an_invoice(error: bytes) -> None:
     """A code that says that all is well is no error; a byte order mark is no obstacle."""
     document = b'{"id": "%s"}' % INVOICE_ID.encode()
     body = b'\xef\xbb\xbf{"invoice": %s, "error": %s}' % (document, error)
-    assert decipher(answer(body=body), invoice_id=INVOICE_ID, expand=()).document == document
+    assert decipher(answer(body=body), INVOICE_ID, expand=()).document == document

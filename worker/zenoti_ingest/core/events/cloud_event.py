@@ -9,22 +9,27 @@ import msgspec
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.events.reading import Event
 from zenoti_ingest.core.events.routing import routing_key
+from zenoti_ingest.core.invoices.kinds import INVOICE, kind_of
 from zenoti_schemas.enriched import CONTENT_TYPE, DATASCHEMA, EnrichedData, EnrichedEvent, Enrichment
 
 _encoder = msgspec.json.Encoder()
+_NULL = msgspec.Raw(b"null")
 _IN_HEADERS = tuple(name for name in EnrichedEvent.__struct_fields__ if name != "data")
 
 
-def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: bytes | None = None) -> Outgoing:
+def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, fetched: bytes | None = None) -> Outgoing:
     """The message for the events exchange.
 
     Args:
         event: as translate read it.
         exchange: the topic exchange that downstream queues are bound to.
-        enrichment: how `invoice` came about.
-        invoice: the API's invoice object, byte for byte.
+        enrichment: how `fetched` came about.
+        fetched: the API's object, byte for byte; it stands beside the event under the word of its kind.
     """
     received = event.received
+    parts = {INVOICE: _NULL}
+    if fetched is not None:
+        parts[kind_of(event.fetch_key or "")[0].word] = msgspec.Raw(fetched)
     cloud_event = EnrichedEvent(
         specversion="1.0",
         id=event.id,
@@ -41,8 +46,8 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, invoice: by
         replay=received.replay or None,
         data=EnrichedData(
             event=msgspec.Raw(event.body),
-            invoice=msgspec.Raw(b"null" if invoice is None else invoice),
             enrichment=enrichment,
+            **parts,
         ),
     )
     headers = {f"ce-{name}": value for name in _IN_HEADERS if (value := getattr(cloud_event, name))}

@@ -65,6 +65,11 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     received: Received
 
     @property
+    def fetch_key(self) -> str | None:
+        """What is to be fetched for it (see core/invoices/kinds.py); None: nothing."""
+        return self.invoice_id
+
+    @property
     def duplicate_key(self) -> str | None:
         """What two deliveries of one event have in common; None where they are never to be dropped as duplicates."""
         return None if self.event_id is None or self.received.replay or self.received.redriven else self.id

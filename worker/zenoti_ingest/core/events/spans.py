@@ -22,7 +22,6 @@ DEAD_LETTER: Final = "dead-letter"
 DUPLICATE: Final = "duplicate"
 HELD: Final = "held"
 RETRIED: Final = "retried"
-_INVOICE: Final = "/v1/invoices/{invoice_id}"
 _DOOR: Final = "/webhooks/{source}"
 
 
@@ -99,14 +98,14 @@ def calling(asked: Request, at: Server, *, source: str, events: int) -> Describe
     attributes: Attributes = {
         "http.request.method": "GET",
         "url.full": at.base + asked.path,
-        "url.template": _INVOICE,
+        "url.template": asked.template,
         "server.address": at.address,
         "server.port": at.port,
         "zenoti.source": source,
         "zenoti.stage": "enrich",
         "zenoti.events": events,
     }
-    return Described(f"GET {_INVOICE}", "client", attributes)
+    return Described(f"GET {asked.template}", "client", attributes)
 
 
 def _messaging(destination: str, routing_key: str, message_id: str, operation: str, kind: str) -> Attributes:

@@ -157,3 +157,11 @@ class Unroutable(FatalError):
 
 class WrongSettings(FatalError):
     """The configuration cannot be used; the text names key, value (never a secret's) and what would do."""
+
+
+def reasons() -> list[str]:
+    """The reasons that a dead letter can have, sorted."""
+    kinds: list[type[PermanentError | TransientError]] = [PermanentError, TransientError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return sorted({kind.reason for kind in kinds})

@@ -52,10 +52,14 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A GET: the path beneath the base URL, and the query's pairs in order. The id has been found usable before."""
+    """A GET: the path beneath the base URL, the pairs of the query in order, and the path with its ids left out.
+
+    The id has been found usable before.
+    """
 
     path: str
     query: tuple[tuple[str, str], ...]
+    template: str
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -80,7 +84,9 @@ _text = msgspec.json.Decoder(str)
 
 def request(invoice_id: str, *, expand: tuple[str, ...]) -> Request:
     """The call that reads one invoice with the parts named."""
-    return Request(f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand))
+    return Request(
+        f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand), "/v1/invoices/{invoice_id}"
+    )
 
 
 def merged(invoice: Invoice, other: Invoice) -> Invoice:
@@ -97,7 +103,7 @@ def merged(invoice: Invoice, other: Invoice) -> Invoice:
     return Invoice(msgspec.json.encode({key: msgspec.Raw(value) for key, value in (members | more).items()}), missing)
 
 
-def decipher(response: Response, *, invoice_id: str, expand: tuple[str, ...]) -> Invoice:
+def decipher(response: Response, invoice_id: str, *, expand: tuple[str, ...]) -> Invoice:
     """Read an answer.
 
     Raises:
