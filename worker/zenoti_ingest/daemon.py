@@ -1,6 +1,6 @@
-"""What every daemon is beside its work: /healthz, /readyz, /metrics, its state on the broker, systemd's ear.
+"""What every daemon has apart from its work: /healthz, /readyz, /metrics, its announced state, systemd notification.
 
-Works on what `app` gives it, and knows neither stages nor settings.
+It works on what `app` gives it, and knows neither stages nor settings.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""The steps of the way, one page each: where decisions (core) and effects (adapters) meet."""
+"""The steps of an event's way, a module for each: where decisions (core) and effects (adapters) meet."""

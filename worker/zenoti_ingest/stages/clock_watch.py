@@ -1,4 +1,4 @@
-"""The clocks of the other processes: what they say goes to the lanes' own clocks, and what differs is reported."""
+"""The clocks of other processes: passes their announced times to the lanes' clocks, and reports clocks that differ."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ CLOCK_POLL_SECONDS: Final = 5.0
 
 
 class ClockWatch:
-    """Hears states, and reports clocks that differ.
+    """Listens to the states of other processes, and reports clocks that differ.
 
     Args:
         lanes: the clock of each lane of this process, by source.
         clock: the port.
 
     Attributes:
-        differing: seconds that the clocks of other processes are ahead of ours, by instance; the small ones left out.
+        differing: by instance, how many seconds its clock is ahead of ours; small differences are left out.
     """
 
     def __init__(self, lanes: Mapping[str, LaneClock], clock: Clock) -> None:
@@ -33,7 +33,7 @@ class ClockWatch:
         self.differing: dict[str, float] = {}
 
     def heard(self, state: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
-        """Another process says this, just now or long ago."""
+        """Take note of another process's state, announced just now (`is_live`) or long ago."""
         for name in self._lanes.keys() & state.sources.keys():
             self._lanes[name].heard(state.sources[name].fetched_at_most)
         at = microseconds(state.at) if is_live else None
@@ -42,18 +42,18 @@ class ClockWatch:
             self._differences.heard(state.instance, at=at, now=now, heard_at=heard_at)
 
     def confirmed(self, state: DaemonState) -> None:
-        """The broker has confirmed this state of ours."""
+        """Take note that the broker has confirmed our own state."""
         for name, lane in self._lanes.items():
             lane.confirmed(state.sources[name].fetched_at_most)
 
     async def run(self) -> None:
-        """Report every few seconds, for ever."""
+        """Report every few seconds, until cancelled."""
         while True:
             self._report()
             await asyncio.sleep(CLOCK_POLL_SECONDS)
 
     def _report(self) -> None:
-        """One line for each clock that begins or ceases to differ."""
+        """Log each clock that begins or ceases to differ."""
         found = self._differences.largest(self._clock.monotonic())
         for instance in found.keys() - self.differing.keys():
             log.warning("clocks_differ", instance=instance, ahead_seconds=found[instance])

@@ -1,7 +1,7 @@
-"""The life of a consuming stage: subscribe, work, hand back, again. Retries what the broker broke; never gives up.
+"""The life of a consuming stage: subscribe, work, hand back, subscribe again, until it is to stop.
 
-Whatever ends a subscription (a lost channel, an open circuit, a stop, an event held too long) leads to the same end:
-nothing new is begun, what is in hand is finished, the channel is closed, and the broker has the rest, in order.
+Every subscription ends in the same way, whether by a lost channel, an open circuit, a stop, or an event held too long:
+the stage begins nothing new and finishes what is in hand; closing the channel hands the rest back, in order.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from zenoti_ingest.stages.ports import Clock, Connects, Subscribes, Subscription
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import stage_stopped, subscriptions
 
-KEEP_SECONDS = 5.0  # between two looks at a subscription
-SILENT_SECONDS = 60.0  # messages are ready and none comes: then the broker does not know our consumer
+CHECK_INTERVAL_SECONDS = 5.0
+SILENT_SECONDS = 60.0  # without a delivery while messages are ready: the broker has forgotten our consumer
 
 
 class Stage(Protocol):
-    """What a consuming stage brings.
+    """A stage that `consume` can run.
 
     Attributes:
         name: `translate` or `enrich`.
         source: whose events it takes.
-        queue: where from.
-        max_bytes: of the bodies of its deliveries, as they came; one alone may be larger.
-        defects: in a row.
+        queue: where it takes them from.
+        max_bytes: bound on the bodies in hand, as they came; a single body may be larger.
+        defects: counts defects in a row.
         doing: `waiting` for the broker, `consuming` (an enrich may be the standby), `stopped`.
     """
 
@@ -48,13 +48,13 @@ class Stage(Protocol):
         """Be ready for deliveries: the first can come before `serve` has begun."""
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Take one delivery; each runs in a task of its own."""
+        """Take a delivery; each call runs in a task of its own."""
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
         """Work until the subscription has ended or stop is set, then finish what is in hand."""
 
     def wake(self) -> None:
-        """The subscription has ended, or stop is set."""
+        """Wake `serve`: the subscription has ended, or stop is set."""
 
 
 async def consume(
@@ -74,7 +74,7 @@ async def consume(
         publisher: the connection to publish by; nothing is taken while it is away.
         stop: ends it.
         clock: the port.
-        hold_seconds: how long a delivery may be in our hands; half the broker's consumer time-out.
+        hold_seconds: how long a delivery may be in hand; half the broker's consumer time-out.
     """
     history = SubscriptionHistory(Prefetch(stage.prefetch, max_bytes=stage.max_bytes), silent_seconds=SILENT_SECONDS)
     stage_stopped.labels(stage.name, stage.source).set(0)
@@ -90,7 +90,7 @@ async def consume(
         if stop.is_set():
             return
         detail = await _session(stage, link, stop, history=history, hold_seconds=hold_seconds, clock=clock)
-        if detail and not stop.is_set():  # else it ended as it should
+        if detail and not stop.is_set():  # without a detail it ended as it should
             pause = history.backoff.failed()
             log.warning(
                 "subscription_ended", stage=stage.name, queue=stage.queue, detail=detail, retry_seconds=round(pause, 1)
@@ -107,7 +107,7 @@ async def _session(
     hold_seconds: float,
     clock: Clock,
 ) -> str:
-    """One subscription from open to close; returns why it ended."""
+    """Run a subscription from open to close; returns why it ended, or nothing if we ended it."""
     prefetch = history.prefetch(stage.prefetch)
     subscription = link.subscribe(
         stage.queue, prefetch=prefetch, on_delivery=stage.on_delivery, max_bytes=stage.max_bytes
@@ -129,7 +129,7 @@ async def _session(
                 await stage.serve(subscription, stop)
             except BrokerUnavailable:
                 raise
-            except Exception:  # noqa: BLE001  # a defect of one stage is that stage's: what it held comes again
+            except Exception:  # noqa: BLE001  # a defect ends this subscription alone: what it held comes again
                 log.exception("defect", stage=stage.name, queue=stage.queue)
                 subscription.fail("a defect", defect=True)
             finally:
@@ -157,7 +157,7 @@ async def _wake(stage: Stage, subscription: Subscription, stop: asyncio.Event) -
 
 
 async def _widen(subscription: Subscription, counts: Prefetch, clock: Clock) -> None:
-    """End a subscription that could take far more deliveries, once it has as many as it takes."""
+    """End a subscription that could take many more deliveries, once it holds as many as it may."""
     while not subscription.ended.is_set():
         await subscription.filled.wait()
         subscription.filled.clear()
@@ -175,11 +175,11 @@ async def _keep(
     hold_seconds: float,
     clock: Clock,
 ) -> None:
-    """End a subscription that has outlived its use, or is silent where it should not be."""
+    """End a subscription that is of no more use, or that is silent while messages are ready."""
     begun = heard = clock.monotonic()
     seen = 0
     while not subscription.ended.is_set():
-        await asyncio.sleep(min(KEEP_SECONDS, hold_seconds / 4))
+        await asyncio.sleep(min(CHECK_INTERVAL_SECONDS, hold_seconds / 4))
         if subscription.delivered != seen or subscription.unsettled:
             seen, heard = subscription.delivered, clock.monotonic()
         reason = history.reason_to_end(
@@ -194,7 +194,7 @@ async def _keep(
         elif clock.monotonic() - heard > history.silent_seconds:
             heard = clock.monotonic()
             if await _ready(link, stage.queue):
-                history.silent_seconds *= 2  # a standby of a busy lane hears nothing either
+                history.silent_seconds *= 2  # a standby consumer of a busy lane gets no delivery either
                 subscription.fail("messages are ready and none is delivered")
 
 
@@ -207,7 +207,7 @@ async def _ready(link: Subscribes, queue: str) -> int:
 
 
 async def wait_or_stop(stop: asyncio.Event, awaited: Coroutine[Any, Any, Any]) -> None:
-    """Wait for it, or for stop, whichever is first."""
+    """Return when it is done or when stop is set, whichever comes first."""
     tasks = [asyncio.ensure_future(awaited), asyncio.ensure_future(stop.wait())]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

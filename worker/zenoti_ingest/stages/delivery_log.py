@@ -1,4 +1,4 @@
-"""What is recorded of each settled delivery: a log line, its span's outcome, and metrics. Nothing else records them."""
+"""Records each settled delivery: a log line, its span's outcome, and metrics. Only this module records them."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -24,7 +24,7 @@ from zenoti_ingest.telemetry.metrics import (
 )
 from zenoti_schemas.webhook import EVENTS
 
-LANE = "lane"  # where translate passes an event on to that needs a call; else it comes out, with its status
+LANE = "lane"  # where translate publishes an event that needs a call
 
 
 class Outcome(StrEnum):
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
 
 class DeliveryLog:
-    """The records of one stage and source. Each method is called once the delivery has been acknowledged.
+    """Records the deliveries of a stage and source. Each method is called after the ack.
 
     Args:
         stage: `translate` or `enrich`.
@@ -77,7 +77,7 @@ class DeliveryLog:
         self._write(log_canonical, Outcome.DUPLICATE_DROPPED, delivery, event.received, _of(event))
 
     def retried(self, delivery: Delivery, event: Event, *, span: Span, delay_seconds: int, reason: str) -> None:
-        """The event comes again after a delay."""
+        """The event is in a retry queue, and comes again after the delay."""
         span.outcome(RETRIED, error=reason)
         retries.labels(self._source).inc()
         more = {**_of(event), "delay_seconds": delay_seconds, "reason": reason}
@@ -86,7 +86,7 @@ class DeliveryLog:
     def dead_lettered(
         self, delivery: Delivery, message: Received, verdict: DeadLetter, *, span: Span, known: Mapping[str, str]
     ) -> None:
-        """The letter is among the dead letters; `known` is what could be read of the event."""
+        """The broker has confirmed the dead letter; `known` is what could be read of the event."""
         span.outcome(DEAD_LETTER, error=verdict.reason)
         dead_letters.labels(message.source, verdict.reason).inc()
         more = {**known, "reason": verdict.reason, "detail": verdict.detail}
@@ -100,13 +100,13 @@ class DeliveryLog:
         message: Received,
         fields: Mapping[str, str | int],
     ) -> float | None:
-        """Write the line, and return the event's age in seconds where that is known."""
+        """Write the log line; returns the event's age in seconds, or None if it has no time of receipt."""
         seconds = self._clock.monotonic() - delivery.came_at
         self._seconds.observe(seconds)
         age = seconds_since(message.received_at, now=self._clock.unix_microseconds())
         line = {name: value for name, value in fields.items() if value}
         if fields["event_type"] not in EVENTS:
-            line.pop("event_type", None)  # a stranger's text
+            line.pop("event_type", None)  # text of unknown origin
         if message.receipt_id:
             line["receipt_id"] = message.receipt_id
         if message.trace is not None:

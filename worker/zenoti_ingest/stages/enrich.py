@@ -1,8 +1,9 @@
-"""Enrich (EIP: content enricher): the events of a lane, one API call for all that wait for one invoice, then out.
+"""Enrich (EIP: content enricher): one API call serves all events of a lane that wait for the same invoice.
 
-One consumer of a lane is active at a time, so quota, coalescing and the order within an invoice need no coordinator.
-While the circuit is open, whoever holds the lane keeps one event, by which it holds the lane, and probes.
-Publish -> confirm -> ack. A publish that fails ends the subscription: the broker delivers again what was not settled.
+A lane has a single active consumer, so quota, coalescing and the order within an invoice need no coordinator. While
+the circuit is open, the active consumer probes. It keeps one event, because only a consumer with an unsettled delivery
+knows that it holds the lane. Publish -> confirm -> ack. A publish that fails ends the subscription, and the broker
+delivers again what was not settled.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ KEY_POLL_SECONDS = 1.0  # nothing reports that a file has changed
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source wants its invoices: calls at a time, what a failure becomes, and the ladder."""
+    """How a source wants its invoices: how many calls at a time, what a failure becomes, and the retry ladder."""
 
     max_in_flight: int
     deliver_failures: bool
@@ -71,7 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Held(msgspec.Struct):
-    """An event in the window, packed, with what it can be settled by; `since_ns` (Unix) and `span` for its trace."""
+    """An event in the window, packed, and what settles it; `since_ns` (Unix) and `span` are for its trace."""
 
     event: Event
     delivery: Delivery
@@ -89,19 +90,20 @@ class Lane:
         calls: the way to the invoice API.
         names: of exchanges and queues.
         source: whose lane it is.
-        prefetch: unacknowledged events looked at together.
-        max_bytes: of them in hand, inflated, with the invoices that go out with them; one alone may be larger.
+        prefetch: how many unacknowledged events it holds at most.
+        max_bytes: bound on the inflated bodies in hand and the invoices that go out with them; a single event may be
+            larger.
         plan: how the source wants its invoices.
-        seen: what this lane has passed on.
-        states: what the processes say to each other; None: there is no other process.
-        batons: what a lane's holder leaves for the next; None: there is no other process.
+        seen: keys of the events that this lane has passed on.
+        states: how processes announce their state; None: there is no other process.
+        batons: where a lane's holder leaves its quota for the next holder; None: there is no other process.
         runtime: clock and chance.
         budget: how large a body may be.
-        archived: the archive has every event.
+        archived: whether the archive has every event.
         traces: the port to where spans go.
 
     Attributes:
-        clock: the times that the lane gives its invoices.
+        clock: gives the invoices their `fetched_at`.
     """
 
     name = "enrich"
@@ -180,7 +182,7 @@ class Lane:
         return self.calls.circuit
 
     def heard(self, said: SourceState) -> None:
-        """Another process says this of the lane."""
+        """Take note of what another process announces about the lane."""
         if not self._turn.is_ours and said.events_held and said.circuit == "closed":
             self.calls.answered_elsewhere()
             self._changed.set()
@@ -208,7 +210,7 @@ class Lane:
                 self._changed.clear()
                 now = (
                     self._host_clock.monotonic()
-                )  # one reading for all: a time that came between two would wake nobody
+                )  # one reading for all steps: a time between two readings would wake nobody
                 if self._probe_in(now) == 0:
                     if probed := self.calls.begin_probe(now):
                         probing = rounds.create_task(self._probe(probed))
@@ -222,7 +224,7 @@ class Lane:
             subscription.leaving.set()
             self.calls.leave()
             if probing is not None:
-                probing.cancel()  # it serves no event
+                probing.cancel()  # no event waits for its answer
             if self.circuit.is_open and not self._probes_only:
                 self.circuit.note_waiting(self._window.some_waiting(2 * REMEMBERED))
             await subscription.handled()
@@ -230,7 +232,7 @@ class Lane:
         self._lane_events.set(0)
 
     def wake(self) -> None:
-        """Look again."""
+        """Check again what may begin."""
         self._changed.set()
 
     async def on_delivery(self, delivery: Delivery) -> None:
@@ -241,7 +243,7 @@ class Lane:
         message = message_of(delivery, source=self._source)
         try:
             event = self._understood(message)
-        except Exception as error:  # noqa: BLE001  # a defect is logged and kept as a letter, as in translate
+        except Exception as error:  # noqa: BLE001  # a defect is logged, and the event becomes a dead letter, as in translate
             verdict = self._verdict(error)
             await self._guarded(self._dead_letter(delivery, message, verdict, subscription=subscription), subscription)
             return
@@ -257,7 +259,11 @@ class Lane:
             await self._take_over(taken_over, subscription)
 
     def _note_delivery(self, now: float) -> Filling | None:
-        """The first delivery means that this consumer has become the active one: the lane's backlog follows."""
+        """With its first delivery this consumer has become the active consumer, and the lane's backlog follows.
+
+        Returns:
+            the filling that begins with this delivery; None: it was not the first.
+        """
         first = self._filling is None
         if self._filling is None:
             self._filling = Filling.begun(now)
@@ -265,7 +271,7 @@ class Lane:
         return self._filling if first else None
 
     async def _take_over(self, filling: Filling, subscription: Subscription) -> None:
-        """Wait until the predecessor calls no more, and hear what it said of the lane's times."""
+        """Wait until the predecessor makes no more calls, and read what it announced about the lane's times."""
         await self._turn.take_over(subscription)
         if self._states is not None and not await self._states.catch_up():
             log.warning("lane_times_unheard", source=self._source)
@@ -273,24 +279,24 @@ class Lane:
         self._changed.set()
 
     def _is_filling(self, now: float) -> bool:
-        """Whether more of the backlog is to be expected at once: what belongs to one call should share it."""
+        """Whether more of the backlog is expected at once: events of the same invoice should share a call."""
         is_full = len(self._window) >= self.prefetch
         return self._filling is None or self._filling.is_under_way(now, is_full=is_full)
 
     def _holds_up(self, now: float) -> bool:
-        """Whether something else than the quota is waited for: calls, what they brought, the lease."""
+        """Whether calls wait for something other than the quota: calls under way, their answers, the lease."""
         is_full = self._calling >= self._plan.max_in_flight or self._answer_bytes > self._max_answer_bytes
         return self._probes_only or is_full or self._is_filling(now) or not self.calls.lease.holds(now)
 
     @property
     def _has_calls_to_spare(self) -> bool:
-        """Whether a call costs us more than it costs the quota."""
+        """Whether the quota is so large that our own work is the scarcer thing."""
         return self.quota.calls_per_minute >= MANY_CALLS_PER_MINUTE
 
     def _understood(self, message: Received) -> Event:
         event = read(message, max_bytes=self._budget.max_message_bytes)
         if event.fetch_key is None:
-            raise Malformed("nothing to fetch, on a lane")  # translate sends none such; somebody else did
+            raise Malformed("nothing to fetch, on a lane")  # translate sends no such event: another publisher did
         return event.packed()
 
     def _begin(self, now: float) -> Round[_Held] | None:
@@ -317,20 +323,20 @@ class Lane:
             async with asyncio.timeout(timeout):
                 await self._changed.wait()
         except TimeoutError:
-            return  # the time that was waited for has come
+            return
 
     async def _serve_round(self, begun: Round[_Held], subscription: Subscription) -> None:
-        """One call, and the settlement of every event that waited for it."""
+        """Make a call, and settle every event that waited for it."""
         received_at = (waiting.item.event.received.received_at for waiting in begun.waiting)
         fetched_at = self.clock.next(self._host_clock.unix_microseconds(), received_at)
         self._claim(fetched_at)
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
             invoice = await self._fetch(begun.key, spans)
-        except Exception as error:  # noqa: BLE001  # every failure has its row in core/failures/policy.py, defects included
+        except Exception as error:  # noqa: BLE001  # every failure, a defect too, has its row in core/failures/policy.py
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
-            self._changed.set()  # a probe may have to go
+            self._changed.set()  # a probe may be due
             blame = await self.calls.blame(begun.key, leaving=subscription.leaving)
             await self._guarded(self._settle_failure(begun, error, blame), subscription)
         else:
@@ -345,7 +351,7 @@ class Lane:
         self._changed.set()
 
     def _probe_in(self, now: float) -> float:
-        """Seconds until a probe for what is in doubt. A standby holds no event, and sends none."""
+        """Seconds until a probe is due. A standby consumer holds no event, and never probes."""
         return self.calls.probe_in(now) if len(self._window) else inf
 
     async def _probe(self, invoice_id: str) -> None:
@@ -353,26 +359,26 @@ class Lane:
         self._changed.set()
 
     def _claim(self, fetched_at: int) -> None:
-        """Announce to the others, while the call is under way, how far the lane's times have come."""
+        """Announce to other processes, while the call is under way, how far the lane's times have come."""
         if self._states is not None and not self.clock.covers(fetched_at):
             self._states.say_soon()
 
     async def _claimed(self, fetched_at: int) -> None:
-        """Return once a successor would know; a broker that confirms no state holds no event for long."""
-        for _ in range(2):  # a state that was under way when the call began says nothing of it, the next one does
+        """Return once a successor would know the time; after a failed announcement too, so that no event waits long."""
+        for _ in range(2):  # a state under way when the call began may lack the time; the next state has it
             if self._states is None or self.clock.covers(fetched_at) or not await self._states.said():
                 return
             self._claim(fetched_at)
 
     def _trace(self, held: _Held) -> Span:
-        """The span of an event in the lane's hands, since it came; what the event becomes is part of it."""
+        """Begin the span of an event in hand, from when it came; what the event becomes belongs to the span."""
         message = held.event.received
         place = place_of(held.delivery, stage=self.name, queue=self.queue)
         held.span = self._traces.processing(message, place, since_ns=held.since_ns)
         return held.span
 
     async def _fetch(self, invoice_id: str, spans: Sequence[Span]) -> Invoice:
-        """One of `max_in_flight` calls: the next may begin as this one ends, before what it brought is confirmed."""
+        """Make one of `max_in_flight` calls. The next may begin once this ends, before its events are confirmed."""
         try:
             return await self.calls.fetch(invoice_id, serving=spans)
         finally:
@@ -380,12 +386,12 @@ class Lane:
             self._changed.set()
 
     async def _guarded(self, settling: Awaitable[None], subscription: Subscription) -> None:
-        """Run a settlement; what was not confirmed, or a defect, ends the subscription and comes again."""
+        """Run a settlement. An unconfirmed publish or a defect ends the subscription, and the events come again."""
         try:
             await settling
         except (PublishUnconfirmed, Unroutable) as error:
             subscription.fail(str(error))
-        except Exception:  # noqa: BLE001  # a defect must not end the process, nor leave events unsettled for ever
+        except Exception:  # noqa: BLE001  # a defect must neither end the process nor leave events unsettled
             log.exception("defect", stage=self.name, source=self._source)
             subscription.fail("a defect", defect=True)
 
@@ -407,19 +413,19 @@ class Lane:
                 await self._give_up(held, DeadLetter(error.reason, str(error)))
             except (PublishUnconfirmed, Unroutable):
                 raise
-            except Exception as error:  # noqa: BLE001  # a defect with one event: the others of its invoice go out
+            except Exception as error:  # noqa: BLE001  # a defect with an event: the other events of its invoice go out
                 await self._dead(held, self._verdict(error))
         self._window.finish(begun)
 
     def _verdict(self, error: Exception) -> DeadLetter:
-        """What an event becomes that cannot be read or sent on."""
+        """The dead letter of an event that cannot be read or published."""
         if isinstance(error, PermanentError):
             return DeadLetter(error.reason, str(error))
         log.exception("defect", stage=self.name, source=self._source)
         return DeadLetter(DEFECT, defect_detail(error))
 
     async def _deliver(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
-        """Publish one event and ack it, unless this lane has passed it on before."""
+        """Publish an event and ack it; a duplicate of what this lane has passed on is only acked."""
         key = held.event.duplicate_key
         if key is not None and self._seen.has(key, now=self._host_clock.monotonic()):
             held.delivery.ack()
@@ -434,10 +440,10 @@ class Lane:
         self.defects.went_well()
 
     async def _send(self, held: _Held, enrichment: Enrichment, invoice: bytes | None) -> None:
-        """Publish one event with its invoice, once there is room for both.
+        """Publish an event with its invoice, once there is room in memory for both.
 
         Raises:
-            PublishUnconfirmed: it is not sure that it is there; or the subscription has failed meanwhile.
+            PublishUnconfirmed: the broker may not have it; or the subscription has failed meanwhile.
             Unroutable, TooLarge: as `until_confirmed` says.
         """
         subscription = held.subscription
@@ -456,7 +462,7 @@ class Lane:
             held = waiting.item
             verdict = settle(error, attempt=held.event.received.attempts, ladder=self._plan.ladder, blame=blame)
             match verdict:
-                case Hold():  # one error holds all events of a round or none; quota and circuit say when calls may go
+                case Hold():  # an error holds all events of a round or none; quota and circuit say when to call again
                     for each in begun.waiting:
                         each.item.span.outcome(HELD, error=type(error).__name__)
                     self._window.hold(begun, until=self._host_clock.monotonic())
@@ -468,7 +474,7 @@ class Lane:
         self._window.finish(begun)
 
     async def _give_up(self, held: _Held, verdict: DeadLetter) -> None:
-        """Out without an invoice, where the source wants that and the broker takes it; else a letter."""
+        """Publish the event without its invoice if the source is configured so; else write its dead letter."""
         if self._plan.deliver_failures:
             enrichment = Enrichment(
                 status="failed", expand=self.calls.parts_of(held.event.fetch_key or ""), reason=verdict.reason

@@ -1,7 +1,8 @@
-"""Fan-out (EIP: recipient list): one event to every receiver that wants it, so that one that refuses holds up no other.
+"""Fan-out (EIP: recipient list): an event goes to every receiver that wants it; a full receiver holds up no other.
 
-As long as all take events, one publish reaches them all. Once a queue refuses, each receiver is published to alone:
-what a receiver has is not published to it again, and what one does not take waits in its wait queue, in order.
+As long as all receivers take events, a single publish to the events exchange reaches them all. Once a queue refuses,
+the event is published to each receiver alone: none gets it twice, and for a receiver that does not take it, it waits in
+its wait queue, in order.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ from zenoti_ingest.stages.ports import Clock, Publishes
 from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import receiver_refusing
 
-ALONE_SECONDS: Final = 5.0  # how long one receiver's queue may take to confirm what is for it alone
+ALONE_SECONDS: Final = 5.0  # how long a receiver's queue may take to confirm a publish to it alone
 POLL_INTERVAL_SECONDS: Final = 5.0
 
 
 class FanOut:
-    """The receivers of this process.
+    """The receivers, as this process knows them.
 
     Args:
         publisher: the port to the broker.
@@ -32,7 +33,7 @@ class FanOut:
         clock: the port.
 
     Attributes:
-        receivers: which of them take events.
+        receivers: which receivers take events now.
     """
 
     def __init__(
@@ -42,19 +43,17 @@ class FanOut:
         self.names = names
         self.clock = clock
         self.receivers = Receivers(patterns)
-        self.receivers.looked(
-            (), at=self.clock.utc_now()
-        )  # the queues are declared from now on; before the first look too
+        self.receivers.looked((), at=self.clock.utc_now())  # until the first look: the queues have just been declared
         for name in patterns:
             receiver_refusing.labels(name).set(0)
 
     def publication(self, message: Outgoing, *, only: str = "") -> "Publication":
-        """One event on its way; `only`: to that receiver alone."""
+        """An event on its way to its receivers, or to `only` that receiver."""
         wanting = self.receivers.wanting(message.routing_key, only=only)
         return Publication(self, message, wanting, is_for_one=bool(only))
 
     async def watch(self, ready: Callable[[str], Awaitable[int]]) -> None:
-        """Look for ever whether the wait queues of refusing receivers are empty, and log a stranger's refusals.
+        """Check for empty wait queues of refusing receivers, and log refusals of unknown queues, until cancelled.
 
         Args:
             ready: asks the broker how many messages of a queue nobody holds; raises BrokerUnavailable.
@@ -73,25 +72,25 @@ class FanOut:
             stranger_logged = self.receivers.a_stranger_refuses
 
     def note_absent(self, absent: Collection[str]) -> None:
-        """These receivers' queues are not there; all others are."""
+        """Take note that the queues of these receivers are missing, and no others."""
         for name in self.receivers.looked(absent, at=self.clock.utc_now()):
             log.error("receiver_queue_gone", receiver=name, waits_in=self.names.waiting(name))
 
     def note_refusal(self, name: str, detail: str) -> None:
-        """A receiver did not take an event, which waits now."""
+        """Take note that a receiver did not take an event, which waits now."""
         if self.receivers.refused(name, detail, at=self.clock.utc_now()):
             receiver_refusing.labels(name).set(1)
             log.error("receiver_refuses", receiver=name, detail=detail, waits_in=self.names.waiting(name))
 
     def note_taken(self, name: str) -> None:
-        """A receiver took an event that was for it alone."""
+        """Take note that a receiver took an event that was published to it alone."""
         if self.receivers.took(name):
             receiver_refusing.labels(name).set(0)
             log.info("receiver_takes_events_again", receiver=name)
 
 
 class Publication:
-    """One event on its way to its receivers; `attempt` may be repeated: it skips those that have the event."""
+    """An event on its way to its receivers. `attempt` may be repeated: it skips receivers that have the event."""
 
     def __init__(self, fan_out: FanOut, message: Outgoing, wanting: Sequence[str], *, is_for_one: bool) -> None:
         self._fan_out = fan_out
@@ -106,10 +105,10 @@ class Publication:
         return bool(self._wanting)
 
     async def attempt(self) -> None:
-        """Return once every receiver has the event, or it waits for it on the broker.
+        """Return once every receiver has the event, or its wait queue has it.
 
         Raises:
-            PublishUnconfirmed: that is not sure for some of them.
+            PublishUnconfirmed: for some receivers that is not confirmed.
             Unroutable: the topology is broken.
         """
         receivers, was_refused = self._fan_out.receivers, False
@@ -128,7 +127,7 @@ class Publication:
             receivers.stranger_refused(now=self._fan_out.clock.monotonic())
 
     async def _together(self) -> bool:
-        """One publish for all; False where a queue refused it."""
+        """Publish once for all receivers; False: a queue refused it."""
         try:
             await self._fan_out.publisher.publish(self._message, within=PUBLISH_SECONDS)
         except (PublishRefused, ConfirmTimedOut):
@@ -138,7 +137,7 @@ class Publication:
         return True
 
     async def _alone(self, name: str) -> None:
-        """To the receiver's queue alone, or else to its wait queue."""
+        """Publish to the receiver's queue alone, or else to its wait queue."""
         fan_out = self._fan_out
         if fan_out.receivers.takes(name):
             try:
@@ -147,7 +146,7 @@ class Publication:
                 fan_out.note_refusal(name, str(error))
                 await self._wait(name)
             except ConfirmTimedOut as error:
-                await self._wait(name)  # where this is not confirmed either, it is the broker that does not answer
+                await self._wait(name)  # if this is not confirmed either, the broker is at fault, not the receiver
                 fan_out.note_refusal(name, str(error))
             except Exception:
                 fan_out.receivers.unknown(name)

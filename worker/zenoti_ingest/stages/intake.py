@@ -1,8 +1,8 @@
-"""Intake: may it in? -> publish to raw queue and archive -> confirmed -> 202; or else into the spool -> on disk -> 202.
+"""Intake: admit -> publish to raw queue and archive -> confirmed -> 202; or else spool -> on disk -> 202.
 
-The broker routes one publish to both; the confirm says that both have it. A bound archive alone would still confirm,
-so the topology is watched: while something is known to be missing all goes to the spool, and what was confirmed since
-it was last seen whole is put there again.
+The broker routes a publish to both queues, and confirms when both have it. If the raw queue is missing, it confirms for
+the archive alone. So the topology is watched: while something is missing, all events go to the spool, and so do, once
+more, the events that were confirmed since the topology was last seen whole.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _MAX_PROPERTY_BYTES = 255  # AMQP's short string
 
 
 class DoorSource:
-    """What the door knows of a source: where its signature stands, and what it demands now (files may change)."""
+    """A source at the door: the header of its signature, and its present rule (secret files can change)."""
 
     def __init__(self, *, signature_header: str, rule: Callable[[], Rule]) -> None:
         self.signature_header = signature_header
@@ -50,7 +50,7 @@ class Intake:
         traces: the port to where spans go.
 
     Attributes:
-        recent: what was confirmed since the topology was last seen whole.
+        recent: events confirmed since the topology was last seen whole.
         detours: by source.
     """
 
@@ -82,13 +82,15 @@ class Intake:
             detour_on.labels(source).set(0)
 
     async def receive(self, arrival: Arrival) -> Answer:
-        """Decide on one request and, if it may in, see it safe."""
+        """Decide on a request; if it is admitted, store its event. Returns the answer."""
         source = self._sources[arrival.source]
         signatures = arrival.headers.getall(source.signature_header, [])
         rule = source.rule()
         tokens = (*arrival.tokens, *_bearer(arrival.headers)) if rule.tokens else ()
         verdict = judge(arrival.body, signatures=signatures, tokens=tokens, rule=rule)
-        parent = _caller(arrival.headers) if isinstance(verdict, Accept) else None  # strangers sample nothing
+        parent = (
+            _caller(arrival.headers) if isinstance(verdict, Accept) else None
+        )  # a stranger must not decide what is traced
         with self._traces.request(source=arrival.source, method=arrival.method, parent=parent) as span:
             if isinstance(verdict, Accept):
                 if not verdict.signed:
@@ -101,15 +103,15 @@ class Intake:
         return answer
 
     async def publish(self, event: Received, *, within: float, is_archived: bool = False) -> bool:
-        """Publish an event as the door does, be it fresh or from the spool; whether the broker has it for sure.
+        """Publish an event as the door does, fresh or from the spool; whether the broker has confirmed it.
 
         Args:
             event: as the door took it.
             within: how long to wait for the confirm, in seconds.
-            is_archived: the archive has it already, only the raw queue lacks it.
+            is_archived: the archive has it already: publish to the raw queue alone.
 
         Raises:
-            TooLarge: the broker takes no body of this size. That says nothing against the broker.
+            TooLarge: the broker takes no body of this size; it counts as no failure of the broker.
         """
         detour = self.detours[event.source]
         if is_archived:
@@ -121,7 +123,7 @@ class Intake:
             await self._publisher.publish(outgoing, within=within)
         except TooLarge:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, nobody has confirmed
+        except Exception as error:  # noqa: BLE001  # whatever the error, there was no confirm
             if not isinstance(error, PublishUnconfirmed | Unroutable):
                 log.exception("defect", stage="intake", source=event.source)
             publishes_failed.labels(outgoing.exchange).inc()
@@ -139,17 +141,17 @@ class Intake:
         return True
 
     def look_begins(self) -> None:
-        """The topology is looked at (see TopologyWatch)."""
+        """As TopologyObserver says."""
         self.recent.look_begins()
 
     def look_was_good(self) -> None:
-        """The topology was whole."""
+        """As TopologyObserver says."""
         self.recent.look_was_good()
 
     async def was_missing(self) -> None:
-        """Some of it was missing: what was confirmed since it was last seen whole goes to the raw queues once more.
+        """Send the events that were confirmed since the topology was last seen whole to the raw queues once more.
 
-        By way of the spool, and not into the archive again. What is being published now does not count as confirmed.
+        They go by way of the spool, and not into the archive again. A publish under way counts as unconfirmed.
         """
         self._losses += 1
         forgotten_at, events = self.recent.forgotten_at, self.recent.take()
@@ -182,7 +184,7 @@ class Intake:
         return Answer(202, receipt_id=event.receipt_id, trace_id=event.trace_id, kept=kept)
 
     async def _see_safe(self, event: Received) -> str:
-        """Into the broker or onto the disk; where it is, or empty."""
+        """Store the event; returns where (`broker` or `spool`), or an empty text if neither takes it."""
         detour = self.detours[event.source]
         straight = not self._unavailable_reason() and not detour.is_on
         if straight and await self._taken(event):
@@ -190,13 +192,13 @@ class Intake:
         try:
             await self._spool.put(Spooled(event=event))
         except SpoolUnavailable:
-            # With no spool to wait in, somebody must try the broker; one at a time, or they pile up unconfirmed.
+            # The spool takes nothing, so a request must try the broker: one at a time, or they pile up unconfirmed.
             trial = not straight and not self._unavailable_reason() and detour.may_try(now=self._clock.monotonic())
             return "broker" if trial and await self._taken(event) else ""
         return "spool"
 
     async def _taken(self, event: Received) -> bool:
-        """Whether the broker has it; what is too large for it the spool takes, and sets aside."""
+        """Whether the broker has confirmed it; an oversized event goes to the spool, which sets it aside."""
         try:
             return await self.publish(event, within=self._confirm_seconds)
         except TooLarge:
@@ -204,12 +206,12 @@ class Intake:
 
 
 def _reason(error: Exception) -> str:
-    """What stands against the broker; what nobody foresaw is named by its kind alone."""
+    """Why the broker did not take it; of an unforeseen error the class alone: its text may have customers' data."""
     return str(error) if isinstance(error, WorkerError) else type(error).__name__
 
 
 def _caller(headers: CIMultiDictProxy[str]) -> TraceContext | None:
-    """The trace that a request says to belong to."""
+    """The trace context that a request brings."""
     return of_request(headers.getall(PARENT), headers.getall(STATE, [])) if PARENT in headers else None
 
 

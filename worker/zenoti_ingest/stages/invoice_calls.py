@@ -1,6 +1,7 @@
-"""The calls of one source: each goes under the lease and counts in the quota; circuit, metrics and log get its outcome.
+"""The calls of a source to the invoice API: each needs the lease and counts in the quota.
 
-Probes go from here, while a failure is in doubt and while the circuit is open; a probe charges no event.
+Circuit, metrics and log get the outcome of each call. Probes are calls for no event: they go while the blame for a
+failure is open, and while the circuit is open.
 """
 
 import asyncio
@@ -30,20 +31,21 @@ from zenoti_ingest.telemetry.metrics import api_call_seconds, api_calls, circuit
 
 
 class InvoiceCalls:
-    """The way to the invoice API.
+    """The calls of a source.
 
     Args:
         api: the port.
-        source: whose API it is.
-        expand: parts of an invoice to ask for.
-        quota: when the next call may go; the caller spends it as a call for events begins.
-        lease: whether calls may go from here at all.
+        source: its name.
+        expand: the parts of an invoice to ask for.
+        quota: says when the next call may go; the caller of `fetch` spends a call before it.
+        lease: says whether this process may make calls at all.
         runtime: clock and ids.
         base_url: where the API is, for spans.
         traces: the port to where spans go.
 
     Attributes:
-        last_failure: what the API answered to the last call that failed, since its last answer; no customer's data.
+        last_failure: what the API answered to the last failed call; empty once it has answered well. Has no customer's
+            data.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class InvoiceCalls:
         self._base_url, self._traces = base_url, traces
         self._source = source
         self._expands = Expands(expand)
-        self._told_splitting = False
+        self._splitting_is_logged = False
         self.quota = quota
         self.lease = lease
         self.circuit = Circuit()
@@ -84,16 +86,16 @@ class InvoiceCalls:
         return self.expand if kind_of(key)[0].has_parts else ()
 
     def wait(self, now: float) -> float:
-        """Seconds until the next call may go, a probe or not; infinite while the lease does not hold."""
+        """Seconds until the next call or probe may go; infinite while the lease does not hold."""
         return self.quota.wait(now) if self.lease.holds(now) else inf
 
     def hand_over(self) -> Baton:
-        """What the lane's next holder must know."""
+        """The baton: what the lane's next holder must know."""
         now = self._clock.monotonic()
         return Baton(self.quota.hand_over(now), self.circuit.hand_over(now))
 
     def take_over(self, baton: Baton | None) -> None:
-        """Go on where the lane's last holder ended; None: it left no baton."""
+        """Continue the quota and circuit of the lane's last holder; None: it left no baton."""
         now = self._clock.monotonic()
         self.quota.take_over(now, baton.spent if baton else None)
         if baton is not None:
@@ -102,18 +104,18 @@ class InvoiceCalls:
             self._show_circuit()
 
     def answered_elsewhere(self) -> None:
-        """The lane's holder, another process, has its circuit closed."""
+        """Take note that another process, the lane's holder, has its circuit closed."""
         if self.circuit.is_open:
             log.info("circuit_closed", source=self._source)
             self.circuit.take_over(None, now=self._clock.monotonic())
             self._show_circuit()
 
     async def fetch(self, invoice_id: str, *, serving: Sequence[Span] = ()) -> Invoice:
-        """An invoice for events that wait for it, in one call, or in several where the source is splitting.
+        """Fetch what a fetch key names: in a single call, or in several while the source is splitting.
 
         Args:
-            invoice_id: whose.
-            serving: the spans of those events.
+            invoice_id: the fetch key, see core/invoices/kinds.py.
+            serving: the spans of the events that wait for it.
 
         Raises:
             WorkerError: of any kind; `blame` says whose failure an ApiFailure is.
@@ -129,7 +131,7 @@ class InvoiceCalls:
         return await self._whole(invoice_id, invoice, asked, serving) if has_parts else invoice
 
     async def blame(self, invoice_id: str, *, leaving: asyncio.Event) -> Blame:
-        """Whose failure the last call for an invoice was; waits while it is in doubt, until the lane is to be left."""
+        """Who is to blame for the last failure with an invoice; waits for the verdict until the lane is to be left."""
         doubt = self._doubts.get(invoice_id)
         if doubt is None:
             return Blame.API if self.circuit.is_open else Blame.KEY
@@ -138,13 +140,13 @@ class InvoiceCalls:
         return await doubt
 
     def leave(self) -> None:
-        """The lane is left: what is in doubt goes back to the broker, uncharged."""
+        """Leave the lane: events that wait for a verdict go back to the broker, uncharged."""
         self._decide(Blame.UNKNOWN)
 
     def probe_in(self, now: float) -> float:
-        """Seconds until a probe may go; infinite where nothing is in doubt, or a probe is under way.
+        """Seconds until a probe may go; infinite if no verdict is open, or a probe is under way.
 
-        While the circuit is open, one goes at once when the key has changed.
+        While the circuit is open, a changed API key is probed at once.
         """
         if self._is_probing:
             return inf
@@ -152,10 +154,10 @@ class InvoiceCalls:
         return max(0.0 if has_new_key else self.circuit.probe_in(now), self.wait(now))
 
     def begin_probe(self, now: float) -> str:
-        """Choose what to probe for. An invoice whose events wait for the verdict is asked for again by its own call.
+        """Choose what to probe for. An invoice whose events wait for the verdict gets its own call again instead.
 
         Returns:
-            the id to give to `probe`; empty where no probe is to go.
+            the id to give to `probe`; empty: no probe is to go.
         """
         invoice_id = self.circuit.probe_key(random_id=self._ids.random())
         doubt = self._doubts.pop(invoice_id, None)
@@ -169,7 +171,7 @@ class InvoiceCalls:
         return invoice_id
 
     async def probe(self, invoice_id: str) -> None:
-        """The probe that `begin_probe` chose."""
+        """Make the probe that `begin_probe` chose."""
         try:
             await self._probe(invoice_id)
         finally:
@@ -178,9 +180,9 @@ class InvoiceCalls:
     async def _whole(
         self, invoice_id: str, invoice: Invoice, asked: tuple[str, ...], serving: Sequence[Span]
     ) -> Invoice:
-        """What the first call lacks, by more calls. A part that is refused, or fails again, is missing.
+        """Fetch the parts that the first call lacks. A part that is refused, or fails twice, is missing.
 
-        The API has answered for this invoice, so a part that fails says nothing of the API: the circuit hears nothing.
+        The API has answered for this invoice, so a failing part is not the API's fault: the circuit does not count it.
         """
         was_splitting = self._expands.is_splitting
         for part in self._expands.alone(asked, invoice.missing):
@@ -188,7 +190,7 @@ class InvoiceCalls:
             try:
                 other = await self._call(invoice_id, ask=(part,), serving=serving)
             except PermanentError:
-                continue  # the call has logged it
+                continue  # `_call` has logged it
             except ApiFailure:
                 if self._expands.failed(invoice_id, part):
                     continue
@@ -197,13 +199,13 @@ class InvoiceCalls:
             if not was_splitting:
                 self._expands.came(part, brought=part not in more.missing)
             invoice = more
-        if self._expands.is_splitting and not was_splitting and not self._told_splitting:
-            self._told_splitting = True
+        if self._expands.is_splitting and not was_splitting and not self._splitting_is_logged:
+            self._splitting_is_logged = True
             log.warning("source_splits_expands", source=self._source)
         return invoice
 
     async def _turn(self) -> None:
-        """Wait for a call of the quota, and spend it.
+        """Wait until the quota allows a call, and spend it.
 
         Raises:
             TurnLost: the lease does not hold.
@@ -225,7 +227,7 @@ class InvoiceCalls:
             self._note_answer(invoice_id)
         except (ApiThrottled, TurnLost):
             self.circuit.probe_passed_over(now=self._clock.monotonic())
-        except Exception as error:  # noqa: BLE001  # a defect too is a failed probe, and must not end the stage
+        except Exception as error:  # noqa: BLE001  # a defect too counts as a failed probe, and must not end the stage
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage="enrich", source=self._source)
             refused = isinstance(error, ApiRefusedUs)
@@ -235,7 +237,7 @@ class InvoiceCalls:
             self._note_answer(invoice_id)
 
     async def _call(self, invoice_id: str, *, ask: tuple[str, ...], serving: Sequence[Span] = ()) -> Invoice:
-        """Call and decipher; report the outcome to quota, metrics and log."""
+        """Call and decipher; reports the outcome to quota, metrics and log."""
         kind, thing_id = kind_of(invoice_id)
         asked = kind.request(thing_id, expand=ask)
         began = self._clock.monotonic()
@@ -264,7 +266,7 @@ class InvoiceCalls:
         self._require_turn(self._clock.monotonic())
 
     def _note_failure(self, error: Exception, invoice_id: str) -> None:
-        """Report to the circuit; an answer that says something of this invoice alone is an answer of the API."""
+        """Report a failure to the circuit. An error about this invoice alone counts as an answer of the API."""
         match error:
             case ApiFailure():
                 was_open, refused = self.circuit.is_open, isinstance(error, ApiRefusedUs)

@@ -1,4 +1,4 @@
-"""How much waits where, as metrics: every queue, and each lane's backlog as time under the quota."""
+"""Queue depths as metrics, and each lane's backlog as the minutes that the quota needs for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,12 +25,12 @@ Depths = dict[str, tuple[int, int] | None]
 
 
 class QueueWatch:
-    """Looks every few seconds, for ever.
+    """Asks the broker for queue depths every few seconds.
 
     Args:
         look: asks the broker for messages ready and consumers by queue; None: missing. Raises BrokerUnavailable.
         roles: what each queue is for, by name.
-        lanes: of this process; a lane that is not active reports what lies in the queue.
+        lanes: of this process; a lane that is not active reports the messages ready in its queue.
         clock: the port.
     """
 
@@ -43,7 +43,7 @@ class QueueWatch:
         self._lanes = lanes
 
     async def run(self) -> None:
-        """Look until cancelled. The connection reports a lost broker; here the metrics are missing then."""
+        """Ask until cancelled. While the broker is away the metrics are missing; the connection reports why."""
         while True:
             depths: Depths = {}
             try:
@@ -57,7 +57,7 @@ class QueueWatch:
             await asyncio.sleep(QUEUE_POLL_SECONDS if depths else FIRST_SECONDS)
 
     def _show(self, depths: Depths) -> None:
-        """Remove what was not seen: an old number would be taken for a new one."""
+        """Set the metrics, and remove those of queues that were not seen: an old value would pass for a new value."""
         queue_messages.clear()
         queue_consumers.clear()
         for queue, depth in depths.items():
@@ -68,7 +68,7 @@ class QueueWatch:
 
 
 def _show_backlog(lane: Lane, *, ready: int, now: float) -> None:
-    """A call for each invoice in the window and, at most, for each event that nobody has looked at yet."""
+    """Count a call for each invoice in the window and, as an upper bound, for each message ready."""
     invoices = lane.window.key_count + lane.window.in_flight
     backlog_events.labels(lane.source).set(ready + len(lane.window))
     backlog_invoices.labels(lane.source).set(invoices)

@@ -1,4 +1,4 @@
-"""Room for the bodies that a stage works on. Each is in memory several times over: inflated, encoded, as frames."""
+"""Bounds the bodies that a stage works on: each is in memory several times, inflated, encoded, and as frames."""
 
 import asyncio
 from collections import deque
@@ -9,12 +9,12 @@ import msgspec
 
 
 class AtWork(msgspec.Struct):
-    """One event in the room, until its block ends.
+    """A body at work, until its block ends.
 
     Attributes:
-        room: where.
+        room: that it has a place in.
         size: bytes.
-        has_waited: others were at work when it came.
+        has_waited: it had to wait for its place.
     """
 
     room: "Room"
@@ -22,7 +22,7 @@ class AtWork(msgspec.Struct):
     has_waited: bool = False
 
     def grow(self, more: int) -> None:
-        """It is larger than was known; it stays, and others wait for it."""
+        """The body is larger than was known: it keeps its place, and others wait."""
         self.size += more
         self.room.used += more
 
@@ -36,10 +36,10 @@ class AtWork(msgspec.Struct):
 
 
 class Room:
-    """Bytes at work at a time, first come first served. What is alone is let in, however large it is.
+    """Limits the bytes at work, first come, first served. A body that is alone gets a place, however large.
 
     Args:
-        max_bytes: that may be at work.
+        max_bytes: bound on the bytes at work.
 
     Attributes:
         used: bytes at work.
@@ -51,7 +51,7 @@ class Room:
         self.used = 0
 
     async def enter(self, size: int) -> AtWork:
-        """Wait for a place; it is left by the end of its block. Nobody overtakes."""
+        """Wait for a place; the end of its block gives it back. Nobody overtakes."""
         has_waited = bool(self._line) or not self._has_place_for(size)
         if has_waited:
             mine = (asyncio.get_running_loop().create_future(), size)
@@ -77,6 +77,6 @@ class Room:
         return not self.used or self.used + size <= self._max_bytes
 
     def _call_next(self) -> None:
-        """The first in the line stays there until it has its place, so nobody comes in between."""
+        """Wake the first in the line, which stays in the line until it has its place: nobody overtakes it."""
         if self._line and self._has_place_for(self._line[0][1]) and not self._line[0][0].done():
             self._line[0][0].set_result(None)

@@ -1,4 +1,4 @@
-"""What both consuming stages do with a delivery: read it as our message, publish what it became, lay it to rest."""
+"""How translate and enrich settle a delivery: they publish what it became, or its dead letter, and then ack."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ TOO_MANY_DEFECTS = "too many defects in a row: this version must not drain the q
 
 
 def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
-    """Where a delivery came from, for its span."""
+    """Where a delivery came from, as its span needs it."""
     return Place(
         stage=stage,
         queue=queue,
@@ -35,12 +35,13 @@ def place_of(delivery: Delivery, *, stage: str, queue: str) -> Place:
 
 
 async def until_confirmed(attempt: Callable[[], Awaitable[None]], *, exchange: str, subscription: Subscription) -> None:
-    """Attempt a publish again and again, with growing pauses, until it is confirmed or the subscription is to be left.
+    """Repeat a publish, with growing pauses, until it is confirmed or the subscription is to be left.
 
-    Handing it back at once would cost a delivery count and an API call each time, for what the message cannot help.
+    Handing the delivery back at once would raise its delivery count and cost another API call, though the message is
+    not at fault.
 
     Raises:
-        PublishUnconfirmed: it is not sure that it is there, and the delivery is to be handed back.
+        PublishUnconfirmed: the broker may not have it, and the delivery is to be handed back.
         Unroutable: no queue is bound for it, and the delivery is to be handed back.
         TooLarge: the broker takes no body of this size.
     """
@@ -71,11 +72,11 @@ class Settler:
         publisher: the port to the broker.
         names: of exchanges and queues.
         delivery_log: records each delivery.
-        archived: the archive has every event.
+        archived: whether the archive has every event.
         clock: the port.
 
     Attributes:
-        defects: in a row.
+        defects: counts defects in a row.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Settler:
         self.defects = Defects()
 
     async def publish(self, message: Outgoing, *, subscription: Subscription) -> None:
-        """Publish to a queue of ours; see `until_confirmed`."""
+        """Publish to one of our own queues; see `until_confirmed`."""
         await until_confirmed(
             partial(self._publisher.publish, message, within=PUBLISH_SECONDS),
             exchange=message.exchange,
@@ -106,13 +107,13 @@ class Settler:
         cloudevent_id: str = "",
         invoice_id: str = "",
     ) -> None:
-        """Publish the letter, then ack. After too many defects in a row none is written, and the stage stops.
+        """Publish the dead letter, then ack. After too many defects in a row it writes none, and the stage stops.
 
-        A letter of an event that is too large has no body where the archive has it. Without an archive the letter keeps
-        the body as it came; where even that is too large, the broker itself makes the delivery a dead letter.
+        The letter of an oversized event has no body if the archive has the event. Without an archive the letter keeps
+        the body as it came; if even that is too large, the broker itself makes the delivery a dead letter.
 
         Raises:
-            PublishUnconfirmed: it is not sure that the letter is there; the delivery is not acked.
+            PublishUnconfirmed: the broker may not have the letter; the delivery is not acked.
             Unroutable: there is no queue of dead letters.
         """
         if verdict.reason == DEFECT:
@@ -130,7 +131,7 @@ class Settler:
         letter = dead_letter.write(
             message, verdict, names=self._names, stage=self._log.stage, dead_at=self._clock.utc_now(), **known
         )
-        archived = self._archived and bool(message.received_at)  # by which it is found there
+        archived = self._archived and bool(message.received_at)  # the archive is searched by it
         bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
         try:
             await self.publish(

@@ -1,4 +1,4 @@
-"""An eye on each source's answers: streaks and silences, as metrics, as state, and as a line before it is too late."""
+"""Watches the answers to each source: failures in a row and silences, as metrics, state, and an early warning."""
 
 from zenoti_ingest.core.intake.source_health import ACCEPTED, SWITCHED_OFF_AT, Silence, Streak
 from zenoti_ingest.stages.ports import Clock
@@ -7,7 +7,7 @@ from zenoti_ingest.telemetry.metrics import source_failures_in_a_row, source_sil
 
 
 class SourceWatch:
-    """One source as the door of this process knows it."""
+    """A source, as the door of this process knows it."""
 
     def __init__(self, source: str, clock: Clock) -> None:
         self._source, self._clock = source, clock
@@ -21,7 +21,7 @@ class SourceWatch:
         )
 
     def answered(self, status: int) -> None:
-        """The door has answered."""
+        """Take note of an answer's HTTP status."""
         if status == ACCEPTED:
             self.silence.ended(now=self._clock.monotonic())
         if self.streak.answered(status):

@@ -1,7 +1,7 @@
-"""Spool -> publish as the door does -> confirmed -> off the disk; oldest first, a source beside the other.
+"""Drains the spool: publish as the door does -> confirmed -> off the disk. Oldest first, all sources side by side.
 
-Fresh events go their own way meanwhile: only so many of the spool's are in flight. On a detour what is
-published from here is its trial.
+Fresh events do not wait for the drain: only IN_FLIGHT events of the spool are published at a time. While a source is on
+a detour, an event of the spool is the trial that shows whether the broker confirms again.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class SpoolDrain:
         self._unavailable_reason = unavailable_reason
 
     async def run(self) -> None:
-        """Drain for ever; what is left at the end stays on disk."""
+        """Drain until cancelled; what is left stays on disk."""
         async with asyncio.TaskGroup() as group:
             for source in self._intake.detours:
                 group.create_task(self._drain(source))
@@ -63,15 +63,15 @@ class SpoolDrain:
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
                 while await self._some(source, limit=1 if detour.is_paced else IN_FLIGHT):
-                    pass  # what is too large says nothing of the broker: the next one is the trial
+                    pass  # an oversized event proves nothing about the broker: the next event is the trial
             except SpoolUnavailable:
                 await asyncio.sleep(PAUSE_SECONDS)
-            except Exception:  # noqa: BLE001  # a defect must not take the door with it
+            except Exception:  # noqa: BLE001  # a defect must not end the door
                 log.exception("defect", stage="spool_drain", source=source)
                 await asyncio.sleep(DEFECT_PAUSE_SECONDS)
 
     async def _some(self, source: str, *, limit: int) -> bool:
-        """Publish the oldest, and set aside what is too large; whether something was."""
+        """Publish the oldest events, and set aside the oversized; whether there was an oversized event."""
         items = await self._spool.oldest(source, limit=limit)
         outcomes = await asyncio.gather(*(self._publish(item.spooled) for item in items))
         found = list(zip(items, outcomes, strict=True))
@@ -82,7 +82,7 @@ class SpoolDrain:
         return bool(too_large)
 
     async def _publish(self, spooled: Spooled) -> bool | None:
-        """Whether the broker has it for sure; None where it takes no body of this size."""
+        """Whether the broker has confirmed it; None: it takes no body of this size."""
         try:
             return await self._intake.publish(spooled.event, within=CONFIRM_SECONDS, is_archived=spooled.archived)
         except TooLarge:

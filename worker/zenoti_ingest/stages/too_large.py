@@ -1,7 +1,7 @@
-"""Events of the spool that no broker takes: off to a file -> dead letter that names it -> confirmed -> done.
+"""Oversized events of the spool: move the event to a file -> publish a dead letter that names the file -> confirmed.
 
-The event leaves a note in the spool until its letter is confirmed, so a kill or a broker that takes no letters loses
-nothing. Notes wait beside the events, and hold none of them up.
+Until the letter is confirmed, a note in the spool remembers the file, so neither a kill nor a broker that takes no
+letters loses it. Notes are kept apart from events, and hold up none of them.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ MAX_PAUSE_SECONDS: Final = 30.0
 
 
 class TooLargeEvents:
-    """Sets events aside, and writes their letters.
+    """Sets oversized events aside, and writes their dead letters.
 
     Args:
         publisher: the port to the broker.
@@ -61,7 +61,7 @@ class TooLargeEvents:
         self._unavailable_reason = unavailable_reason
 
     async def set_aside(self, source: str, item: Any) -> None:
-        """Move one item of the spool to a file, and leave a note of it.
+        """Move an item of the spool to a file, and leave a note that names the file.
 
         Raises:
             SpoolUnavailable: it still waits as it did.
@@ -73,7 +73,7 @@ class TooLargeEvents:
         await self._spool.set_aside(source, item, note_of)
 
     async def write_letters(self, source: str) -> None:
-        """Write the letters of one source for ever, each until it is confirmed."""
+        """Write the letters of a source until cancelled, each until it is confirmed."""
         waiting, backoff = notes_of(source), Backoff(FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
         while True:
             await self._spool.wait_for(waiting)
@@ -82,9 +82,9 @@ class TooLargeEvents:
             await asyncio.sleep(backoff.failed())
 
     async def _some(self, source: str, waiting: str) -> bool:
-        """Write the oldest letters; whether the broker took one."""
+        """Write the oldest letters; whether the broker confirmed any."""
         if self._unavailable_reason():
-            return True  # the pause stays short: the broker can be back at any time
+            return True  # keeps the pause short: the broker can be back at any time
         try:
             items = await self._spool.oldest(waiting, limit=AT_ONCE)
             written = await asyncio.gather(*(self._write(item.spooled) for item in items))
@@ -93,13 +93,13 @@ class TooLargeEvents:
             await self._spool.forget(waiting, done)
         except SpoolUnavailable:
             return False
-        except Exception:  # noqa: BLE001  # a defect must not take the door with it
+        except Exception:  # noqa: BLE001  # a defect must not end the door
             log.exception("defect", stage=dead_letter.INTAKE, source=source)
             return False
         return bool(done)
 
     async def _write(self, spooled: Spooled) -> bool:
-        """Publish one letter; whether the broker has it for sure."""
+        """Publish a letter; whether the broker confirmed it."""
         verdict = DeadLetter(TooLarge.reason, "the broker takes no body of this size")
         letter = dead_letter.write(
             noted(spooled), verdict, names=self._names, stage=dead_letter.INTAKE, dead_at=self._clock.utc_now()

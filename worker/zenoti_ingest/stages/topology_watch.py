@@ -1,7 +1,7 @@
-"""Looks at the topology every few seconds: it reports what is missing, and declares it anew where the daemons may.
+"""Checks the topology every few seconds, reports what is missing, and declares it anew if the daemons may.
 
-A bound archive alone would still confirm what the door publishes, and a queue that somebody deletes under a running
-consumer is not announced to anybody: so somebody has to look.
+RabbitMQ announces neither that a raw queue is gone (the bound archive alone still confirms what the door publishes) nor
+that a queue was deleted under a running consumer. So it has to be asked.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ TOPOLOGY_POLL_SECONDS = 5.0
 
 
 class TopologyObserver(Protocol):
-    """Whom the looks concern."""
+    """Is called around each check of the topology."""
 
     def look_begins(self) -> None:
-        """What happens from now on, this look does not vouch for."""
+        """A check begins: it says nothing about what happens from now on."""
 
     def look_was_good(self) -> None:
-        """Nothing was missing."""
+        """The check found everything."""
 
     async def was_missing(self) -> None:
-        """Something was."""
+        """Something is or was missing."""
 
 
 class Nobody:
-    """Whom nothing concerns."""
+    """A TopologyObserver that does nothing."""
 
     def look_begins(self) -> None:
         """Nothing."""
@@ -41,7 +41,7 @@ class Nobody:
 
 
 class TopologyWatch:
-    """Keeps an eye on what must be there.
+    """Checks that exchanges, queues and bindings are there.
 
     Args:
         missing: asks the broker, and names what is not there; raises BrokerUnavailable.
@@ -49,8 +49,8 @@ class TopologyWatch:
             BrokerUnavailable where there is no broker.
 
     Attributes:
-        looked: is called after each look.
-        detail: what stands against taking events; empty: nothing.
+        looked: is called around each check.
+        detail: why no events can be taken; empty: they can.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TopologyWatch:
         self.detail = ""
 
     async def run(self) -> None:
-        """Look for ever; the connection reports a lost broker, not this loop."""
+        """Check until cancelled. The connection, not this loop, reports a lost broker."""
         while True:
             await asyncio.sleep(TOPOLOGY_POLL_SECONDS)
             try:
@@ -73,24 +73,24 @@ class TopologyWatch:
             except BrokerUnavailable as error:
                 log.debug("topology_unseen", detail=str(error))
             except TopologyMismatch as error:
-                self._tell(str(error))
+                self._report(str(error))
 
     async def _look(self) -> None:
         self.looked.look_begins()
         missing = await self._missing()
         if missing:
-            self._tell(f"missing: {', '.join(missing)}")
+            self._report(f"missing: {', '.join(missing)}")
             await self.looked.was_missing()
         deleted = await self._ensure()
         if missing or deleted:
-            await self.looked.was_missing()  # what went amiss until now, also what was deleted behind the look
+            await self.looked.was_missing()  # also for what was deleted during the check
         else:
             self.looked.look_was_good()
         if self.detail:
             log.info("topology_restored")
         self.detail = ""
 
-    def _tell(self, detail: str) -> None:
+    def _report(self, detail: str) -> None:
         if self.detail != detail:
             log.error("topology_broken", detail=detail)
         self.detail = detail

@@ -1,11 +1,11 @@
-"""Publishing with a span around each publish, whose context goes with the message."""
+"""Publishes with a span around each publish; the span's context travels with the message."""
 
 from zenoti_ingest.core.events.messages import Outgoing, carried
 from zenoti_ingest.stages.ports import Publishes, Traces
 
 
 class TracedPublisher:
-    """The port `Publishes` over another: `anew` begins a trace with each publish, linked with the message's own."""
+    """The port `Publishes` around another; `anew`: each publish begins a trace, linked to the message's trace."""
 
     def __init__(self, publisher: Publishes, traces: Traces, *, anew: bool = False) -> None:
         self._publisher, self._traces, self._anew = publisher, traces, anew
@@ -21,5 +21,5 @@ class TracedPublisher:
 
 
 def traced(publisher: Publishes, traces: Traces, *, anew: bool = False) -> Publishes:
-    """The publisher, with spans where they are recorded."""
+    """The publisher, with spans if they are recorded at all."""
     return TracedPublisher(publisher, traces, anew=anew) if traces.are_on else publisher

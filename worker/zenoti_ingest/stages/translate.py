@@ -1,7 +1,7 @@
-"""Translate: raw body -> which event? -> to the lane, where an invoice is to be fetched, else straight out.
+"""Translate (EIP: message translator): read a raw body as an event; publish it to the lane, or straight out.
 
-Publish -> confirm -> ack. Order is kept as the broker delivers it: a delivery's decision and the write of its publish
-happen without a wait between them.
+An event goes to the lane if its invoice is to be fetched. Publish -> confirm -> ack. Events keep the order in which the
+broker delivers them, since nothing is awaited between the decision on an event and the write of its publish.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from zenoti_schemas.enriched import Enrichment
 
 
 class Translate:
-    """The stage of one source; any number of processes run it side by side.
+    """The stage of a source; any number of processes run it side by side.
 
     Args:
         publisher: the port to the broker.
         fan_out: the way to the receivers.
         names: of exchanges and queues.
         source: whose raw queue it reads.
-        prefetch: unacknowledged events it holds.
-        max_bytes: of them in hand, inflated; one alone may be larger.
+        prefetch: how many unacknowledged events it holds at most.
+        max_bytes: bound on the inflated bodies in hand; a single body may be larger.
         enrich: patterns of the types worth an API call.
-        seen: what this process has passed on.
+        seen: keys of the events that this process has passed on.
         budget: how large a body may be.
-        archived: the archive has every event.
+        archived: whether the archive has every event.
         runtime: clock and chance.
         traces: the port to where spans go.
     """
@@ -98,7 +98,7 @@ class Translate:
         self._suspects = []
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
-        """Let deliveries come, and take suspects when nothing else is in hand; finish at the end what is in hand."""
+        """Take suspects whenever nothing else is in hand, until the end; then finish what is in hand."""
         while not (stop.is_set() or subscription.ended.is_set()):
             self._changed.clear()
             if self._suspects and not self._in_hand:
@@ -110,11 +110,11 @@ class Translate:
         await subscription.handled()
 
     def wake(self) -> None:
-        """Look again."""
+        """Check again whether a suspect can be taken."""
         self._changed.set()
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Pass one event on; what has come back several times waits until it is alone."""
+        """Handle a delivery; a suspect, which has come back several times, waits until nothing else is in hand."""
         subscription = self._subscription
         if subscription is None:
             return  # the channel is about to close, which hands it back
@@ -132,7 +132,7 @@ class Translate:
                 self._changed.set()
 
     async def _take_suspect(self, subscription: Subscription) -> None:
-        """One of those that may be what ends the process: any, so that the others come before it sooner or later."""
+        """Take a random suspect: the delivery that kills the process must not always come first."""
         suspect = self._suspects.pop(self._chance.below(len(self._suspects)))
         self._nobody_alone.clear()
         try:
@@ -141,7 +141,7 @@ class Translate:
             self._nobody_alone.set()
 
     async def _take(self, delivery: Delivery, subscription: Subscription) -> None:
-        """Settle one delivery; what cannot be published stays unsettled, and the broker delivers it again."""
+        """Settle a delivery; if its publish fails it stays unsettled, and the broker delivers it again."""
         with await self._room.enter(len(delivery.body)) as at_work:
             if not (at_work.has_waited and subscription.leaving.is_set()):
                 await self._handle(delivery, subscription, at_work)
@@ -174,7 +174,7 @@ class Translate:
             )
         except (PublishUnconfirmed, Unroutable):
             raise
-        except Exception as error:  # noqa: BLE001  # a defect: caught here, logged, and kept as a letter
+        except Exception as error:  # noqa: BLE001  # a defect is logged, and the event becomes a dead letter
             ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
             log.exception("defect", stage=self.name, source=self.source, **ids)
             verdict = DeadLetter(DEFECT, defect_detail(error))
@@ -188,7 +188,7 @@ class Translate:
             self.defects.went_well()
 
     async def _send(self, event: Event, subscription: Subscription) -> str | None:
-        """Publish to the next hop and return where to; None: this process has passed the event on before."""
+        """Publish to the next hop; returns where, or None: this process has passed the event on before."""
         key = event.duplicate_key
         if key is None:
             return await self._publish(event, subscription)
@@ -217,7 +217,7 @@ class Translate:
         return to
 
     def next_hop(self, event: Event) -> tuple[Outgoing, str]:
-        """Where an event goes, and a word for it."""
+        """The message for the next hop, and where it goes: LANE, or the status with which it comes out."""
         key = routing_key(self.source, event.type)
         wanted = bool(self._fan_out.receivers.wanting(key, only=event.received.only_to))
         if event.fetch_key is None:
@@ -231,7 +231,7 @@ class Translate:
 
 
 def _known(event: Event | None, error: PermanentError) -> dict[str, str]:
-    """What a letter can say of an event that was read, or of one that could not be."""
+    """What a dead letter can say of its event, whether it could be read or not."""
     if event is not None:
         ids = {"event_id": event.event_id or "", "cloudevent_id": event.id, "invoice_id": event.invoice_id or ""}
         return {"event_type": event.type, **ids}

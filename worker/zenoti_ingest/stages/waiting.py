@@ -1,7 +1,8 @@
-"""Waiting events of one receiver -> to its queue alone, in order, one at a time -> confirmed -> off the wait queue.
+"""Waiting events of a receiver -> to its queue alone, in order, singly -> confirmed -> off the wait queue.
 
-Every process runs it for every receiver; one is the active consumer. Nothing goes by way of the events exchange: with
-the receiver's queue gone the event would come back to the end of the wait queue, for ever.
+Every process runs this stage for every receiver, and RabbitMQ makes one of them the active consumer. Events do not go
+through the events exchange: if the receiver's queue were gone, an event would return to the end of the wait queue, for
+ever.
 """
 
 import asyncio
@@ -15,20 +16,20 @@ from zenoti_ingest.core.failures.errors import PermanentError, PublishUnconfirme
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.ports import Publishes, Subscription
 
-PREFETCH = 5  # bodies in memory; one is published at a time
-MAX_BYTES = 32 * 1024 * 1024  # of these bodies, of all receivers together
+PREFETCH = 5  # bodies in memory; they are published singly
+MAX_BYTES = 32 * 1024 * 1024  # bound on these bodies, all receivers together
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
 
 
 class WaitQueue:
-    """The wait queue of one receiver.
+    """The wait queue of a receiver.
 
     Args:
         publisher: the port to the broker.
         names: of exchanges and queues.
         receiver: its name; metrics and logs have it as `source`.
-        max_bytes: of bodies in hand; one alone may be larger.
+        max_bytes: bound on the bodies in hand; a single body may be larger.
 
     Attributes:
         in_hand: events taken from the wait queue that the receiver's queue has not confirmed yet.
@@ -54,7 +55,7 @@ class WaitQueue:
         self.in_hand.clear()
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Put one event behind the others."""
+        """Put an event behind the others."""
         self.in_hand.append(delivery)
         self._changed.set()
 
@@ -63,7 +64,7 @@ class WaitQueue:
         self._changed.set()
 
     async def serve(self, subscription: Subscription, stop: asyncio.Event) -> None:
-        """Pass the first on until the receiver takes it, then the next; what is left at the end is handed back."""
+        """Publish the first event until the receiver takes it, then the next; hand back what is left at the end."""
         while not (stop.is_set() or subscription.ended.is_set()):
             self._changed.clear()
             if not self.in_hand:
@@ -79,7 +80,11 @@ class WaitQueue:
     async def _is_taken(self, delivery: Delivery) -> bool:
         try:
             await self._publisher.publish(_again(delivery, self._exchange), within=PUBLISH_SECONDS)
-        except (PublishUnconfirmed, Unroutable, PermanentError):  # it refuses, is gone, or takes nothing so large
+        except (
+            PublishUnconfirmed,
+            Unroutable,
+            PermanentError,
+        ):  # the receiver refuses, is gone, or takes no body of this size
             return False
         return True
 
