@@ -208,9 +208,8 @@ class Lane:
         async with asyncio.TaskGroup() as rounds:
             while not (stop.is_set() or subscription.ended.is_set() or self.circuit.is_open != self._probes_only):
                 self._changed.clear()
-                now = (
-                    self._host_clock.monotonic()
-                )  # one reading for all steps: a time between two readings would wake nobody
+                # A single reading for all steps: a change between two readings would wake nobody.
+                now = self._host_clock.monotonic()
                 if self._probe_in(now) == 0:
                     if probed := self.calls.begin_probe(now):
                         probing = rounds.create_task(self._probe(probed))

@@ -117,9 +117,8 @@ class Publication:
             if not was_refused:
                 return
         if not self.is_wanted:
-            await self._to(
-                self._fan_out.names.unrouted
-            )  # somebody else's queue refused it, or its one receiver is unknown
+            # A queue that is no receiver's refused it, or the receiver it is meant for is unknown.
+            await self._to(self._fan_out.names.unrouted)
         results = await asyncio.gather(*map(self._alone, list(self._left)), return_exceptions=True)
         for error in filter(None, results):
             raise error

@@ -97,7 +97,7 @@ class Turn:
         return await self._states.said()
 
     async def hand_over(self, subscription: Subscription) -> None:
-        """Leave in order: no call is under way, and none begins. A process that may have lost the lane leaves no baton."""
+        """Leave in order, with no call under way. A process that may have lost the lane leaves no baton."""
         was_ours, self.is_ours = self.is_ours, False
         self._calls.lease.end()
         if was_ours and self._batons is not None and await self._is_there(subscription):
