@@ -100,7 +100,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _begun(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> Coroutine[Any, Any, int]:
-    """Return the work of the command, with what its kind works on."""
+    """Return the coroutine of the command. A daemon gets the settings, an operation gets the Installation."""
     if arguments.name in DAEMONS:
         daemon: Command[Settings] = arguments.command
         return daemon.run(settings, arguments, stop)
