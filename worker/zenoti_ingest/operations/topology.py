@@ -119,7 +119,7 @@ async def _compare(installation: Installation) -> tuple[list[Difference], str | 
         found = await link.use(partial(broker_topology.compare, topology=topology), within=WITHIN_SECONDS)
     if (api := installation.management_api()) is not None:
         found = joined(found, of_seen(topology, await api.look(), names))
-    return [with_migration(difference, names, vhost=vhost) for difference in found], None if api else UNSEEN
+    return [with_migration(difference, names, vhost=vhost) for difference in found], UNSEEN if api is None else None
 
 
 def _print_differences(found: list[Difference], unseen: str | None) -> None:
