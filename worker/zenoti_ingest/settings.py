@@ -22,6 +22,7 @@ from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, DE
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.core.operating.printable import printable
+from zenoti_ingest.core.topology.declared import MAX_INTEGER
 from zenoti_ingest.core.topology.names import Names
 
 ENV_PREFIX: Final = "ZENOTI_INGEST_"
@@ -30,7 +31,6 @@ ORGANISATION_CALLS_PER_MINUTE: Final = 60  # the vendor's default for all keys o
 DEFAULT_BROKER_URL: Final = "amqp://guest:guest@127.0.0.1:5672/"
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
-MAX_INTEGER: Final = 2**63 - 1  # that AMQP can carry
 MAX_NAME_BYTES: Final = 255  # of a queue or virtual host, in UTF-8: AMQP's short string
 MAX_HEARTBEAT_SECONDS: Final = 3600
 _SOURCE_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,31}")

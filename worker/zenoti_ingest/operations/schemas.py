@@ -20,7 +20,7 @@ DOCS = HERE.parents[2] / "docs"
 
 
 def documents() -> dict[str, bytes]:
-    """Every file by name; the same code makes the same bytes."""
+    """Return every file by name; the same code makes the same bytes."""
     made = {
         **{f"{name}.schema.json": document for name, document in json_schemas().items()},
         "asyncapi.json": asyncapi.document(),
@@ -30,17 +30,17 @@ def documents() -> dict[str, bytes]:
 
 
 def pages() -> dict[str, bytes]:
-    """The pages of docs/ that are written from the code, by name."""
+    """Return the pages of docs/ that are generated from the code, by name."""
     return {"configuration.md": configuration.page(), "metrics.md": metrics.page()}
 
 
 def drifted_pages(docs: Path) -> list[str]:
-    """Those of them that are not as the code would have them, by name."""
+    """Return the names of the generated pages that differ from what the code generates."""
     return [name for name, page in pages().items() if not (docs / name).exists() or (docs / name).read_bytes() != page]
 
 
 def drift(folder: Path) -> list[str]:
-    """What in the folder is not as the code would have it, a line each."""
+    """Return a line for each file of the folder that differs from what the code generates."""
     wanted = documents()
     there = {path.name: path for path in folder.glob("*.json")}
     found = dict.fromkeys(there.keys() - wanted.keys(), "is left over")
@@ -50,7 +50,7 @@ def drift(folder: Path) -> list[str]:
 
 
 def write(folder: Path) -> list[str]:
-    """Make the folder as the code would have it; returns what was not so."""
+    """Write the generated files into the folder; returns a line for each that differed."""
     changed = drift(folder)
     wanted = documents()
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def write(folder: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str], *, folder: Path = HERE, docs: Path = DOCS) -> int:
-    """Write, or with --check only compare; 1 where something drifts."""
+    """Write, or with --check only compare; returns 1 where --check finds a difference."""
     parser = argparse.ArgumentParser(prog="make schemas", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where something drifts")
     only_check = parser.parse_args(arguments).check

@@ -24,6 +24,7 @@ from zenoti_ingest.core.events.routing import binding_keys
 from zenoti_ingest.core.invoices import baton
 from zenoti_ingest.core.topology.names import Names
 
+MAX_INTEGER = 2**63 - 1  # AMQP carries no larger number
 DELIVERY_LIMIT = 1_000
 NEVER_FORGET = 1_000_000
 UNROUTED_MAX_BYTES = 100_000_000
