@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from tests.builders import INVOICE_ID, enrichment, event, received
 from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.topology.names import Names
@@ -75,7 +76,10 @@ def letter_headers() -> dict[str, Any]:
     """The headers of a dead letter."""
     verdict = DeadLetter("refused", "the API answered code 400")
     names, dead_at = Names("zenoti"), "2031-05-06T18:00:00.000000Z"
-    return dead_letter.write(received(attempts=2), verdict, names=names, stage="enrich", dead_at=dead_at).headers
+    sent = dead_letter.write(
+        received(attempts=2), verdict, names=names, stage="enrich", dead_at=dead_at, identity=UNKNOWN
+    )
+    return sent.headers
 
 
 def test_nothing_drifts() -> None:

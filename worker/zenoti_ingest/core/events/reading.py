@@ -14,6 +14,7 @@ import msgspec
 
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.events import encodings
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.routing import UNKNOWN_TYPE, normal_type, whole_type
 from zenoti_ingest.core.failures.errors import Malformed
@@ -68,6 +69,11 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def fetch_key(self) -> str | None:
         """What is to be fetched for it (see core/invoices/kinds.py); None: nothing."""
         return self.invoice_id
+
+    @property
+    def identity(self) -> Identity:
+        """Its type and ids."""
+        return Identity(self.type, self.event_id or "", self.id, self.invoice_id or "")
 
     @property
     def duplicate_key(self) -> str | None:
@@ -178,7 +184,7 @@ def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Ev
     try:
         invoice_id = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
     except Malformed as error:
-        error.event_type, error.event_id, error.cloudevent_id = kind, event_id or "", cloud_id
+        error.identity = Identity(event_type=kind, event_id=event_id or "", cloudevent_id=cloud_id)
         raise
     return Event(
         id=cloud_id,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import Outgoing, Received, received
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.topology.names import Names
@@ -31,10 +32,7 @@ def write(
     names: Names,
     stage: str,
     dead_at: str,
-    event_type: str = "",
-    event_id: str = "",
-    cloudevent_id: str = "",
-    invoice_id: str = "",
+    identity: Identity,
 ) -> Outgoing:
     """The letter to publish: the body as it stood, and why; every header a string, `attempts` an int."""
     sent = message.to(exchange=names.work, routing_key=names.dead)
@@ -43,10 +41,7 @@ def write(
         detail=verdict.detail,
         stage=stage,
         source=message.source,
-        event_type=event_type,
-        event_id=event_id,
-        cloudevent_id=cloudevent_id,
-        invoice_id=invoice_id,
+        **msgspec.structs.asdict(identity),
         attempts=message.attempts,
         received_at=message.received_at,
         dead_at=dead_at,

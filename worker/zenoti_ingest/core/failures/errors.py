@@ -7,6 +7,8 @@ Texts name fields and places, never customers' values.
 
 from typing import ClassVar
 
+from zenoti_ingest.core.events.identity import UNKNOWN
+
 
 class WorkerError(Exception):
     """Everything that this worker foresees."""
@@ -22,15 +24,11 @@ class Malformed(PermanentError):
     """The body is not what a webhook can be; the text says where.
 
     Attributes:
-        event_type: what it would have been, as far as it could be read.
-        event_id: the envelope's, likewise.
-        cloudevent_id: the id that the event would have had, likewise.
+        identity: what could be read of the event.
     """
 
     reason = "malformed"
-    event_type = ""
-    event_id = ""
-    cloudevent_id = ""
+    identity = UNKNOWN
 
 
 class InvoiceNotFound(PermanentError):

@@ -3,6 +3,7 @@
 import msgspec
 
 from zenoti_ingest.core.events import reading
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.routing import names_type
 from zenoti_ingest.core.failures.errors import Malformed, TooLarge
@@ -70,19 +71,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def entry(message: Received, *, offset: int) -> Entry:
     """Read one; what is malformed is an entry too."""
     try:
-        event = reading.read(message)
-        known = {"type": event.type, "event_id": event.event_id or "", "cloudevent_id": event.id}
-        known |= {"invoice_id": event.invoice_id or ""}
+        known, malformed = reading.read(message).identity, ""
     except Malformed as error:
-        known = {"type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}
-        known |= {"invoice_id": "", "malformed": str(error)}
+        known, malformed = error.identity, str(error)
     except TooLarge as error:
-        known = {"type": "", "event_id": "", "cloudevent_id": "", "invoice_id": "", "malformed": str(error)}
+        known, malformed = UNKNOWN, str(error)
     return Entry(
         receipt_id=message.receipt_id,
         received_at=message.received_at,
         source=message.source,
         bytes=len(message.body),
         offset=offset,
-        **known,
+        type=known.event_type,
+        event_id=known.event_id,
+        cloudevent_id=known.cloudevent_id,
+        invoice_id=known.invoice_id,
+        malformed=malformed,
     )
