@@ -1,4 +1,4 @@
-"""Time and fresh ids: the two things that `core` is given as arguments."""
+"""The clock and fresh ids. `core` reads neither; it takes both as arguments."""
 
 import time
 from datetime import UTC, datetime
@@ -24,10 +24,10 @@ def _to_the_second(unix: int) -> str:
 
 
 def seconds_since(at: str) -> float | None:
-    """How long ago, by this host's clock, and never less than none; None where it is no time."""
+    """Seconds since `at`, by this host's clock, at least 0; None if `at` is not a time with a zone."""
     try:
         return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())
-    except (ValueError, TypeError):  # no time, or one without a zone
+    except (ValueError, TypeError):  # not a time, or a time without a zone
         return None
 
 
