@@ -513,7 +513,7 @@ def _field(annotation: Any, value: Any, path: str) -> Any:
 
 def _named(kind: type[Section], name: str, table: Any, path: str) -> Any:
     if not _SOURCE_NAME.fullmatch(name):
-        raise WrongSettings(f"{path}.{name} is no name: wanted is [a-z][a-z0-9_]{{0,31}} without `__`")
+        raise WrongSettings(f"{path}.{name} is not a name: wanted is [a-z][a-z0-9_]{{0,31}} without `__`")
     return _section(kind, table, f"{path}.{name}.")
 
 
