@@ -25,7 +25,7 @@ from zenoti_ingest.core.intake.spool_record import Spooled
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.invoices.protocol import Request, Response
 from zenoti_ingest.core.operating.times import as_text
-from zenoti_ingest.stages.ports import Runtime
+from zenoti_ingest.stages.ports import Chance, Clock, Ids
 
 
 class FakeClock:
@@ -88,9 +88,13 @@ class FakeIds:
         return str(UUID(int=version << 76 | 0x8 << 60 | self._number))
 
 
-def fake_runtime() -> Runtime:
-    """Time, chance and ids in the test's hand."""
-    return Runtime(FakeClock(), FakeChance(), FakeIds())
+class FakeRuntime:
+    """The port `Runtime`: time, chance and ids in the test's hand."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = FakeClock()
+        self.chance: Chance = FakeChance()
+        self.ids: Ids = FakeIds()
 
 
 class FakePublisher:

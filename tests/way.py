@@ -11,8 +11,8 @@ from tests.conftest import Hand, topology_of
 from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakeLink
 from zenoti_ingest.adapters.broker import Link
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.traces import UNTRACED
-from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.failures.policy import Ladder
@@ -77,7 +77,7 @@ def knows(*invoices: str) -> FakeInvoiceApi:
 
 def fan_out(publisher: Publishes, names: Names, *, wanted: tuple[str, ...] = ("*.#",)) -> FanOut:
     """To the two receivers of tests/conftest.py, the first with these patterns."""
-    return FanOut(publisher, names=names, patterns={"all": wanted, "invoices": ("*.invoice.#",)}, clock=SYSTEM.clock)
+    return FanOut(publisher, names=names, patterns={"all": wanted, "invoices": ("*.invoice.#",)}, clock=HOST.clock)
 
 
 def lane(
@@ -94,7 +94,7 @@ def lane(
     lease_seconds: float = 5.0,
     prefetch: int = 100,
     traces: Traces = UNTRACED,
-    runtime: Runtime = SYSTEM,
+    runtime: Runtime = HOST,
     **more: Any,
 ) -> Lane:
     """The lane of source `main`, in a hurry."""
@@ -129,7 +129,7 @@ def lane(
 async def between_fakes(stage: Stage, link: FakeLink) -> AsyncIterator[asyncio.Event]:
     """Run a stage between fakes, until the body ends or sets the event."""
     stop = asyncio.Event()
-    running = asyncio.create_task(consume(stage, link=link, publisher=FakeLink(), stop=stop, clock=SYSTEM.clock))
+    running = asyncio.create_task(consume(stage, link=link, publisher=FakeLink(), stop=stop, clock=HOST.clock))
     try:
         yield stop
     finally:
@@ -172,7 +172,7 @@ class Way:
             prefetch=100,
             enrich=enrich,
             seen=DuplicateFilter(window_seconds=60, max_keys=1000),
-            runtime=SYSTEM,
+            runtime=HOST,
             traces=traces,
             **more,
         )
@@ -186,7 +186,7 @@ class Way:
         """Run stages as the worker does, until the body ends or sets the event; none may fail."""
         stop = asyncio.Event()
         tasks = [
-            asyncio.create_task(consume(s, link=self.consumer, publisher=self.publisher, stop=stop, clock=SYSTEM.clock))
+            asyncio.create_task(consume(s, link=self.consumer, publisher=self.publisher, stop=stop, clock=HOST.clock))
             for s in stages
         ]
         try:

@@ -28,8 +28,7 @@ from deploy.local.broker import any_ports, free_ports
 from zenoti_ingest import telemetry
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker import topology as broker_topology
-from zenoti_ingest.app.links import broker_link
-from zenoti_ingest.app.topologies import downstreams_of, full_topology
+from zenoti_ingest.app.broker import broker_link, downstreams_of, full_topology
 from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.routing import any_matches, normal_type, routing_key
 from zenoti_ingest.core.failures.errors import WorkerError

@@ -5,14 +5,14 @@ import time
 from types import SimpleNamespace
 
 from zenoti_ingest.__main__ import main
-from zenoti_ingest.adapters import clock
+from zenoti_ingest.adapters import host
 
 
 def put_wrong(seconds: float) -> None:
     """From now on the program reads a clock that is ahead by so many seconds; negative: behind."""
     ahead = round(seconds * 1e9)
     wrong = SimpleNamespace(time_ns=lambda: time.time_ns() + ahead, strftime=time.strftime, gmtime=time.gmtime)
-    vars(clock)["time"] = wrong
+    vars(host)["time"] = wrong
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from tests.fakes import FakeChance, fake_runtime
-from zenoti_ingest.app.runtime import SYSTEM
+from tests.fakes import FakeChance, FakeRuntime
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.stages.ports import Runtime
 
 MANY = 2000
@@ -16,7 +16,7 @@ MANY = 2000
 @pytest.fixture(params=["fake", "real"])
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     """Each of them."""
-    return fake_runtime() if request.param == "fake" else SYSTEM
+    return FakeRuntime() if request.param == "fake" else HOST
 
 
 async def test_monotonic_time_never_goes_back(runtime: Runtime) -> None:

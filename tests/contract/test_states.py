@@ -11,7 +11,7 @@ from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from tests.fakes import FakePublisher, FakeStates
 from tests.proxy import Proxy
-from zenoti_ingest.adapters import clock
+from zenoti_ingest.adapters import host
 from zenoti_ingest.adapters.broker import state_stream
 from zenoti_ingest.adapters.broker.state_stream import StateStream, latest
 from zenoti_ingest.core.events.messages import Outgoing
@@ -23,7 +23,7 @@ from zenoti_schemas.state import DaemonState, SourceState
 def described(instance: str, **more: Any) -> DaemonState:
     """A process, as it says of itself now."""
     given: dict[str, Any] = {"daemon": "consume", "version": "1", "started_at": "2031-05-06T17:08:10.000000Z"}
-    return DaemonState(**(given | {"instance": instance, "at": clock.utc_now(), "ready": True} | more))
+    return DaemonState(**(given | {"instance": instance, "at": host.utc_now(), "ready": True} | more))
 
 
 class Process:

@@ -16,7 +16,7 @@ import msgspec
 from pamqp.commands import Basic
 
 from tests.builders import INVOICE_ID, received
-from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.app.broker import full_topology
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.events import cloud_event, reading
 from zenoti_ingest.core.events.messages import Outgoing

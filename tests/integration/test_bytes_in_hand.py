@@ -4,7 +4,7 @@ import asyncio
 import gzip
 
 from tests.eventually import eventually, next_turn
-from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, fake_runtime
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeRuntime
 from tests.way import between_fakes, body, event, event_ids, fan_out, lane, path
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.events.messages import Outgoing, Received
@@ -66,7 +66,7 @@ def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) 
         max_bytes=max_bytes,
         enrich=("#",),
         seen=seen,
-        runtime=fake_runtime(),
+        runtime=FakeRuntime(),
     )
 
 

@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.way import STOP_SECONDS
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker import topology as broker_topology
-from zenoti_ingest.app.runtime import SYSTEM
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import PublishUnconfirmed
 from zenoti_ingest.core.topology.declared import Downstream, Topology, whole_topology
@@ -37,7 +37,7 @@ class World:
 
     def fan_out(self) -> FanOut:
         """What one process knows of the receivers."""
-        return FanOut(self.link, names=self.names, patterns=dict.fromkeys("abc", ("*.#",)), clock=SYSTEM.clock)
+        return FanOut(self.link, names=self.names, patterns=dict.fromkeys("abc", ("*.#",)), clock=HOST.clock)
 
     def message(self, number: int) -> Outgoing:
         """One event."""
@@ -71,7 +71,7 @@ class World:
         stop = asyncio.Event()
         stages = [WaitQueue(self.link, names=self.names, receiver="b") for _ in range(2)]
         tasks = [
-            asyncio.create_task(consume(s, link=self.link, publisher=self.link, stop=stop, clock=SYSTEM.clock))
+            asyncio.create_task(consume(s, link=self.link, publisher=self.link, stop=stop, clock=HOST.clock))
             for s in stages
         ]
         watches = [asyncio.create_task(fan_out.watch(self.link.ready)) for fan_out in fan_outs]

@@ -10,18 +10,18 @@ import pytest
 
 from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
-from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeStates
+from tests.fakes import FakeInvoiceApi, FakeLink, FakePublisher, FakeRuntime, FakeStates
 from tests.proxy import Proxy
 from tests.way import Way, answer, between_fakes, body, event, event_ids, invoice, knows, lane, path
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.app.consume import queue_depths
-from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.policy import Ladder
 from zenoti_ingest.core.invoices.protocol import Request, Response
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages import queue_watch
 from zenoti_ingest.stages.consuming import consume
-from zenoti_ingest.stages.ports import Clock, Runtime
+from zenoti_ingest.stages.ports import Clock
 from zenoti_ingest.stages.queue_watch import QueueWatch
 from zenoti_ingest.telemetry.metrics import exposed
 
@@ -299,7 +299,7 @@ async def test_an_event_in_doubt_that_is_held_too_long(way: Way) -> None:
     api, stop = Refusing(), asyncio.Event()
     stage = way.lane(api, ladder=ONE_ATTEMPT)
     running = asyncio.create_task(
-        consume(stage, link=way.consumer, publisher=way.publisher, stop=stop, clock=SYSTEM.clock, hold_seconds=0.4)
+        consume(stage, link=way.consumer, publisher=way.publisher, stop=stop, clock=HOST.clock, hold_seconds=0.4)
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
@@ -380,7 +380,7 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
     api.will(path("i-1"), msgspec.structs.replace(answer("i-1"), headers=said))
     roles = {way.lane_queue: "lane", "never-there": "out"}
     watching = asyncio.create_task(
-        QueueWatch(queue_depths(way.consumer, roles), roles=roles, lanes=[busy], clock=SYSTEM.clock).run()
+        QueueWatch(queue_depths(way.consumer, roles), roles=roles, lanes=[busy], clock=HOST.clock).run()
     )
 
     registry = exposed("consume", version="", values={})
@@ -586,7 +586,8 @@ class Backwards:
 
 async def test_fetched_at_is_later_than_every_receipt(fake_names: Names) -> None:
     """Whatever the doors' clocks say, each time is later than that of receipt; two calls have never the same."""
-    clock = Backwards(SYSTEM.clock)
+    runtime = FakeRuntime()
+    runtime.clock = Backwards(HOST.clock)
     receipts = [
         "2031-05-06T17:08:10.1234567+00:00",
         "",
@@ -601,9 +602,7 @@ async def test_fetched_at_is_later_than_every_receipt(fake_names: Names) -> None
     queue = {"exchange": fake_names.work, "routing_key": fake_names.lane("main")}
     publisher, api = FakePublisher(), knows(*(f"i-{n}" for n in range(len(receipts))))
     link = FakeLink(*(one.to(**queue) for one in events))
-    async with between_fakes(
-        lane(publisher, api, fake_names, states=FakeStates(), runtime=Runtime(clock, SYSTEM.chance, SYSTEM.ids)), link
-    ):
+    async with between_fakes(lane(publisher, api, fake_names, states=FakeStates(), runtime=runtime), link):
         await eventually(lambda: not link.unacked)
     times = {event_ids([m])[0]: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
     assert len(set(times.values())) == len(receipts)

@@ -13,9 +13,9 @@ from pamqp.header import ContentHeader
 
 from tests.conftest import Hand
 from tests.eventually import eventually
-from tests.fakes import FakeLink, FakePublisher, fake_runtime
+from tests.fakes import FakeLink, FakePublisher, FakeRuntime
 from tests.way import Way, answer, body, event, event_ids, fan_out, knows, lane, path
-from zenoti_ingest.app.runtime import SYSTEM
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.core.delivery import subscription_history
 from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events import cloud_event
@@ -190,7 +190,7 @@ async def test_an_event_held_too_long_is_handed_back(way: Way, monkeypatch: pyte
 
     monkeypatch.setattr(holding, "on_delivery", noted)
     running = asyncio.create_task(
-        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=SYSTEM.clock, hold_seconds=0.4)
+        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=HOST.clock, hold_seconds=0.4)
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
@@ -217,7 +217,7 @@ async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pyt
 
     monkeypatch.setattr(way.consumer, "subscribe", noted)
     running = asyncio.create_task(
-        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=SYSTEM.clock, hold_seconds=0.4)
+        consume(holding, link=way.consumer, publisher=way.publisher, stop=stop, clock=HOST.clock, hold_seconds=0.4)
     )
     try:
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
@@ -310,7 +310,7 @@ def translate(publisher: FakePublisher) -> Translate:
     seen = DuplicateFilter(window_seconds=60, max_keys=100)
     to = fan_out(publisher, NAMES)
     return Translate(
-        publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen, runtime=fake_runtime()
+        publisher, to, names=NAMES, source="main", prefetch=100, enrich=("#",), seen=seen, runtime=FakeRuntime()
     )
 
 
@@ -351,7 +351,7 @@ async def _limited(hand: Hand, queue: str, *, limit: int, dead: Names) -> str:
 @asynccontextmanager
 async def _running(one: Stage, link: FakeLink) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    running = asyncio.create_task(consume(one, link=link, publisher=FakeLink(), stop=stop, clock=SYSTEM.clock))
+    running = asyncio.create_task(consume(one, link=link, publisher=FakeLink(), stop=stop, clock=HOST.clock))
     try:
         yield
     finally:

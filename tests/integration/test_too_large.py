@@ -14,8 +14,8 @@ from tests.eventually import eventually
 from tests.fakes import FakeInvoiceApi, FakePublisher
 from tests.integration.spools import running, spooled, waits
 from tests.way import Way, body, event, event_ids, invoice, knows, path
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.spool import Spool, read_aside
-from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.intake.admission import Rule
@@ -58,10 +58,10 @@ async def draining(directory: Path, publisher: FakePublisher) -> AsyncIterator[t
             sources={"main": source},
             confirm_seconds=1,
             unavailable_reason=str,
-            runtime=SYSTEM,
+            runtime=HOST,
         )  # nothing stands against it
-        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", unavailable_reason=str, clock=SYSTEM.clock)
-        drain = SpoolDrain(intake, spool, too_large=letters, unavailable_reason=str, clock=SYSTEM.clock)
+        letters = TooLargeEvents(publisher, spool, names=NAMES, host="here", unavailable_reason=str, clock=HOST.clock)
+        drain = SpoolDrain(intake, spool, too_large=letters, unavailable_reason=str, clock=HOST.clock)
         task = asyncio.create_task(drain.run())
         try:
             yield spool, drain

@@ -11,8 +11,7 @@ from tests.conftest import Hand, OpenLink
 from tests.eventually import eventually
 from zenoti_ingest.adapters.broker import topology as broker_topology
 from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
-from zenoti_ingest.app.links import topology_watch
-from zenoti_ingest.app.topologies import door_topology, names_of
+from zenoti_ingest.app.broker import door_topology, names_of, topology_watch
 from zenoti_ingest.settings import Settings, load
 from zenoti_ingest.stages.topology_watch import TOPOLOGY_POLL_SECONDS
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.app.broker import full_topology
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.core.topology.declared import Exchange, Queue
 from zenoti_ingest.settings import ENV_PREFIX, SecretSpec, Settings, ignored, load

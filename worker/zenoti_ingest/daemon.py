@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.admin_http import AdminHttp, Check
-from zenoti_ingest.adapters.clock import utc_now
 from zenoti_ingest.adapters.event_loop import LoopWatch, loop_name
 from zenoti_ingest.adapters.garbage_collector import collect_garbage
+from zenoti_ingest.adapters.host import utc_now
 from zenoti_ingest.adapters.systemd import Notify
 from zenoti_ingest.telemetry import log, log_repeats
 from zenoti_schemas.state import DaemonState, ReceiverState, SourceState, SpoolState

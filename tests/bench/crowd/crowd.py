@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import random
 import sys
-from typing import cast
 
 HEAD = b"POST /webhooks/main HTTP/1.1\r\nHost: door\r\n"
 BODY = b"Content-Length: 1000\r\n\r\n"
@@ -43,10 +42,10 @@ class Place(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send what is sent at once."""
         self.made += 1
-        writer = cast("asyncio.Transport", transport)
-        writer.write(self._first)
+        assert isinstance(transport, asyncio.Transport)  # of a socket
+        transport.write(self._first)
         if self._slowly:
-            self._drip(writer, itertools.chain(self._slowly, itertools.repeat(self._slowly[-1])))
+            self._drip(transport, itertools.chain(self._slowly, itertools.repeat(self._slowly[-1])))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Come again."""

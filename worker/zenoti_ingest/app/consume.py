@@ -11,13 +11,19 @@ from zenoti_ingest.adapters.admin_http import Check
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker import topology as broker_topology
 from zenoti_ingest.adapters.broker.batons import BatonQueues
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.invoice_api import new_session
-from zenoti_ingest.app.invoice_apis import invoice_api
-from zenoti_ingest.app.links import ENSURE_SECONDS, broker_link, size_budget, topology_watch
+from zenoti_ingest.app.broker import (
+    ENSURE_SECONDS,
+    broker_link,
+    downstreams_of,
+    full_topology,
+    names_of,
+    size_budget,
+    topology_watch,
+)
 from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
-from zenoti_ingest.app.runtime import SYSTEM
-from zenoti_ingest.app.sources import require_sources
-from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.app.sources import invoice_api, require_sources
 from zenoti_ingest.core.delivery.receivers import Receivers
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
@@ -80,7 +86,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
     publisher = broker_link(settings, name="publish", topology=topology, refuse_mismatch=True, budget=budget)
     consumer = broker_link(settings, name="consume", budget=budget)
     async with new_session(*(source.base_url for source in settings.sources.values())) as session:
-        clock = SYSTEM.clock
+        clock = HOST.clock
         to, turn = traced(publisher, traces), _rotated(settings)
         fan_out = FanOut(
             to, names=names, patterns={d.name: d.binding_keys for d in downstreams_of(settings)}, clock=clock
@@ -243,7 +249,7 @@ def _translate(
         max_bytes=settings.consumer.translate_max_bytes // len(settings.sources),
         enrich=source.enrich,
         seen=_seen(settings),
-        runtime=SYSTEM,
+        runtime=HOST,
         budget=budget,
         archived=settings.archive.enabled,
         traces=traces,
@@ -269,9 +275,9 @@ def _lane(
             invoice_api(session, name, source),
             source=name,
             expand=source.expand,
-            quota=Quota(calls_per_minute=source.calls_per_minute, now=SYSTEM.clock.monotonic()),
+            quota=Quota(calls_per_minute=source.calls_per_minute, now=HOST.clock.monotonic()),
             lease=Lease(settings.consumer.lease_seconds),
-            runtime=SYSTEM,
+            runtime=HOST,
             base_url=source.base_url,
             traces=traces,
         ),
@@ -285,7 +291,7 @@ def _lane(
             ladder=Ladder(settings.retry.delays_seconds, settings.retry.max_attempts),
         ),
         seen=_seen(settings),
-        runtime=SYSTEM,
+        runtime=HOST,
         states=states,
         batons=batons,
         budget=budget,
@@ -299,12 +305,12 @@ def _circuit(lane: Lane) -> str:
 
 
 def _lane_state(lane: Lane) -> SourceState:
-    ahead = round(lane.clock.seconds_ahead(SYSTEM.clock.unix_microseconds()), 1)
+    ahead = round(lane.clock.seconds_ahead(HOST.clock.unix_microseconds()), 1)
     return SourceState(
         events_held=len(lane.window),
         invoices_waiting=lane.window.key_count,
         calls_in_flight=lane.window.in_flight,
-        calls_saved=round(lane.quota.tokens(SYSTEM.clock.monotonic()), 1),
+        calls_saved=round(lane.quota.tokens(HOST.clock.monotonic()), 1),
         circuit=_circuit(lane),
         failures=lane.circuit.failures,
         last_failure=lane.calls.last_failure,

@@ -8,10 +8,8 @@ from pathlib import Path
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.management import ManagementApi
 from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
-from zenoti_ingest.app.invoice_apis import invoice_api
-from zenoti_ingest.app.links import broker_link, broker_vhost, management_api
-from zenoti_ingest.app.sources import Source, require_sources
-from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.app.broker import broker_link, broker_vhost, downstreams_of, full_topology, management_api, names_of
+from zenoti_ingest.app.sources import Source, invoice_api, require_sources
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.core.topology.declared import Topology
 from zenoti_ingest.core.topology.names import Names

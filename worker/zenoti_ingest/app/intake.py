@@ -14,15 +14,14 @@ from aio_pika.abc import AbstractConnection
 from zenoti_ingest.adapters.admin_http import Check
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.http_door import HttpDoor, Limits
 from zenoti_ingest.adapters.owners import Owners
 from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.adapters.systemd import given_sockets
-from zenoti_ingest.app.links import broker_link, ensure, topology_watch
+from zenoti_ingest.app.broker import broker_link, door_topology, ensure, names_of, topology_watch
 from zenoti_ingest.app.reporting import check_link, check_topology, exposed_metrics, tracing
-from zenoti_ingest.app.runtime import SYSTEM
 from zenoti_ingest.app.sources import require_sources, secret_of
-from zenoti_ingest.app.topologies import door_topology, names_of
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, WrongSettings
 from zenoti_ingest.core.intake.admission import Rule
 from zenoti_ingest.core.intake.detour import Detour
@@ -73,7 +72,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         sources=doors,
         confirm_seconds=at.confirm_seconds,
         unavailable_reason=connection.unavailable_reason,
-        runtime=SYSTEM,
+        runtime=HOST,
         traces=traces,
     )
     connection.concerns(intake)
@@ -84,12 +83,12 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         names=names,
         host=host,
         unavailable_reason=connection.unavailable_reason,
-        clock=SYSTEM.clock,
+        clock=HOST.clock,
     )
     drain = SpoolDrain(
-        intake, spool, too_large=too_large, unavailable_reason=connection.unavailable_reason, clock=SYSTEM.clock
+        intake, spool, too_large=too_large, unavailable_reason=connection.unavailable_reason, clock=HOST.clock
     )
-    watches = {name: SourceWatch(name, SYSTEM.clock) for name in settings.sources}
+    watches = {name: SourceWatch(name, HOST.clock) for name in settings.sources}
     door = HttpDoor(
         intake.receive,
         sources=frozenset(settings.sources),

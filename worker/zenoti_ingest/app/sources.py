@@ -1,5 +1,9 @@
-"""Sources and their secrets, as the settings have them."""
+"""Sources, their secrets and their invoice APIs, as the settings have them."""
 
+from typing import Any
+
+from zenoti_ingest import __version__
+from zenoti_ingest.adapters.invoice_api import InvoiceApi
 from zenoti_ingest.adapters.secrets import Secret
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import SecretSpec, Settings, SourceSettings
@@ -64,3 +68,21 @@ def require_sources(settings: Settings) -> None:
     """
     if not settings.sources:
         raise WrongSettings("no source is configured: set at least one key of [sources.<name>], such as webhook_secret")
+
+
+def invoice_api(session: Any, name: str, source: SourceSettings) -> InvoiceApi:
+    """Return the invoice API of a source.
+
+    Raises:
+        WrongSettings: the source has no key, or the key's file cannot be used.
+    """
+    if not source.api_key:
+        raise WrongSettings(f"sources.{name}.api_key is missing: enriching wants it (or `consume --stage translate`)")
+    key = secret_of(f"sources.{name}.api_key", source.api_key)
+    return InvoiceApi(
+        session,
+        base_url=source.base_url,
+        api_key=lambda: key.texts()[0],
+        call_seconds=source.call_seconds,
+        application_version=__version__,
+    )

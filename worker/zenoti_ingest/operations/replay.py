@@ -8,7 +8,7 @@ from contextlib import aclosing
 import msgspec
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.adapters.host import utc_now
 from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.app.reporting import tracing
 from zenoti_ingest.command_line import filled, number

@@ -8,7 +8,7 @@ from functools import partial
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker.topology import depths
-from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.adapters.host import utc_now
 from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.core.failures.groups import by_reason

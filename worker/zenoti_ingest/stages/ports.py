@@ -6,7 +6,6 @@ Each port has a contract suite in tests/contract. The real adapter and the fake 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -50,13 +49,20 @@ class Ids(Protocol):
         """A UUIDv4: says nothing of when and where it was made."""
 
 
-@dataclass(frozen=True)
-class Runtime:
+class Runtime(Protocol):
     """Where a process takes its time, its random numbers and its ids from."""
 
-    clock: Clock
-    chance: Chance
-    ids: Ids
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+
+    @property
+    def chance(self) -> Chance:
+        """The random numbers."""
+
+    @property
+    def ids(self) -> Ids:
+        """The ids."""
 
 
 class Subscription(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from zenoti_ingest import __version__
-from zenoti_ingest.app.topologies import example_topology
+from zenoti_ingest.app.broker import example_topology
 from zenoti_ingest.core.events.routing import routing_key
 from zenoti_ingest.core.topology.declared import Exchange, Queue, Topology
 from zenoti_ingest.core.topology.names import Names
