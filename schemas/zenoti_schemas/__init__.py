@@ -1,8 +1,8 @@
 """The wire: every shape that crosses a process border, as msgspec Structs and nothing else.
 
-A downstream service can use it alone: it is a distribution of its own, zenoti-schemas, that needs nothing but msgspec.
-Readers are tolerant (unknown fields are no error, every field can be absent); the writer is strict. Money is a
-Decimal, ids and times are text as they came, and of every spelling of a key one is left:
+A downstream service can use it alone: it is a distribution of its own, zenoti-schemas, that needs only msgspec.
+Readers are tolerant (unknown fields are not an error, every field can be absent); the writer is strict. Money is a
+Decimal, ids and times are text as received, and each key has a single spelling, whatever the vendor writes:
 
 >>> from zenoti_schemas import downstream
 >>> from zenoti_schemas.fields import personal
@@ -25,7 +25,7 @@ Decimal, ids and times are text as they came, and of every spelling of a key one
 >>> delivered.invoice.is_closed, delivered.invoice.invoice_items, delivered.unread
 (True, None, ())
 
-A field of another type is UNSET, which is false as None is, and `unread` names it; nothing else is lost:
+A field with a value of another type is UNSET, which is false like None, and `unread` names it; nothing else is lost:
 
 >>> odd = downstream.read(body.replace(b"488.10", b'"NaN"'))
 >>> odd.event.invoice.total_price.sum_total, odd.unread

@@ -12,7 +12,7 @@ from zenoti_schemas.invoice import InvoiceAppointment, InvoiceGuest
 
 
 class AppointmentProgress(IntEnum):
-    """The numbers of `appointment_progress` that are known; the field itself keeps any number."""
+    """The numbers of `appointment_progress` that are known; the field keeps any number."""
 
     NOT_STARTED = 0
     STARTED = 1
@@ -20,7 +20,7 @@ class AppointmentProgress(IntEnum):
 
 
 class AppointmentGroupStatus(IntEnum):
-    """The numbers of `appointment_group_status` that are known; the field itself keeps any number."""
+    """The numbers of `appointment_group_status` that are known; the field keeps any number."""
 
     NO_SHOW = -2
     CANCELLED = -1
@@ -35,10 +35,10 @@ class AppointmentGroupStatus(IntEnum):
 
 
 class Appointment(InvoiceAppointment, frozen=True):
-    """One service on the calendar, as events show it. Durations in minutes.
+    """A service on the calendar, as events show it. Durations in minutes.
 
-    In group events `start_time`, `end_time`, `creation_date` and `last_updated_on` are UTC without saying so, and those
-    in `…_in_center` are the centre's wall clock; none bears a zone.
+    In group events `start_time`, `end_time`, `creation_date` and `last_updated_on` are UTC, and the times in
+    `…_in_center` are the centre's local time; none has a zone.
     """
 
     start_time_in_center: Maybe[Time] = None
@@ -65,7 +65,7 @@ class AppointmentsProgressed(Reading, frozen=True):
 class AppointmentGroup(Reading, frozen=True):
     """AppointmentGroup.Created, .Updated, .Delete (https://docs.zenoti.com/reference/appointment-group-created).
 
-    A whole snapshot each time. The centre's name is spelled `center_Name`. Where `appointments` is an empty list, the
+    Each is a complete snapshot. The centre's name is spelled `center_Name`. If `appointments` is an empty list, the
     group was deleted, and `invoice_id` may be absent.
     """
 
@@ -84,15 +84,15 @@ class AppointmentGroup(Reading, frozen=True):
 
     @property
     def is_emptied(self) -> bool:
-        """Whether the list of appointments is there and empty: the group was deleted."""
+        """Whether the list of appointments is present and empty: the group was deleted."""
         return self.appointments == ()
 
 
 class AppointmentGroupChanged(Reading, frozen=True):
     """AppointmentGroup.Status (https://docs.zenoti.com/reference/appointment-group-status).
 
-    `appointment_group_status` is one of `AppointmentGroupStatus` or newer; the two about fees are `"Yes"` or `"No"`;
-    `receipt_number` is `"0"` before there is one.
+    `appointment_group_status` is in `AppointmentGroupStatus` or newer; both fields about fees are `"Yes"` or `"No"`;
+    `receipt_number` is `"0"` before there is a receipt.
     """
 
     invoice_id: Maybe[Id] = None
@@ -105,7 +105,7 @@ class AppointmentGroupChanged(Reading, frozen=True):
 
 
 class Ratings(Reading, frozen=True):
-    """What V1 asks for, each in stars."""
+    """The ratings of V1, in stars."""
 
     service: Maybe[Number] = None
     therapist: Maybe[Number] = None
@@ -114,7 +114,7 @@ class Ratings(Reading, frozen=True):
 
 
 class FeedbackTag(Reading, frozen=True):
-    """What a guest ticked in V2."""
+    """A tag that a guest selected in V2."""
 
     id: Maybe[Number] = None
     name: Maybe[str] = None
@@ -123,8 +123,8 @@ class FeedbackTag(Reading, frozen=True):
 class Feedback(Reading, frozen=True):
     """Appointment feedback (https://docs.zenoti.com/reference/feedback-started-feedback-v1 and …-v2).
 
-    `rating_value` is an object in V1 and a number of stars in V2; `version` says which. It names no invoice, only the
-    appointment group. `comments` is what a guest wrote, so it is personal. Ids come in upper case.
+    `rating_value` is an object in V1 and a number of stars in V2; `version` shows which. It names no invoice, only the
+    appointment group. `comments` is the guest's text, so it is personal. Ids come in upper case.
     """
 
     organization_id: Maybe[Id] = None

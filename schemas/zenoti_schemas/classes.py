@@ -14,8 +14,8 @@ from zenoti_schemas.invoice import Phone
 class ClassSchedule(Reading, frozen=True):
     """Class.Schedule.Created, .Updated, .Cancelled, .Deleted (https://docs.zenoti.com/reference/schedule-created).
 
-    The session is spelled `sesion_id` and is a number; times are naive; `show_in_catalog` is 1; the duration is
-    `duration_in_mins`; `event_id` is -1 or null and has nothing to do with the envelope's.
+    The session is spelled `sesion_id` and is a number; times have no zone; `show_in_catalog` is 1; the duration is
+    `duration_in_mins`; `event_id` is -1 or null and is not the envelope's `event_id`.
     """
 
     session_id: Maybe[Number] = None
@@ -52,7 +52,7 @@ class ClassSchedule(Reading, frozen=True):
 
 
 class VirtualGuest(Reading, frozen=True):
-    """Somebody whom a guest brings along; the telephone's number is a number here."""
+    """A person whom a guest brings along; the telephone number is a JSON number here."""
 
     guest_id: Maybe[Id] = None
     registration_id: Maybe[Number] = None
@@ -66,8 +66,8 @@ class VirtualGuest(Reading, frozen=True):
 class ClassBooking(Reading, frozen=True):
     """Class.Booking.Created, .Cancelled, .Deleted, .NoShow, .Approved, .Rejected.
 
-    https://docs.zenoti.com/reference/booking-created. Ids of classes and registrations are numbers, -1 stands for none;
-    those of guests and centres are text, in any letter case, and not always valid GUIDs.
+    https://docs.zenoti.com/reference/booking-created. Ids of classes and registrations are numbers, -1 means none; ids
+    of guests and centres are text, in any letter case, and not always valid GUIDs.
     """
 
     workshop_id: Maybe[Number] = None

@@ -1,4 +1,4 @@
-"""What the door answers. A strict writer; the door's OpenAPI document has its statuses.
+"""The answers of the door, written strictly; the door's OpenAPI document has the statuses.
 
 Errors are problem details (RFC 9457, https://www.rfc-editor.org/rfc/rfc9457).
 """
@@ -12,8 +12,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """The event is safe.
 
     Attributes:
-        status: distinguishes it from a ping.
-        receipt_id: UUIDv7, one per delivery of a webhook; it follows the event to the last queue.
+        status: distinguishes this answer from a ping's.
+        receipt_id: UUIDv7, new for each delivery of a webhook; it follows the event to the last queue.
     """
 
     status: Literal["accepted"] = "accepted"
@@ -21,23 +21,23 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a body of 0 bytes: the console's test button; nothing was queued.
+    """The answer to a body of 0 bytes, from the test button of Zenoti's console; nothing was queued.
 
     Attributes:
-        status: distinguishes it from an accepted event.
+        status: distinguishes this answer from that of an accepted event.
     """
 
     status: Literal["ping"] = "ping"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why not, as problem details.
+    """A refusal, as problem details.
 
     Attributes:
-        type: the status says it all.
+        type: `about:blank`: the status is the problem's type.
         title: the status in words.
         status: the HTTP status.
-        detail: what stood against it; never a value of the request.
+        detail: the reason; never a value of the request.
     """
 
     type: Literal["about:blank"] = "about:blank"

@@ -1,7 +1,7 @@
-"""Reading what comes out of a downstream queue, in one call: the CloudEvent, the event in it, and its invoice.
+"""Reads a message from a downstream queue in a single call: the CloudEvent, the event in it, and its invoice.
 
-A message is what `zenoti_schemas.enriched` writes; what Zenoti put into it is read as tolerantly as it came. No
-field's type makes a message unreadable: what is of another type is UNSET, and `Delivered.unread` says where.
+`zenoti_schemas.enriched` writes these messages; Zenoti's own data in them is read tolerantly. No field's type makes a
+message unreadable: a value of another type is UNSET, and `Delivered.unread` names its path.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ _NULL: Final = b"null"
 
 
 class DeliveredEnrichment(msgspec.Struct, frozen=True):
-    """How the invoice came about, as `enriched.Enrichment` writes it; a newer release may know more words."""
+    """How the invoice was obtained, as `enriched.Enrichment` writes it; newer releases may use more words."""
 
     status: str | UnsetType = UNSET
     expand: tuple[str, ...] | UnsetType = ()
@@ -31,7 +31,7 @@ class DeliveredEnrichment(msgspec.Struct, frozen=True):
 
 
 class DeliveredData(msgspec.Struct, frozen=True):
-    """The webhook's body and the API's invoice as they came, byte for byte, and how the invoice came about."""
+    """The webhook's body and the API's invoice, byte for byte as received, and how the invoice was obtained."""
 
     event: msgspec.Raw | UnsetType = UNSET
     invoice: msgspec.Raw | UnsetType = UNSET
@@ -58,15 +58,15 @@ class DeliveredMessage(msgspec.Struct, frozen=True):
 
 
 class Delivered(msgspec.Struct, frozen=True):
-    """A message, understood.
+    """A decoded message.
 
     Attributes:
-        message: the CloudEvent's attributes and how the invoice came about; `message.data` holds the bytes as received.
+        message: the CloudEvent's attributes and how the invoice was obtained; `message.data` has the bytes as received.
         type: the event's type, as in the routing key: `invoice.closed`.
-        envelope: Zenoti's; empty where the body had none.
-        event: the event's `data`, by its type; an `UnknownEvent` where nobody knows it, or where it is no object.
-        invoice: what the API said, or None; UNSET where it is no object.
-        unread: the paths of all that is of another type, and therefore UNSET, in the names of the JSON document:
+        envelope: Zenoti's envelope; empty if the body had none.
+        event: the event's `data`, by its type; an `UnknownEvent` if the type is unknown or `data` is not an object.
+        invoice: the API's invoice, or None; UNSET if it is not an object.
+        unread: the paths of all values of another type, which are therefore UNSET, in the names of the JSON document:
             `data.event.data.invoice.invoice_number`, `data.invoice.invoice_items[3].price.final`; never a value.
     """
 
@@ -86,11 +86,11 @@ def read(body: bytes) -> Delivered:
     """Read a message.
 
     Raises:
-        Unreadable: it is no JSON object.
+        Unreadable: it is not a JSON object.
     """
     unread: list[str] = []
     try:
-        body.decode()  # msgspec leaves the UTF-8 of what it skips unchecked
+        body.decode()  # msgspec does not check the UTF-8 of what it skips
         text, message = body, decode(_message, body)
     except UnicodeDecodeError:
         raise Unreadable("not JSON", "$") from None
@@ -117,7 +117,7 @@ def _as_far_as_it_goes(text: bytes, unread: list[str]) -> DeliveredMessage:
 
 
 def _unmended(content: DeliveredData, *, text: bytes, body: bytes) -> DeliveredData:
-    """The parts as they came, cut out of the body."""
+    """The parts as received, cut out of the body."""
     data_text, data = (json_text.member("data", text=text, body=each) for each in (text, body))
 
     def came(name: str, part: msgspec.Raw | UnsetType) -> msgspec.Raw | UnsetType:
@@ -129,7 +129,7 @@ def _unmended(content: DeliveredData, *, text: bytes, body: bytes) -> DeliveredD
 def _event(
     shape: type[Reading] | None, text: bytes, body: bytes, unread: list[str]
 ) -> tuple[Envelope, Reading | UnknownEvent]:
-    """Zenoti's envelope and what is in it; `text` is what is decoded, `body` the same as it came."""
+    """Zenoti's envelope and its content; `text` is decoded, `body` holds the same bytes as received."""
     is_object = text[:1] == b"{"
     envelope = tolerant.read(Envelope, text, at=_EVENT, unread=unread) if is_object else Envelope()
     if envelope is UNSET:

@@ -1,7 +1,7 @@
-"""What all readings share: field types, the base that merges spellings and bounds numbers, and the one error.
+"""What all readings share: field types, the base class that merges spellings and checks numbers, and the only error.
 
-Nothing here reads a whole document. Every field of a reading is optional: absent and null are None. What holds a value
-of another type is UNSET; only the tolerant reading (`zenoti_schemas.downstream`) goes on there, the strict ones raise.
+Nothing here reads a whole document. Every field of a reading is optional: absent and null are None. A field with a
+value of another type is UNSET; only the tolerant reading (`zenoti_schemas.downstream`) goes on, strict readings raise.
 """
 
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from msgspec.structs import astuple, force_setattr
 _T = TypeVar("_T")
 Maybe: TypeAlias = _T | msgspec.UnsetType | None  # None: absent or null; UNSET: of another type
 PERSONAL: Final = Meta(extra={"personal": True})
-Personal = Annotated[str, PERSONAL]  # a guest's or an employee's own; `personal()` lists where these stand
-Id = Annotated[str, Meta(description="Text: not always a GUID, in any letter case; '' and all zeros stand for none.")]
+Personal = Annotated[str, PERSONAL]  # personal data of a guest or an employee; `personal()` lists these fields
+Id = Annotated[str, Meta(description="Text: not always a GUID, in any letter case; '' and all zeros mean none.")]
 Time = Annotated[
     str,
     Meta(
-        description="As it came: YYYY-MM-DD, 'T' or a space, hh:mm:ss, up to 7 fractional digits, most often no zone; "
-        "'' and 0001-01-01T00:00:00 stand for none."
+        description="As received: YYYY-MM-DD, 'T' or a space, hh:mm:ss, up to 7 fractional digits, mostly no zone; "
+        "'' and 0001-01-01T00:00:00 mean none."
     ),
 ]
 Money = Annotated[Decimal, Meta(description="Major units of the currency, exact; at most 29 digits.")]
-Number = Annotated[int | Decimal, Meta(description="Whole; 1.0 reads as 1, and a fraction is kept exactly.")]
+Number = Annotated[int | Decimal, Meta(description="A whole number; 1.0 reads as 1, and a fraction is kept exactly.")]
 Switch = bool | int  # true in one document, 1 in another
-Unread = msgspec.Raw | msgspec.UnsetType  # any JSON, byte for byte: its shape is published nowhere
+Unread = msgspec.Raw | msgspec.UnsetType  # any JSON, byte for byte: its shape is not published
 
-# What the vendor's own type, .NET's decimal, can hold. Checked by signals: no digit is ever written out for it.
+# The range of the vendor's own type, .NET's decimal. It is checked by decimal signals, without writing out any digit.
 _DIGITS: Final = 29
 _BOUNDS: Final = Context(
     prec=_DIGITS,
@@ -44,11 +44,11 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  
 
 
 class Unreadable(ValueError):
-    """A document is no JSON object of its kind, or a known field holds what it cannot hold.
+    """A document is not a JSON object of its kind, or a known field has an impossible value.
 
     Attributes:
         what: `impossible type`, `number out of bounds` or `not JSON`.
-        place: the path of the field, `$.invoice.total_price.tax`. Neither it nor the text ever quotes a value.
+        place: the path of the field, `$.invoice.total_price.tax`. Neither path nor text ever quotes a value.
     """
 
     def __init__(self, what: str, place: str) -> None:
@@ -64,14 +64,14 @@ class _OutOfBounds(ValueError):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A tolerant reading of one object of the vendor's: unknown fields are no error.
+    """A tolerant reading of a vendor's object: unknown fields are not an error.
 
-    A field whose name begins with `_` is another spelling of the field without it; it is merged after decoding and is
-    None from then on. The first spelling that says something counts. Writing a reading out again is no purpose of it.
+    A field whose name begins with `_` is another spelling of the field without it; it is merged after decoding, and is
+    then None. The first spelling with a value counts. Readings are not made for writing them out again.
     """
 
     def __post_init__(self) -> None:
-        """Bound the numbers, then merge the spellings.
+        """Check the numbers, then merge the spellings.
 
         Raises:
             ValueError: a number is out of bounds.
@@ -84,7 +84,7 @@ class Reading(msgspec.Struct, frozen=True):
                 force_setattr(self, name, read)
         for at, other, name in spellings:
             if values[at] is not None:
-                value = getattr(self, other)  # by now with its number read
+                value = getattr(self, other)  # its number has been read above
                 force_setattr(self, other, None)
                 if getattr(self, name) in (None, "", msgspec.UNSET):
                     force_setattr(self, name, value)
@@ -92,7 +92,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 @cache
 def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], tuple[tuple[int, str, str], ...]]:
-    """Of a class: its numbers (place, field, JSON name, whether whole), and other spellings with what they spell."""
+    """A class's numbers (place, field, JSON name, whether whole), and its other spellings with their fields."""
     kinds = {name: leaves(hint) for name, hint in get_type_hints(cls).items()}
     keys = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
     numbers = tuple(
@@ -105,13 +105,13 @@ def _plan(cls: type[Reading]) -> tuple[tuple[tuple[int, str, str, bool], ...], t
 
 
 def leaves(hint: Any) -> set[Any]:
-    """The plain types in an annotation, those in its tuples and unions too."""
+    """The plain types in an annotation, including those in its tuples and unions."""
     inner = get_args(hint)
     return set().union(*map(leaves, inner)) if inner else {hint}
 
 
 def number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called for every number: positions are faster
-    """The number itself, within bounds; an int where it is to be whole and is. What is no number stays as it is."""
+    """The number, within bounds; an int if it should be whole and is. Other values are returned unchanged."""
     kind = type(value)
     if kind is Decimal:
         try:
@@ -123,19 +123,19 @@ def number(value: Any, key: str, whole: bool) -> Any:  # noqa: FBT001  # called 
         return int(value) if whole and value == value.to_integral_value() else value
     if kind is int and not -_MAX_INT < value < _MAX_INT:
         raise _OutOfBounds(key)
-    return tuple(number(one, key, whole) for one in value) if kind is tuple else value
+    return tuple(number(item, key, whole) for item in value) if kind is tuple else value
 
 
 def decode(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:
-    """Decode, with the one error that readers raise.
+    """Decode; translate every error into the only error that readers raise.
 
     Raises:
-        Unreadable: see there.
+        Unreadable: the data is not JSON, or has an impossible value.
     """
     try:
         return decoder.decode(data)
     except UNREADABLE as error:
-        raise Unreadable(*_fault(error)) from None  # msgspec's own words can hold a value
+        raise Unreadable(*_fault(error)) from None  # msgspec's own text can contain a value
 
 
 def _fault(error: Exception) -> tuple[str, str]:
@@ -148,7 +148,7 @@ def _fault(error: Exception) -> tuple[str, str]:
 
 
 def personal(shape: type[msgspec.Struct]) -> frozenset[str]:
-    """Where personal fields stand in a shape, as paths of JSON names: `invoice.guest.first_name`, `members[].name`."""
+    """The personal fields of a shape, as paths of JSON names: `invoice.guest.first_name`, `members[].name`."""
     return frozenset(path for path, marked in _paths(inspect.type_info(shape), "") if marked)
 
 
@@ -158,8 +158,8 @@ def _paths(node: inspect.Type, path: str) -> Iterator[tuple[str, bool]]:
             yield path, bool((node.extra or {}).get("personal"))
             yield from _paths(node.type, path)
         case inspect.UnionType():
-            for one in node.types:
-                yield from _paths(one, path)
+            for inner in node.types:
+                yield from _paths(inner, path)
         case inspect.VarTupleType():
             yield from _paths(node.item_type, path + "[]")
         case inspect.StructType():

@@ -1,6 +1,6 @@
-"""The `data` of guest and employee events. Tolerant readings; most of what stands here is personal.
+"""The `data` of guest and employee events. Tolerant readings; most of these fields are personal.
 
-Source: https://docs.zenoti.com/reference/guest-created, …/employee-created and the pages beside them.
+Source: https://docs.zenoti.com/reference/guest-created, …/employee-created and the pages next to them.
 """
 
 from typing import Annotated
@@ -14,9 +14,9 @@ AnyPhone = Personal | Phone
 
 
 class PersonalInfo(Reading, frozen=True):
-    """Who it is. A guest's birthday is spelled `date_of_birth`, an employee's `birth_date`; 0001-01-01 stands for none.
+    """A person. A guest's birthday is spelled `date_of_birth`, an employee's `birth_date`; 0001-01-01 means none.
 
-    Telephones are objects in employee events, an object or null in guest events, text elsewhere.
+    Telephones are objects in employee events, objects or null in guest events, text elsewhere.
     """
 
     user_name: Maybe[Personal] = None
@@ -42,7 +42,7 @@ class PersonalInfo(Reading, frozen=True):
 
 
 class Address(Reading, frozen=True):
-    """Where somebody lives. Country and state are Zenoti's own numbers, -1 stands for none."""
+    """A person's address. Country and state are Zenoti's own numbers; -1 means none."""
 
     address_1: Maybe[Personal] = None
     address_2: Maybe[Personal] = None
@@ -54,7 +54,7 @@ class Address(Reading, frozen=True):
 
 
 class Preferences(Reading, frozen=True):
-    """What a guest agreed to receive. `…_optin` are Zenoti's own numbers; `recieve_lp_stmt` is how they spell it."""
+    """What a guest agreed to receive. `…_optin` are Zenoti's own numbers; `recieve_lp_stmt` is Zenoti's spelling."""
 
     receive_transactional_email: Maybe[bool] = None
     receive_transactional_sms: Maybe[bool] = None
@@ -74,8 +74,8 @@ class Preferences(Reading, frozen=True):
 class Guest(Reading, frozen=True):
     """Guest.Created, .Updated, .Deleted, .Merged, .OptedIn, .OptedOut (https://docs.zenoti.com/reference/guest-created).
 
-    The last three are published without a sample: they are read as the others. `_id` is a second, numeric id; it is
-    `number` here. `created_date` bears no zone.
+    The last three are published without a sample, and are read like the others. `_id` is a second, numeric id; it is
+    `number` here. `created_date` has no zone.
     """
 
     id: Maybe[Id] = None
@@ -98,7 +98,7 @@ class Login(Reading, frozen=True):
 
 
 class Job(Reading, frozen=True):
-    """An employee's post: pay in major units, hours and days as numbers; 0001-01-01T00:00:00 stands for no date."""
+    """An employee's job: pay in major units, hours and days as numbers; 0001-01-01T00:00:00 means no date."""
 
     job_id: Maybe[Id] = None
     job_name: Maybe[str] = None
@@ -137,7 +137,7 @@ class Catalog(Reading, frozen=True):
 class Employee(Reading, frozen=True):
     """Employee.Created, .Updated, .Deleted (https://docs.zenoti.com/reference/employee-created).
 
-    `created_by` is all zeros where nobody is named. Preferences, payroll and roles are kept as bytes.
+    `created_by` is all zeros if it names nobody. Preferences, payroll and roles are kept as bytes.
     """
 
     id: Maybe[Id] = None

@@ -1,8 +1,8 @@
-"""What the invoice API answers: the frame of an answer, its error shapes, and the invoice itself. A tolerant reader.
+"""The answers of the invoice API: the frame, its error shapes, and the invoice itself. Tolerant readings.
 
-Source: https://docs.zenoti.com/reference/retrieve-invoice-details (GET /v1/invoices/{invoice_id}); the error shapes
-beside the first are those that integrators have met in the field. The webhook of a closed invoice carries the same
-object, spelled a little differently: https://docs.zenoti.com/reference/sample-events
+Source: https://docs.zenoti.com/reference/retrieve-invoice-details (GET /v1/invoices/{invoice_id}); integrators have
+seen the error shapes other than the first in practice. The webhook of a closed invoice carries the same object, spelled
+a little differently: https://docs.zenoti.com/reference/sample-events
 """
 
 import re
@@ -16,7 +16,7 @@ from zenoti_schemas.fields import PERSONAL, Id, Maybe, Money, Number, Personal, 
 
 NULL: Final = msgspec.Raw(b"null")
 _NUMBER: Final = re.compile(r"(\d{1,9})(?:\.0{1,9})?")
-_NO_ERROR: Final = range(200, 300)  # codes that some answers carry beside a good invoice; so do 0 and ""
+_NO_ERROR: Final = range(200, 300)  # some answers have these codes beside a good invoice; also 0 and ""
 _UNKNOWN_CODE: Final = "unknown"
 _EMPTY: Final = frozenset((b"null", b"false", b"0", b'""', b"[]", b"{}"))
 
@@ -31,8 +31,8 @@ class ApiError(msgspec.Struct, frozen=True):
 class InvoiceAnswer(msgspec.Struct, frozen=True):
     """The frame of every answer: `{"invoice": {…}, "error": null}`, or one of the error shapes.
 
-    `error` and `Error` hold an error object; `code` and `StatusCode` stand at the top where the error is bare; ASP.NET
-    itself answers `{"Message": "…"}`. The texts of errors are not read: they may quote what was sent.
+    `error` and `Error` hold an error object; a bare error has `code` and `StatusCode` at the top; ASP.NET itself
+    answers `{"Message": "…"}`. Error texts are not read: they may quote the request.
     """
 
     invoice: msgspec.Raw = NULL
@@ -45,17 +45,17 @@ class InvoiceAnswer(msgspec.Struct, frozen=True):
 
     @property
     def error_code(self) -> int | str | None:
-        """The first code found, as a number where it is one; None where the answer reports no error."""
+        """The first code found, as a number if it is numeric; None if the answer reports no error."""
         inner = (_held(self.error), _held(self.Error))
-        holders: list[ApiError | InvoiceAnswer] = [*(one for one in inner if isinstance(one, ApiError)), self]
+        holders: list[ApiError | InvoiceAnswer] = [*(held for held in inner if isinstance(held, ApiError)), self]
         found = next((code for holder in holders for code in _codes(holder)), None)
         return _UNKNOWN_CODE if found is None and _UNKNOWN_CODE in inner else found
 
     @property
     def is_error(self) -> bool:
-        """Whether the answer has one of the API's own error shapes. A gateway's JSON has other ones."""
+        """Whether the answer has one of the API's own error shapes. A gateway's JSON has other shapes."""
         inner = (_held(self.error), _held(self.Error))
-        if any(isinstance(one, ApiError) and _codes(one) for one in inner):
+        if any(isinstance(held, ApiError) and _codes(held) for held in inner):
             return True
         return _is_text(self.Message) or (_is_text(self.message) and bool(_codes(self)))
 
@@ -69,7 +69,7 @@ def _is_text(raw: msgspec.Raw) -> bool:
 
 
 def _held(raw: msgspec.Raw) -> ApiError | str | None:
-    """What `error` holds: an error object, nothing, or something that no page describes."""
+    """The content of `error`: an error object, nothing, or something undocumented."""
     text = bytes(raw)
     if _is_empty(text):
         return None
@@ -77,7 +77,7 @@ def _held(raw: msgspec.Raw) -> ApiError | str | None:
 
 
 def _code(raw: msgspec.Raw) -> int | str | None:
-    """A code as a number where it spells one; None where it says that all is well."""
+    """A code, as a number if it is numeric; None if it means success."""
     text = bytes(raw)
     if _is_empty(text):
         return None
@@ -93,7 +93,7 @@ def _is_empty(text: bytes) -> bool:
 
 
 class ItemType(IntEnum):
-    """The numbers of `InvoiceItem.type` that are known; the field itself keeps any number."""
+    """The numbers of `InvoiceItem.type` that are known; the field keeps any number."""
 
     SERVICE = 0
     PRODUCT = 2
@@ -104,7 +104,7 @@ class ItemType(IntEnum):
 
 
 class Gender(IntEnum):
-    """The numbers of `gender` that are known; the field itself keeps any number."""
+    """The numbers of `gender` that are known; the field keeps any number."""
 
     NOT_SPECIFIED = -1
     FEMALE = 0
@@ -113,7 +113,7 @@ class Gender(IntEnum):
 
 
 class AmountStatus(Reading, frozen=True):
-    """Table AmountStatusModel: what is due, paid and left, in major units. Comes with the expand `dues_and_fees`."""
+    """Table AmountStatusModel: amounts due, paid and left, in major units. Comes with the expand `dues_and_fees`."""
 
     total: Maybe[Money] = None
     paid: Maybe[Money] = None
@@ -131,7 +131,7 @@ class InvoiceTotalPrice(Reading, frozen=True):
 
 
 class ItemPrice(Reading, frozen=True):
-    """Table ItemPriceViewModel, in major units; its fields are published in samples only. `discount` may be absent."""
+    """Table ItemPriceViewModel, in major units; only samples show its fields. `discount` may be absent."""
 
     currency_id: Maybe[Number] = None
     sales: Maybe[Money] = None
@@ -148,9 +148,9 @@ class Phone(Reading, frozen=True):
 
 
 class InvoiceGuest(Reading, frozen=True):
-    """Table InvoiceGuestModel: who paid. The webhook says `guest_email`, the API `email`; both are read into `email`.
+    """Table InvoiceGuestModel: who paid. The webhook has `guest_email`, the API `email`; both are read into `email`.
 
-    `mobile_phone` is text in invoices and an object or null in other documents; `gender` is one of `Gender` or newer.
+    `mobile_phone` is text in invoices and an object or null in other documents; `gender` is in `Gender` or newer.
     """
 
     id: Maybe[Id] = None
@@ -164,7 +164,7 @@ class InvoiceGuest(Reading, frozen=True):
 
 
 class InvoiceItem(Reading, frozen=True):
-    """Table InvoiceItemModel: one line. `quantity` comes as 1 or 1.0; `type` is one of `ItemType` or newer."""
+    """Table InvoiceItemModel: a line. `quantity` comes as 1 or 1.0; `type` is in `ItemType` or newer."""
 
     invoice_item_id: Maybe[Id] = None
     id: Maybe[Id] = None
@@ -181,11 +181,11 @@ class InvoiceItem(Reading, frozen=True):
 
 
 class InvoiceAppointment(Reading, frozen=True):
-    """Table InvoiceAppointmentModel: one service on the calendar, its duration in minutes.
+    """Table InvoiceAppointmentModel: a service on the calendar, its duration in minutes.
 
-    Times are naive, their zone is not known. The duration is spelled `serviceduration_in_miutes` in the table and older
-    events, `service_duration_in_minutes` in newer ones; the therapist `therapist_id` here and `TherapistId` there.
-    Absent rooms and equipment have `""` for their id.
+    Times have no zone, and it is not known. The duration is spelled `serviceduration_in_miutes` in the table and in
+    older events, `service_duration_in_minutes` in newer events; the therapist is spelled `therapist_id` here and
+    `TherapistId` there. An absent room or equipment has the id `""`.
     """
 
     id: Maybe[Id] = None
@@ -213,7 +213,7 @@ class InvoiceAppointment(Reading, frozen=True):
 
 
 class PaymentOption(Reading, frozen=True):
-    """Table PaymentOptionViewModel: how it was paid. Its fields are published nowhere; these are what is likely."""
+    """Table PaymentOptionViewModel: how it was paid. Its fields are not published; these are likely."""
 
     id: Maybe[Id | int] = None
     type: Maybe[Number] = None
@@ -221,10 +221,10 @@ class PaymentOption(Reading, frozen=True):
 
 
 class InvoiceTransaction(Reading, frozen=True):
-    """Table InvoiceTransactionModel: one payment, in major units; `payment_date` is naive, its zone is not known.
+    """Table InvoiceTransactionModel: a payment, in major units; `payment_date` has no zone, and it is not known.
 
-    The cash register is spelled `cash_regester_id` in the table and `cash_register_id` elsewhere. A payment option that
-    is a bare name or number is taken too.
+    The cash register is spelled `cash_regester_id` in the table and `cash_register_id` elsewhere. A payment option may
+    also be a bare name or number.
     """
 
     payment_option: Maybe[PaymentOption | str | int] = None
@@ -242,7 +242,7 @@ class InvoiceTransaction(Reading, frozen=True):
 
 
 class AdditionalField(Reading, frozen=True):
-    """Table AdditionalField<string, object>: a pair; the value is any JSON, byte for byte, so that no float arises."""
+    """Table AdditionalField<string, object>: a pair; the value is any JSON, byte for byte, to avoid floats."""
 
     key: Maybe[str] = None
     _key: Maybe[str] = field(default=None, name="Key")
@@ -252,9 +252,9 @@ class AdditionalField(Reading, frozen=True):
 class InvoiceDocument(Reading, frozen=True):
     """Table InvoicePOSDetails: an invoice, from the API or from Invoice.Closed; amounts in major units.
 
-    A part that was not asked for is absent, null or an empty list. `is_closed` can be false in Invoice.Closed, and the
-    same invoice can close again: keep by `id`. `invoice_date` is naive, its zone is not known. `redemptions` is a part
-    that can be asked for, its fields published nowhere.
+    A part that was not requested is absent, null or an empty list. `is_closed` can be false in Invoice.Closed, and the
+    same invoice can close again: store by `id`. `invoice_date` has no zone, and it is not known. `redemptions` is a
+    part that can be requested; its fields are not published.
     """
 
     group_invoice_id: Maybe[Id] = None
@@ -287,6 +287,6 @@ def read(invoice: bytes) -> InvoiceDocument:
     """Read an invoice object: the API's, or `data.invoice` of an enriched event.
 
     Raises:
-        Unreadable: it is no object, or a known field holds what it cannot.
+        Unreadable: it is not an object, or a known field has an impossible value.
     """
     return decode(_document, invoice)

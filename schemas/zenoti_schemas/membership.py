@@ -10,14 +10,14 @@ from zenoti_schemas.invoice import ItemPrice
 
 
 class Named(Reading, frozen=True):
-    """A thing: its id and its name, either of which may be null."""
+    """A thing: its id and its name; either may be null."""
 
     id: Maybe[Id] = None
     name: Maybe[str] = None
 
 
 class Person(Reading, frozen=True):
-    """Somebody: a member, a seller, a therapist. A member's name can bear ` (Primary)` at its end."""
+    """A person: a member, a seller, a therapist. A member's name can end with ` (Primary)`."""
 
     id: Maybe[Id] = None
     name: Maybe[Personal] = None
@@ -37,14 +37,14 @@ class InvoiceReference(Reading, frozen=True):
 
 
 class Purchase(Reading, frozen=True):
-    """When a thing was bought (naive), and for what."""
+    """When a thing was bought (without a zone), and for how much."""
 
     price: Maybe[ItemPrice] = None
     date: Maybe[Time] = None
 
 
 class Balance(Reading, frozen=True):
-    """What is left of a benefit, in units of it. `frequncy` and `transfered` are the vendor's spellings."""
+    """What is left of a benefit, in its units. `frequncy` and `transfered` are the vendor's spellings."""
 
     service: Maybe[Named] = None
     product: Maybe[Named] = None
@@ -74,7 +74,7 @@ class Credit(Reading, frozen=True):
 
 
 class MembershipPlan(Reading, frozen=True):
-    """What was bought. Spelled `OTP_required` and, in one place, `is_dicount_only_membership` by the vendor."""
+    """What was bought. The vendor spells `OTP_required` and, in one place, `is_dicount_only_membership`."""
 
     id: Maybe[Id] = None
     name: Maybe[str] = None
@@ -92,7 +92,7 @@ class MembershipPlan(Reading, frozen=True):
 
 
 class Freeze(Reading, frozen=True):
-    """From when to when (naive), and for what fee in major units."""
+    """From when to when (without a zone), and for which fee in major units."""
 
     start_date: Maybe[Time] = None
     end_date: Maybe[Time] = None
@@ -104,7 +104,7 @@ class Freeze(Reading, frozen=True):
 
 
 class Cancellation(Reading, frozen=True):
-    """When it was asked for and when it takes effect (naive), and by whom."""
+    """When it was requested and when it takes effect (without a zone), and by whom."""
 
     cancel_initiated_date: Maybe[Time] = None
     cancel_date: Maybe[Time] = None
@@ -116,8 +116,8 @@ class Cancellation(Reading, frozen=True):
 class Membership(Reading, frozen=True):
     """Guest.Membership.Created, Freeze, Unfreeze, Cancelled, Reinstate.
 
-    https://docs.zenoti.com/reference/guest-membership-created; the others are published without an envelope, freeze,
-    unfreeze and cancelled without their invoice. Dates are naive; -1 stands for no recurrence.
+    https://docs.zenoti.com/reference/guest-membership-created; the others are published without an envelope, and
+    Freeze, Unfreeze and Cancelled without their invoice. Dates have no zone; -1 means no recurrence.
     """
 
     guest_id: Maybe[Id] = None
@@ -154,7 +154,7 @@ class Membership(Reading, frozen=True):
 class GuestpassRedeemed(Reading, frozen=True):
     """Guestpass.redeemed (https://docs.zenoti.com/reference/guestpass-redemption).
 
-    `session_id` is a number; counts are units of the benefit; `date` is naive.
+    `session_id` is a number; counts are units of the benefit; `date` has no zone.
     """
 
     id: Maybe[Id] = None

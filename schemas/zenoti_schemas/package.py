@@ -22,7 +22,7 @@ class PackagePlan(Reading, frozen=True):
 
 
 class Validity(Reading, frozen=True):
-    """From when to when a package can be used; naive."""
+    """From when to when a package can be used; without a zone."""
 
     start: Maybe[Time] = None
     end: Maybe[Time] = None
@@ -30,14 +30,14 @@ class Validity(Reading, frozen=True):
 
 
 class Schedule(Reading, frozen=True):
-    """How far a scheduled package is; the time is naive."""
+    """The progress of a scheduled package; the time has no zone."""
 
     completed_schedules: Maybe[Number] = None
     next_schedule_date: Maybe[Time] = None
 
 
 class PackageBenefitInfo(Reading, frozen=True):
-    """A service or product, a category or a tag of them; `duration` in minutes."""
+    """A service or product, or a category or tag of these; `duration` in minutes."""
 
     id: Maybe[Id] = None
     name: Maybe[str] = None
@@ -48,7 +48,7 @@ class PackageBenefitInfo(Reading, frozen=True):
 
 
 class PackageBenefit(Reading, frozen=True):
-    """What a package holds: counts in units, amounts in major units."""
+    """A benefit of a package: counts in units, amounts in major units."""
 
     service_type_info: Maybe[PackageBenefitInfo] = None
     product_type_info: Maybe[PackageBenefitInfo] = None
@@ -64,7 +64,7 @@ class PackageBenefit(Reading, frozen=True):
 
 
 class Redemption(Reading, frozen=True):
-    """One use of a package, or its reversal. `usage_date` has a space instead of `T`, and no zone."""
+    """A use of a package, or its reversal. `usage_date` has a space instead of `T`, and no zone."""
 
     invoice: Maybe[InvoiceReference] = None
     service: Maybe[Named] = None
@@ -79,8 +79,8 @@ class Redemption(Reading, frozen=True):
 class Package(Reading, frozen=True):
     """Guest package creation, redemption, redemption reversal, status and validity updates.
 
-    https://docs.zenoti.com/reference/guest-package-creation and the pages beside it; published without an envelope, so
-    their event types are open. `receipt_no` is `"0"` before there is one; `sale_invoice` can hold nulls only.
+    https://docs.zenoti.com/reference/guest-package-creation and the pages next to it; published without an envelope, so
+    their event types are unknown. `receipt_no` is `"0"` before there is a receipt; `sale_invoice` may have only nulls.
     """
 
     user_package_id: Maybe[Id] = None

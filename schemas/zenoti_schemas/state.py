@@ -1,15 +1,15 @@
-"""What a daemon says of itself every few seconds, on the stream `<prefix>.state`; `status` reads it there."""
+"""The state that a daemon publishes every few seconds to the stream `<prefix>.state`; `status` reads it there."""
 
 import msgspec
 
 
 class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One source as one daemon sees it.
+    """A source, as seen by a daemon.
 
     Attributes:
-        last_event_at: when the door took its last event (RFC 3339, UTC).
+        last_event_at: when the door accepted its last event (RFC 3339, UTC).
         usual_gap_seconds: the usual time between two events, at this door.
-        streak: answers of the door since its last 202; Zenoti switches a webhook off at twenty failures in a row.
+        streak: answers of the door since its last 202; at twenty failures in a row, Zenoti switches a webhook off.
         refused: the 4xx among them: strangers, or a wrong secret.
         events_held: unacknowledged events in the lane's window.
         invoices_waiting: distinct invoices that wait for a call.
@@ -17,9 +17,10 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         calls_saved: calls that could go at once.
         circuit: `closed` or `open`.
         failures: failed calls in a row.
-        last_failure: what the API answered to the last of them.
-        fetched_at_most: no invoice of this source bears a later `fetched_at` until a later one is said (RFC 3339, UTC).
-        fetched_ahead_seconds: how far `fetched_at` runs ahead of this process's clock, where that is above 5 s.
+        last_failure: the API's answer to the last failed call.
+        fetched_at_most: no invoice of this source has a later `fetched_at`, until a state has a later value here
+            (RFC 3339, UTC).
+        fetched_ahead_seconds: how far `fetched_at` is ahead of this process's clock, if that is above 5 s.
     """
 
     last_event_at: str | None = None
@@ -38,14 +39,14 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ReceiverState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A receiver that does not take its events, as one consumer sees it. Times are RFC 3339, UTC.
+    """A receiver that does not take its events, as seen by a consumer. Times are RFC 3339, UTC.
 
     Attributes:
         refusing_since: when its queue first refused an event; null: it takes events.
         detail: what its queue did.
-        in_hand: events that this process has taken from the wait queue and that the receiver has not taken yet.
-        gone_since: when its queue was last seen before it was gone; null: it is there, and was lately.
-        back_at: when it was seen again; null: it is still gone.
+        in_hand: events that this process has taken from the wait queue, but the receiver has not taken yet.
+        gone_since: when its queue was last seen before it disappeared; null: it exists, and existed recently.
+        back_at: when it was seen again; null: it is still missing.
     """
 
     refusing_since: str | None = None
@@ -56,14 +57,14 @@ class ReceiverState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
-    """The spool of one intake process: events that wait on its disk for the broker.
+    """The spool of an intake process: events that wait on its disk for the broker.
 
     Attributes:
-        events: how many wait.
-        bytes: what the spool directory takes on disk.
-        max_bytes: its bound.
-        oldest_seconds: how long ago the oldest of them was received.
-        detail: what stands against taking more, and which folders cannot be taken over, read or mended.
+        events: how many events wait.
+        bytes: the size of the spool directory on disk.
+        max_bytes: its limit.
+        oldest_seconds: how long ago the oldest event was received.
+        detail: why it cannot take more events, and which folders cannot be taken over, read or mended.
     """
 
     events: int
@@ -74,23 +75,23 @@ class SpoolState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
-    """One process.
+    """A process.
 
     Attributes:
         daemon: `intake` or `consume`.
         instance: host and process id.
-        version: of the program.
-        started_at: RFC 3339, UTC.
-        at: when this was said.
-        ready: what its `/readyz` says.
-        detail: what stands against it.
-        admin_port: of its health and metrics.
-        sources: by name.
-        spool: of an intake.
-        receivers: by name, those that a consumer sees refuse their events or without a queue.
-        stranger_refuses: a queue that is no receiver's is bound to the events exchange and refuses events.
-        clocks_ahead_seconds: by instance, how far another process's clock is ahead of this one's (negative: behind),
-            where that is above 5 s; a consume process measures it.
+        version: the program's version.
+        started_at: when the process started (RFC 3339, UTC).
+        at: the time of this state (RFC 3339, UTC).
+        ready: what its `/readyz` answers.
+        detail: why it is not ready.
+        admin_port: the port of its health and metrics.
+        sources: sources by name.
+        spool: the spool of an intake.
+        receivers: by name, receivers that refuse their events or have no queue, as seen by a consumer.
+        stranger_refuses: a queue that belongs to no receiver is bound to the events exchange and refuses events.
+        clocks_ahead_seconds: by instance, how far another process's clock is ahead of ours (negative: behind), if that
+            is above 5 s; a consume process measures it.
     """
 
     daemon: str

@@ -8,13 +8,13 @@ from zenoti_schemas.state import DaemonState, SpoolState
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """A queue; null where it is missing.
+    """A queue; null if it is missing.
 
     Attributes:
         ready: messages that nobody holds.
-        consumers: who reads it.
-        messages: those and the ones in somebody's hands: a consumer's or, of a retry queue, the dead-letter worker's of
-            the broker. Null where it cannot be seen: AMQP does not say it, only the management API does.
+        consumers: the number of consumers.
+        messages: ready messages, plus those that a consumer holds or, in a retry queue, the broker's dead-letter
+            worker. Null if unknown: only the management API shows it, not AMQP.
     """
 
     ready: int | None
@@ -26,11 +26,11 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for API calls.
 
     Attributes:
-        events: in the raw queue, in the lane, and in the window of whoever reads the lane.
-        invoices: distinct invoices among those in the window: a call serves all events of one.
-        calls_at_most: a call for each of these invoices and for each event that nobody has looked at yet.
+        events: events in the raw queue, in the lane, and in the window of the lane's consumer.
+        invoices: distinct invoices of the events in the window: a call serves all events of an invoice.
+        calls_at_most: a call for each of these invoices, and for each event that is not in the window yet.
         calls_per_minute: the configured pace.
-        minutes_at_most: how long that many calls take at that pace.
+        minutes_at_most: how long so many calls take at this pace.
     """
 
     events: int
@@ -41,13 +41,13 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One source over all daemons; null where no daemon has reported it.
+    """A source over all daemons; null if no daemon has reported it.
 
     Attributes:
-        seconds_since_last_event: since a door took one.
+        seconds_since_last_event: since a door last accepted an event.
         circuit: `closed` or `open`.
         failures: failed calls in a row.
-        last_failure: what the API answered to the last of them.
+        last_failure: the API's answer to the last failed call.
         calls_saved: API calls that could go at once.
         calls_in_flight: API calls under way.
         backlog: what waits for API calls.
@@ -66,8 +66,8 @@ class Alarm(msgspec.Struct, frozen=True):
     """Something to look at.
 
     Attributes:
-        level: `wrong`: events stand still or are in danger; `look`: somebody should see to it some time.
-        text: what, and what to do.
+        level: `wrong`: events are stuck or in danger; `look`: somebody should check it at some time.
+        text: what it is, and what to do.
     """
 
     level: Literal["wrong", "look"]
@@ -78,17 +78,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be seen from the broker.
 
     Attributes:
-        at: when this was looked at (RFC 3339, UTC).
-        version: of the program that looked.
-        alarms: what is wrong first; empty: all is well.
-        queues: by name.
-        daemons: those that have spoken within the last 15 seconds.
-        sources: by name.
-        dead_letters: how many by reason; empty where there are too many to read them all.
-        dead_letters_total: how many.
-        unrouted: events that no downstream wanted, still kept.
-        spool: all intakes' together; null where none speaks.
-        unseen: what cannot be seen, and why; null: nothing.
+        at: the time of this status (RFC 3339, UTC).
+        version: the version of the program that made it.
+        alarms: the alarms, with what is wrong first; empty: all is well.
+        queues: queues by name.
+        daemons: the daemons that have published a state within the last 15 seconds.
+        sources: sources by name.
+        dead_letters: counts by reason; empty if there are too many letters to read them all.
+        dead_letters_total: the number of dead letters.
+        unrouted: events that no downstream wanted and that are still kept.
+        spool: the spools of all intakes together; null if no intake has published a state.
+        unseen: what cannot be read, and why; null: nothing.
     """
 
     at: str

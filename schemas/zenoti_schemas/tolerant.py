@@ -1,6 +1,6 @@
-"""The tolerant reading: a field of another type is UNSET and its path is noted; everything else is read.
+"""The tolerant reading: a value of another type becomes UNSET and its path is noted; everything else is read.
 
-What the strict reading takes costs nothing more. Where it fails, only the way down to the bad field is read once more.
+Data that the strict reading accepts costs no more time. If that fails, only the path to the bad field is read again.
 """
 
 from collections.abc import Iterator
@@ -20,28 +20,28 @@ _exact: Final = cache(msgspec.json.Decoder[Any])
 
 
 def read(shape: type[_T], data: bytes, *, at: str, unread: list[str]) -> _T | UnsetType:
-    """Read an object as far as it can be read.
+    """Read an object as far as possible.
 
     Args:
-        shape: whose fields all have a default.
+        shape: a Struct whose fields all have a default.
         data: valid JSON.
         at: the path of the object: `data.invoice`.
-        unread: takes the paths of what could not be read: `data.invoice.invoice_items[3].name`.
+        unread: receives the paths of values that could not be read: `data.invoice.invoice_items[3].name`.
 
     Returns:
-        The object; UNSET where the value is no object.
+        The object; UNSET if the value is not an object.
     """
     found: _T | UnsetType = _value(shape, data, at, unread)
     return found
 
 
 def _value(hint: Any, data: bytes, at: str, unread: list[str]) -> Any:
-    """A value of a field; UNSET, and its path in `unread`, where it is of another type."""
+    """A field's value; UNSET, with its path added to `unread`, if it has another type."""
     try:
         value = _exact(hint).decode(data)
         return number(value, "", False) if Decimal in leaves(hint) else value
     except (*UNREADABLE, ValueError):
-        pass  # below, as far as it goes
+        pass  # read below, as far as possible
     inner = list(_alternatives(hint))
     for shape in inner:
         if data[:1] == b"{" and isinstance(shape, type) and issubclass(shape, msgspec.Struct):
@@ -63,7 +63,7 @@ def _object(shape: type[msgspec.Struct], data: bytes, at: str, unread: list[str]
 
 
 def _tuple(hint: Any, data: bytes, at: str, unread: list[str]) -> Any:
-    """Every item; UNSET where one of them cannot be read at all: a shorter list would be another list."""
+    """Every item; UNSET if any item cannot be read at all, since a shorter list would be another list."""
     values = tuple(_value(hint, bytes(item), f"{at}[{n}]", unread) for n, item in enumerate(_items.decode(data)))
     return UNSET if UNSET in values else values
 
@@ -76,10 +76,10 @@ def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
 
 
 def _alternatives(hint: Any) -> Iterator[Any]:
-    """The types of a union, without what `Annotated` adds."""
+    """The types of a union, without the additions of `Annotated`."""
     inner = get_args(hint)
     if get_origin(hint) is tuple or not inner:
         yield hint
         return
-    for one in inner:
-        yield from _alternatives(one)
+    for alternative in inner:
+        yield from _alternatives(alternative)

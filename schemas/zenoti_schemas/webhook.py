@@ -1,4 +1,4 @@
-"""What Zenoti posts: the envelope around every webhook event, and which shape its `data` has. A tolerant reader.
+"""What Zenoti posts: the envelope of every webhook event, and the shape of its `data`. Tolerant readings.
 
 Source: https://docs.zenoti.com/reference/webhook-events
 """
@@ -20,11 +20,11 @@ from zenoti_schemas.package import Package
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The outside of a webhook body; a bare body (only the inner object) reads as an envelope of nothing.
+    """The outer object of a webhook body; a bare body (only the inner object) reads as an empty envelope.
 
-    `event_id` is one per occurrence, `id` one per delivery. `event_type` comes in any letter case. `event_timestamp`
-    is UTC with up to seven fractional digits, so it stays text. `event_resource` is null in newer events: never route
-    by it. `data` is left undecoded, byte for byte.
+    `event_id` identifies the event, `id` the delivery. `event_type` comes in any letter case. `event_timestamp` is UTC
+    with up to seven fractional digits, so it stays text. `event_resource` is null in newer events: never route by it.
+    `data` stays undecoded, byte for byte.
     """
 
     id: Any = None
@@ -60,7 +60,7 @@ def _every(shape: type[Reading], *patterns: str) -> dict[str, type[Reading]]:
 # The pages give the exact strings of Invoice.Closed, AppointmentGroup.Created and .Status, Guest.Created, .Updated and
 # .Deleted, Guest.Membership.Created, Guestpass.redeemed, Employee.*, Class.Schedule.*, Class.Booking.Created,
 # .Cancelled, .Deleted and .NoShow; integrators report AppointmentGroup.Updated and .Delete. All others are published
-# without an envelope or not at all: of those, every plausible spelling is listed, beginning with the likeliest.
+# without an envelope or not at all; for those, every plausible spelling is listed, the most likely first.
 EVENTS: Final[Mapping[str, type[Reading]]] = MappingProxyType(
     _every(InvoiceClosed, "invoice.closed")
     | _every(AppointmentsProgressed, "appointment.started|completed", "appointments.started|completed")
@@ -82,7 +82,7 @@ EVENTS: Final[Mapping[str, type[Reading]]] = MappingProxyType(
     | _every(ClassBooking, "class.booking.created|cancelled|canceled|deleted|noshow|no-show|approved|rejected")
 )
 
-_decoder: Final = cache(msgspec.json.Decoder[Reading])  # made once it is needed: whoever only routes reads none
+_decoder: Final = cache(msgspec.json.Decoder[Reading])  # made when first needed: a service that only routes needs none
 _anything: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -90,7 +90,7 @@ def read(event_type: str, data: bytes) -> Reading | UnknownEvent:
     """Read the `data` of an event (of a bare body: the whole) by its type, in any letter case.
 
     Raises:
-        Unreadable: it is no JSON object, or a known field holds what it cannot.
+        Unreadable: it is not a JSON object, or a known field has an impossible value.
     """
     shape = EVENTS.get(event_type.strip().lower())
     return UnknownEvent(decode(_anything, data)) if shape is None else decode(_decoder(shape), data)

@@ -9,6 +9,8 @@ from tests.deploy.conftest import DEPLOY, documents
 
 RULES = DEPLOY / "prometheus" / "zenoti.rules.yml"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "zenoti-ingest.json"
+EVERY_METRIC = DASHBOARD.with_name("every-metric.json")
+DASHBOARDS = (DASHBOARD, EVERY_METRIC)
 
 
 def alerts() -> dict[str, Any]:
@@ -18,8 +20,8 @@ def alerts() -> dict[str, Any]:
 
 
 def panels() -> Iterator[tuple[str, str]]:
-    """Each query of the dashboard, with its panel's title; variables as Grafana would put them."""
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+    """Each query of the dashboards, with its panel's title; variables as Grafana would put them."""
+    for panel in (panel for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]):
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"].replace("$__rate_interval", "1m").replace("$source", ".*")
 

@@ -68,7 +68,7 @@ def test_compose_is_settings() -> None:
 
 def test_an_unknown_name_is_found() -> None:
     """The judge is one: a misspelt variable does not pass."""
-    with pytest.raises(WrongSettings, match=r"intake\.spool_directory is no key"):
+    with pytest.raises(WrongSettings, match=r"intake\.spool_directory is not a key"):
         taken({CONFIG_ENV: "/etc/zenoti-ingest/zenoti.toml", "ZENOTI_INGEST_INTAKE__SPOOL_DIRECTORY": "/tmp"})  # noqa: S108
 
 

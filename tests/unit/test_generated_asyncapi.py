@@ -7,6 +7,7 @@ from jsonschema import Draft7Validator
 
 from tests.builders import enrichment, event, received
 from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.events.trace_context import context
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.policy import DeadLetter
@@ -143,7 +144,12 @@ def test_an_events_headers() -> None:
 def test_a_dead_letters_headers() -> None:
     """A letter bears what the document says; one that the broker wrote bears x-death."""
     sent = dead_letter.write(
-        received(redriven=True), DeadLetter("refused", "code 400"), names=NAMES, stage="enrich", dead_at="2031"
+        received(redriven=True),
+        DeadLetter("refused", "code 400"),
+        names=NAMES,
+        stage="enrich",
+        dead_at="2031",
+        identity=UNKNOWN,
     )
     judge(message("dead-letter")["headers"]).validate(sent.headers)
     judge(message("dead-letter")["headers"]).validate(dead_letter.without_body(sent, body_at="archive").headers)

@@ -12,11 +12,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from tests.builders import INVOICE_ID, enrichment, event, received
 from zenoti_ingest.core.events import cloud_event
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.shapes import json_schemas, public_shapes
-from zenoti_ingest.operations.schemas import DOCS, HERE, drift, drifted_pages, main
+from zenoti_ingest.operations.schemas import HERE, ROOT, drift, drifted_pages, main
 from zenoti_schemas.state import DaemonState, SourceState
 
 INVOICE = b'{"id": "i1", "price": {"sales": 10.10}, "unheard_of": []}'
@@ -75,7 +76,10 @@ def letter_headers() -> dict[str, Any]:
     """The headers of a dead letter."""
     verdict = DeadLetter("refused", "the API answered code 400")
     names, dead_at = Names("zenoti"), "2031-05-06T18:00:00.000000Z"
-    return dead_letter.write(received(attempts=2), verdict, names=names, stage="enrich", dead_at=dead_at).headers
+    sent = dead_letter.write(
+        received(attempts=2), verdict, names=names, stage="enrich", dead_at=dead_at, identity=UNKNOWN
+    )
+    return sent.headers
 
 
 def test_nothing_drifts() -> None:
@@ -84,16 +88,18 @@ def test_nothing_drifts() -> None:
 
 
 def test_no_page_drifts() -> None:
-    """The pages of docs/ that are written from the code are as the code would have them."""
-    assert drifted_pages(DOCS) == [], "run `make schemas`"
+    """The pages and the dashboard that are generated from the code are as the code makes them."""
+    assert drifted_pages(ROOT) == [], "run `make schemas`"
 
 
 def test_a_page_that_drifts_is_named_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--check names it and writes nothing; without --check it is written."""
-    (tmp_path / "metrics.md").write_text("| `zenoti_gone` |\n")
-    assert main(["--check"], docs=tmp_path) == 1
-    assert capsys.readouterr().out.splitlines() == ["configuration.md differs", "metrics.md differs"]
-    assert main([], docs=tmp_path) == 0
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "metrics.md").write_text("| `zenoti_gone` |\n")
+    assert main(["--check"], root=tmp_path) == 1
+    files = ("docs/configuration.md", "docs/metrics.md", "deploy/grafana/dashboards/every-metric.json")
+    assert capsys.readouterr().out.splitlines() == [f"{file} differs" for file in files]
+    assert main([], root=tmp_path) == 0
     assert drifted_pages(tmp_path) == []
 
 

@@ -263,7 +263,7 @@ def test_a_name_that_is_none(section: str, name: str, tmp_path: Path) -> None:
     key = "insecure" if section == "sources" else "declare"
     file = tmp_path / "worker.toml"
     file.write_text(f"[{section}.{toml(name)}]\n{key} = true\n", encoding="utf-8")
-    with pytest.raises(WrongSettings, match="is no name") as refused:
+    with pytest.raises(WrongSettings, match="is not a name") as refused:
         load(path=str(file), environ={})
     assert str(refused.value).isprintable()
 

@@ -1,10 +1,10 @@
-"""The command line: which command, its configuration, and what its errors mean as an exit status."""
+"""The command line: finds the command, loads its configuration, and turns its errors into an exit status."""
 
 import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -16,10 +16,13 @@ from zenoti_ingest.core.operating.printable import printable
 from zenoti_ingest.settings import CONFIG_ENV, Settings, ignored, load
 
 DONE, NOT_DONE, WRONG_USAGE = 0, 1, 2
-# Each command is a module and a line here. It is imported once it is the one that is wanted.
-COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+# Each command is a module and a line here. The module is imported only when its command is wanted. A daemon gets the
+# settings; an operation gets the Installation that app builds from them.
+DAEMONS: Final[Mapping[str, tuple[str, str]]] = {
     "intake": ("app.intake", "the HTTP door"),
     "consume": ("app.consume", "the consumers"),
+}
+OPERATIONS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("operations.check", "try configuration, broker, spool directory and API key"),
     "status": ("operations.status", "what is wrong, depths, daemons, backlog, dead letters"),
     "topology": ("operations.topology", "exchanges and queues: compare, declare, print as RabbitMQ definitions"),
@@ -31,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "a Zenoti of our own: the invoice API, and salon visits for the door",
     ),
 }
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {**DAEMONS, **OPERATIONS}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _outcome(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the reader of our output has ended
         status = NOT_DONE
-    except OSError as error:  # an address that cannot be listened on, above all; or what stdout is
+    except OSError as error:  # most often an address that is taken; also a stdout that cannot be written
         status = _complain(error, NOT_DONE)
     else:
         return status
@@ -51,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _outcome(arguments: argparse.Namespace) -> int:
-    """Run it; what its errors mean is a status. Raises OSError."""
+    """Run the command; returns its exit status, or the status that its error means. Raises OSError."""
     try:
         settings = load(path=arguments.config or os.environ.get(CONFIG_ENV), environ=os.environ)
         fmt = settings.log.format or ("console" if sys.stderr.isatty() else "json")
-        # A command that a person waits for speaks on stdout; its logs are for when something is wrong.
+        # A command that a person waits for prints on stdout; it logs only when something is wrong.
         level = "warning" if settings.log.level == "info" and not arguments.daemon else settings.log.level
-        if arguments.watch:  # it shows itself what is wrong; a line of log would break the page
+        if arguments.watch:  # the page shows what is wrong; a log line would break it
             level = "error"
         telemetry.configure(level=level, fmt=fmt)
         for variable, meant in ignored(os.environ):
@@ -78,26 +82,36 @@ def _outcome(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
-    """Run it until it ends, or until a signal asks it to finish."""
+    """Run the command until it ends, or until a signal asks it to finish."""
     stop = asyncio.Event()
     drains = arguments.drains or arguments.watch
     signals.heed(stop, hang_up=drains)
-    command: Command = arguments.command
-    work = asyncio.ensure_future(command.run(settings, arguments, stop))
+    work = asyncio.ensure_future(_begun(settings, arguments, stop))
     if drains:
         return await work
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if not work.done():  # a command that ends by itself needs no drain
+    if not work.done():  # such a command needs no drain
         work.cancel()
         await asyncio.wait([work])
         return NOT_DONE
     return work.result()
 
 
+def _begun(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> Coroutine[Any, Any, int]:
+    """Return the coroutine of the command. A daemon gets the settings, an operation gets the Installation."""
+    if arguments.name in DAEMONS:
+        daemon: Command[Settings] = arguments.command
+        return daemon.run(settings, arguments, stop)
+    from zenoti_ingest.app.installation import Installation  # noqa: PLC0415  # no daemon needs it
+
+    operation: Command[Installation] = arguments.command
+    return operation.run(Installation(settings), arguments, stop)
+
+
 def _complain(error: BaseException, code: int) -> int:
-    print("zenoti-ingest:", printable(" ".join(str(error).split())), file=sys.stderr)  # noqa: T201  # the one line that the operator is promised
+    print("zenoti-ingest:", printable(" ".join(str(error).split())), file=sys.stderr)  # noqa: T201  # the line that the operator is promised
     return code
 
 
@@ -107,21 +121,21 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of these words: only a command that is among them is imported, and has its arguments."""
+    """Return the parser for these words. It imports only the commands among them; only these have their arguments."""
     parser = argparse.ArgumentParser(
         prog="zenoti-ingest", description="Zenoti's webhooks, enriched and fanned out, none lost."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
-        "--config", metavar="FILE", type=filled, help=f"TOML file; else the one that {CONFIG_ENV} names"
+        "--config", metavar="FILE", type=filled, help=f"TOML file; without it the file that {CONFIG_ENV} names"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
         made = commands.add_parser(name, help=text, description=text)
-        # Given after the command too, where people write it; SUPPRESS keeps what stood before the command.
+        # People also write it after the command; SUPPRESS keeps the value that stood before the command.
         made.add_argument("--config", metavar="FILE", type=filled, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         if name in words:
-            command: Command = import_module(f"zenoti_ingest.{module}")
-            made.set_defaults(command=command, daemon=False, drains=False, watch=False)
+            command: Command[Any] = import_module(f"zenoti_ingest.{module}")
+            made.set_defaults(name=name, command=command, daemon=False, drains=False, watch=False)
             command.add_arguments(made)
     return parser

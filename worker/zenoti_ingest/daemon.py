@@ -63,7 +63,7 @@ class Daemon:
     Args:
         name: `intake` or `consume`.
         host: of the admin listener.
-        port: of the admin listener; taken: one of the next.
+        port: of the admin listener; if it is taken, one of the next ports.
         ready: the verdict and its dependencies.
         sources: as this process sees them.
         metrics: of the process.
@@ -126,7 +126,7 @@ class Daemon:
             at = {"host": self._host, "port": self.port}
             log.info("admin_listening", daemon=self._name, **at, version=__version__, event_loop=loop_name())
             systemd = self._systemd.run(is_ready=lambda: self._ready()[0], status=self._one_line)
-            own = (self._loop.run(), collect_garbage(), systemd, self._look())
+            own = (self._loop.run(), collect_garbage(), systemd, self._check())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(coroutine) for coroutine in (*endless, *own)]
                 try:
@@ -144,7 +144,7 @@ class Daemon:
         log.info("stopping", daemon=self._name)
         self._systemd.notify(STOPPING="1", STATUS="finishing what is in hand")
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         while True:
             self._ready()
             log_repeats()

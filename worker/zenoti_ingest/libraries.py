@@ -1,6 +1,7 @@
-"""aiohttp and structlog, imported without what each loads for others' sake: a quarter of a start.
+"""Imports aiohttp and structlog without parts that we do not need, which would take a quarter of the start.
 
-Neither is changed. Whoever has imported one before has it whole, and all works as it does here.
+Neither library is changed. If a program has imported either before, it has the complete library, and all works the
+same.
 """
 
 import gc
@@ -10,15 +11,15 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-NEW_OBJECTS: Final = 50_000  # by default 700: 200 looks, a few at all there is, and next to nothing of it is garbage
+NEW_OBJECTS: Final = 50_000  # the default 700 makes 200 collections, some of them full, that find almost no garbage
 
 
 def import_them() -> None:
-    """Import them, before all else that does."""
+    """Import them; call this before any other module imports them."""
     gc.set_threshold(NEW_OBJECTS)
-    with _set_to(sys.modules, "rich", None):  # structlog takes it where it is, for tracebacks that are not ours
+    with _set_to(sys.modules, "rich", None):  # structlog imports rich if it is there, for tracebacks that we do not use
         import structlog  # noqa: F401, PLC0415
-    # aiohttp reads all of the system's certificates, twice, for contexts of its own; `new_session` brings one.
+    # aiohttp reads all system certificates twice for its own TLS contexts; `new_session` brings its own context.
     with _set_to(os.environ, "SSL_CERT_FILE", os.devnull):
         import aiohttp  # noqa: F401, PLC0415
 

@@ -1,8 +1,8 @@
-"""Every knob: unit, bounds, default, reason. From a TOML file and the environment; refused at start if wrong.
+"""Every setting: unit, bounds, default, reason. Read from a TOML file and the environment; an error stops the start.
 
-Each leaf is declared once: bounds and meaning in its field's `Meta`, the reason of its default among the section's
-Attributes; docs/configuration.md is made from both. Secrets become a `SecretSpec`: the values given, or the file to
-read them from. An error names the key, the value (never a secret's) and what would do.
+Each setting is declared once: bounds and meaning in its field's `Meta`, the reason for its default in the section's
+Attributes. docs/configuration.md is generated from both. A secret becomes a `SecretSpec`: its values, or the file to
+read them from. An error names the key, the value (never a secret) and a valid alternative.
 """
 
 import re
@@ -22,6 +22,7 @@ from zenoti_ingest.core.delivery.byte_shares import DEFAULT_ENRICH_MAX_BYTES, DE
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.core.operating.printable import printable
+from zenoti_ingest.core.topology.declared import MAX_INTEGER
 from zenoti_ingest.core.topology.names import Names
 
 ENV_PREFIX: Final = "ZENOTI_INGEST_"
@@ -30,20 +31,19 @@ ORGANISATION_CALLS_PER_MINUTE: Final = 60  # the vendor's default for all keys o
 DEFAULT_BROKER_URL: Final = "amqp://guest:guest@127.0.0.1:5672/"
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
-MAX_INTEGER: Final = 2**63 - 1  # that AMQP can carry
-MAX_NAME_BYTES: Final = 255  # of a queue or virtual host, in UTF-8: AMQP's short string
+MAX_NAME_BYTES: Final = 255  # the name of a queue or virtual host, in UTF-8: AMQP's short string
 MAX_HEARTBEAT_SECONDS: Final = 3600
 _SOURCE_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,31}")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0.001, le=86_400)]
-# `*` and `#` are words of their own: beside other characters they would match nothing but themselves.
+# `*` and `#` must be whole words: next to other characters they would match only themselves.
 Pattern = Annotated[str, Meta(pattern=r"^(?=.{1,200}\Z)([A-Za-z0-9_-]*|[*#])(\.([A-Za-z0-9_-]*|[*#]))*\Z")]
 Patterns = Annotated[tuple[Pattern, ...], Meta(min_length=1)]
 
 
 class SecretSpec(msgspec.Struct, frozen=True):
-    """Secrets as given, or the file that holds them, one a line. Shows neither."""
+    """Secret values, or the file that holds them, a value per line. Its repr shows neither."""
 
     given: tuple[str, ...] = ()
     file: str | None = None
@@ -66,11 +66,11 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
     """RabbitMQ.
 
     Attributes:
-        url: a fresh RabbitMQ on this machine; its user guest is let in from loopback alone
-        prefix: two installations on one broker take two prefixes
-        declare: true wants no step at deploy; false lets daemons run without the right to configure (security.md)
-        max_message_bytes: RabbitMQ 4's own bound; a refusal (406) lowers it for the life of the process
-        management_url: AMQP says nothing of bindings, policies, queues left over; `topology plan` and `status` ask it
+        url: a new RabbitMQ on this machine; it accepts its user guest only from loopback
+        prefix: two installations on the same broker need different prefixes
+        declare: true needs no extra step at deploy; false lets daemons run without the configure right (security.md)
+        max_message_bytes: RabbitMQ 4's own limit; a refusal (406) lowers it for the life of the process
+        management_url: for `topology plan` and `status`; AMQP does not show bindings, policies and leftover queues
     """
 
     url: Annotated[
@@ -81,12 +81,15 @@ class BrokerSettings(Section, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=r"^(?!amq(\.|\Z))[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
-            description="first word of every exchange and queue",
+            description="first part of the name of every exchange and queue",
         ),
     ] = "zenoti"
     declare: Annotated[bool, Meta(description="true: daemons declare what is missing; false: they verify it")] = True
     max_message_bytes: Annotated[
-        int, Meta(ge=64 * 1024, le=512 * MIB, description="the body of any publish; a larger event: `too-large` letter")
+        int,
+        Meta(
+            ge=64 * 1024, le=512 * MIB, description="largest body of a publish; a larger event: dead letter `too-large`"
+        ),
     ] = DEFAULT_MAX_MESSAGE_BYTES
     management_url: Annotated[
         SecretSpec, Meta(description="RabbitMQ's management API: http://user:password@host:15672 or https://…")
@@ -97,31 +100,33 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
     """The HTTP door.
 
     Attributes:
-        host: the proxy that terminates TLS is on the same machine; else 0.0.0.0, or the address that it reaches
-        port: no privilege is needed; the proxy has 443
-        admin_host: they are for the machine and its monitoring, never for the internet
-        admin_port: several processes on one machine need no numbers of their own
-        max_body_bytes: documented events have a few kilobytes; the broker's own bound is 16 MiB (RabbitMQ 4)
-        max_header_bytes: room for what proxies add; a stranger gets no more memory
+        host: the TLS proxy is on the same machine; if not, 0.0.0.0 or an address that the proxy reaches
+        port: it needs no privilege; the proxy has 443
+        admin_host: these pages are for the machine and its monitoring, never for the internet
+        admin_port: several processes on the same machine need no separate numbers
+        max_body_bytes: documented events have a few kilobytes; the broker's own limit is 16 MiB (RabbitMQ 4)
+        max_header_bytes: room for what proxies add, and no more memory for strangers
         max_headers: room for what proxies add
-        max_line_bytes: the usual bound of HTTP servers
+        max_line_bytes: the usual limit of HTTP servers
         header_seconds: Zenoti itself gives up after 10 s
-        body_seconds: a byte now and then puts it off for nobody: the deadline is total
-        keepalive_seconds: nginx keeps those to its backends for 60 s; whoever waits longer never ends one in use
-        max_connections: made for a machine with 512 MB: 5,000 of them hold some 75 MB
-        max_in_flight: made for a machine with 512 MB
-        max_buffered_bytes: made for a machine with 512 MB; twice as much can be there until those who go are gone
+        body_seconds: the deadline is for the whole body; slow single bytes do not extend it
+        keepalive_seconds: nginx keeps connections to its backends for 60 s; a longer wait closes no connection in use
+        max_connections: for a machine with 512 MB: 5,000 connections hold some 75 MB
+        max_in_flight: for a machine with 512 MB
+        max_buffered_bytes: for a machine with 512 MB; the total can reach twice this until dropped connections are gone
         reuse_port: off, since a second intake started by mistake should fail
-        confirm_seconds: a broker that is well confirms within milliseconds; then there is still time for the disk
-        spool_dir: local disk that outlives the process, best encrypted: customers' data lies there
-        spool_max_bytes: of the whole directory; scaling.md says how long it lasts
-        drain_seconds: Kubernetes kills after 30 s unless configured otherwise; systemd after 90
+        confirm_seconds: a healthy broker confirms within milliseconds; after this there is still time for the disk
+        spool_dir: a local disk that outlives the process, best encrypted: it holds customer data
+        spool_max_bytes: for the whole directory; scaling.md shows how long it lasts
+        drain_seconds: by default, Kubernetes kills after 30 s and systemd after 90 s
     """
 
     host: Annotated[str, Meta(description="address of the public listener")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port of the public listener; 0: any")] = 8080
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
-    admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9090
+    admin_port: Annotated[
+        Port, Meta(description="port of /healthz, /readyz, /metrics; if taken, the next free of 20; 0: any")
+    ] = 9090
     max_body_bytes: Annotated[int, Meta(ge=1, le=8 * MIB, description="a request's body; larger: 413")] = MIB
     max_header_bytes: Annotated[
         int, Meta(ge=1024, le=64 * 1024, description="all headers of a request together; larger: 431")
@@ -140,22 +145,22 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=100_000,
-            description="open connections; above, the one that has kept the door waiting for longest makes room",
+            description="open connections; above, the connection that has kept the door waiting for longest is dropped",
         ),
     ] = 6000
     max_in_flight: Annotated[
-        int, Meta(ge=1, le=100_000, description="requests at work; above: 503 with Retry-After")
+        int, Meta(ge=1, le=100_000, description="requests in flight; above: 503 with Retry-After")
     ] = 512
     max_buffered_bytes: Annotated[
         int,
         Meta(
             ge=8 * MIB,
             le=MAX_INTEGER,
-            description="what connections make the door keep, all together; above: the slowest go",
+            description="memory held for all connections together; above, the slowest connections are dropped",
         ),
     ] = 32 * MIB
     reuse_port: Annotated[
-        bool, Meta(description="true: several intakes listen on one port, and the system spreads connections")
+        bool, Meta(description="true: several intakes listen on the same port; the system distributes connections")
     ] = False
     confirm_seconds: Annotated[
         Seconds, Meta(description="wait for the broker's confirm; then the body goes to the spool")
@@ -168,54 +173,56 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
         Meta(
             ge=MIB,
             le=MAX_INTEGER,
-            description="bound of the whole spool directory; beyond it, and without a broker: 503",
+            description="limit of the whole spool directory; if it is full and the broker is away: 503",
         ),
     ] = GIB
-    drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish current work after SIGTERM")] = 25.0
 
 
 class ConsumerSettings(Section, frozen=True, kw_only=True):
     """The consumers.
 
     Attributes:
-        admin_host: they are for the machine and its monitoring, never for the internet
-        admin_port: several processes on one machine need no numbers of their own
-        translate_prefetch: enough to hide the way to the broker and back
-        translate_max_bytes: with what is in memory several times while it goes out, within the 512 MiB of deploy/
-        enrich_window: more could not be served before they had to be handed back; those that are looked at together
-            share calls
-        enrich_max_bytes: with what is in memory several times while it goes out, within the 1 GiB of deploy/
-        duplicate_window_seconds: Zenoti's five tries, ten minutes apart at most, are over after 40
-        duplicate_window_max: bounds the memory that they take
-        hold_seconds: RabbitMQ closes the channel of who holds one for longer than 30 minutes
-        lease_seconds: a successor that finds no baton waits for so long; half of the consuming connection's heartbeat
-        drain_seconds: Kubernetes kills after 30 s unless configured otherwise; systemd after 90
+        admin_host: these pages are for the machine and its monitoring, never for the internet
+        admin_port: several processes on the same machine need no separate numbers
+        translate_prefetch: enough to hide the round trip to the broker
+        translate_max_bytes: with the copies in memory while events go out, this fits into the 512 MiB of deploy/
+        enrich_window: more events could not be served before they had to be handed back; events in the window share
+            calls
+        enrich_max_bytes: with the copies in memory while events go out, this fits into the 1 GiB of deploy/
+        duplicate_window_seconds: Zenoti tries five times, at most ten minutes apart, so it ends within 40 minutes
+        duplicate_window_max: limits the memory for remembered events
+        hold_seconds: RabbitMQ closes the channel of a consumer that holds a delivery for longer than 30 minutes
+        lease_seconds: a successor without a baton waits this long; it is half of the consuming connection's heartbeat
+        drain_seconds: by default, Kubernetes kills after 30 s and systemd after 90 s
     """
 
     admin_host: Annotated[str, Meta(description="address of /healthz, /readyz, /metrics")] = "127.0.0.1"
-    admin_port: Annotated[Port, Meta(description="their port; taken: the next free of 20; 0: any")] = 9091
+    admin_port: Annotated[
+        Port, Meta(description="port of /healthz, /readyz, /metrics; if taken, the next free of 20; 0: any")
+    ] = 9091
     translate_prefetch: Annotated[
-        int, Meta(ge=1, le=10_000, description="unacknowledged events that translate holds, of each source")
+        int, Meta(ge=1, le=10_000, description="unacknowledged events that translate holds, per source")
     ] = 200
     translate_max_bytes: Annotated[
         int,
         Meta(
             ge=64 * 1024,
             le=MAX_INTEGER,
-            description="their bytes, inflated, of all sources of a process together; a source's only event may"
-            " have more",
+            description="inflated bytes of these events, for all sources of a process together; a source's only event"
+            " may have more",
         ),
     ] = DEFAULT_TRANSLATE_MAX_BYTES
     enrich_window: Annotated[
         int | None,
-        Meta(description="events that a lane looks at together, 1 to 5000; not set: the calls of hold_seconds"),
+        Meta(description="events that a lane considers together, 1 to 5000; not set: the calls of hold_seconds"),
     ] = None
     enrich_max_bytes: Annotated[
         int,
         Meta(
             ge=64 * 1024,
             le=MAX_INTEGER,
-            description="their bytes, inflated, with the invoices that go out with them, of all lanes of a process"
+            description="inflated bytes of these events and their outgoing invoices, for all lanes of a process"
             " together; a lane's only event may have more",
         ),
     ] = DEFAULT_ENRICH_MAX_BYTES
@@ -224,38 +231,37 @@ class ConsumerSettings(Section, frozen=True, kw_only=True):
     )
     duplicate_window_max: Annotated[
         int,
-        Meta(ge=0, le=5_000_000, description="how many events are remembered at most; the newest half of them always"),
+        Meta(ge=0, le=5_000_000, description="most events that are remembered; the newest half is always remembered"),
     ] = 200_000
     hold_seconds: Annotated[
         Seconds,
-        Meta(description="how long an event stays unsettled before it is handed back to the broker"),
+        Meta(description="longest time that an event stays unsettled; then it is handed back to the broker"),
     ] = 900.0
     lease_seconds: Annotated[
         float, Meta(ge=0.5, le=5, description="how long a lane may call the API after the broker's last answer")
     ] = 5.0
-    drain_seconds: Annotated[Seconds, Meta(description="time to finish what is in hand after SIGTERM")] = 25.0
+    drain_seconds: Annotated[Seconds, Meta(description="time to finish current work after SIGTERM")] = 25.0
 
 
 class SourceSettings(Section, frozen=True, kw_only=True):
-    """One Zenoti organisation.
+    """A Zenoti organisation.
 
     Attributes:
-        base_url: the vendor's documented host; take the one of your account where it differs
+        base_url: the vendor's documented host; use your account's host if it differs
         api_key: the intake and `consume --stage translate` need none
-        webhook_secret: several at once let it be changed without a gap
+        webhook_secret: several values allow a change without a gap
         signature_header: reported by integrators; the vendor's page does not name it
-        webhook_token: for accounts whose signature is not known for sure; several at once let it be changed without
-            a gap
+        webhook_token: for accounts whose signature is not known for sure; several values allow a change without a gap
         verify: observe (only with a webhook_token) is for a source's first days (connect-zenoti.md)
-        insecure: an open door must be wished for: anybody could post events
-        calls_per_minute: the vendor's default for a whole organisation; less by what its other integrations spend
+        insecure: an open door must be a decision: anybody could post events
+        calls_per_minute: the vendor's default for a whole organisation; subtract what other integrations spend
             (scaling.md)
-        max_in_flight: 60 calls a minute that each take the 15 s of call_seconds are 15 at a time
-        call_seconds: one that hangs gives its place back, and counts as a failure
-        expand: what an invoice is made of; the vendor also knows gst_parameters, dues_and_fees, Redemptions. More
-            parts are no more calls, unless the account ignores a combined expand
-        enrich: all that name an invoice; a deleted one's invoice may be gone
-        on_enrich_failure: nobody downstream gets half an event without having wished for it
+        max_in_flight: 60 calls a minute that each take the 15 s of call_seconds are 15 calls at a time
+        call_seconds: a call that hangs frees its place, and counts as a failure
+        expand: the usual parts of an invoice; the vendor also knows gst_parameters, dues_and_fees, Redemptions. More
+            parts need no more calls, unless the account ignores a combined expand
+        enrich: all types that name an invoice; the invoice of a deletion may be gone
+        on_enrich_failure: a receiver gets events without invoice only if you decide so
     """
 
     base_url: Annotated[
@@ -263,62 +269,64 @@ class SourceSettings(Section, frozen=True, kw_only=True):
     ] = "https://api.zenoti.com"
     api_key: Annotated[SecretSpec, Meta(description="key for the invoice API")] = SecretSpec()
     webhook_secret: Annotated[
-        SecretSpec, Meta(description="a signature by it is required where it is set; any of several passes")
+        SecretSpec, Meta(description="if set, a signature by it is required; any of several passes")
     ] = SecretSpec()
     signature_header: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z", description="header that carries the signature")
     ] = "zenoti-webhook-signature"
     webhook_token: Annotated[
-        SecretSpec, Meta(description="required as ?token= or bearer where it is set; any of several passes")
+        SecretSpec, Meta(description="if set, required as ?token= or bearer; any of several passes")
     ] = SecretSpec()
     verify: Annotated[
         Literal["enforce", "observe"],
-        Meta(description="enforce: a wrong signature is refused; observe: it is let in and counted"),
+        Meta(description="enforce: a wrong signature is refused; observe: it is accepted and counted"),
     ] = "enforce"
     insecure: Annotated[
         bool, Meta(description="true: the source may have neither webhook_secret nor webhook_token")
     ] = False
-    calls_per_minute: Annotated[float, Meta(ge=0.01, le=60_000, description="pace of API calls, at most")] = 60.0
+    calls_per_minute: Annotated[float, Meta(ge=0.01, le=60_000, description="highest pace of API calls")] = 60.0
     max_in_flight: Annotated[int, Meta(ge=1, le=500, description="API calls at the same time")] = 16
-    call_seconds: Annotated[float, Meta(ge=0.001, le=300, description="deadline of one API call, whole")] = 15.0
+    call_seconds: Annotated[float, Meta(ge=0.001, le=300, description="deadline of a whole API call")] = 15.0
     expand: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_]{1,64}\Z")], ...],
-        Meta(description="parts of the invoice to ask for; none: the invoice alone"),
+        Meta(description="parts of the invoice to ask for; none: only the invoice"),
     ] = ("InvoiceItems", "Transactions", "Appointments")
     enrich: Annotated[
         Patterns,
-        Meta(description="event types worth a call; deletions (*.delete, *.deleted) only where named"),
+        Meta(description="event types that get a call; deletions (*.delete, *.deleted) only if named"),
     ] = ("#",)
     on_enrich_failure: Annotated[
         Literal["dead", "deliver"],
-        Meta(description="where no invoice can be had; deliver: the event goes out with status failed and the reason"),
+        Meta(description="if no invoice can be fetched; deliver: the event goes out with status failed and the reason"),
     ] = "dead"
 
 
 class DownstreamSettings(Section, frozen=True, kw_only=True):
-    """One receiver of what comes out.
+    """A receiver of outgoing events.
 
     Attributes:
-        queue: under the prefix the users' rights hold without being written anew
-        declare: a queue that nobody declares loses every event for it
-        events: everything; invoice.closed, appointment.*, guest.# for some
+        queue: with the prefix in its name, existing permissions cover it
+        declare: a queue that nobody declares loses all its events
+        events: everything; for a selection: invoice.closed, appointment.*, guest.#
         sources: most receivers want every organisation's events
-        max_bytes: unbounded: nothing is dropped. But an unread queue fills the broker's disk until its alarm stops
-            everybody
+        max_bytes: unlimited, so that nothing is dropped. But an unread queue fills the broker's disk until its alarm
+            stops everybody
     """
 
     queue: Annotated[
         str | None,
-        Meta(description="the receiver's queue, none of ours or of another receiver; not set: <prefix>.out.<name>"),
+        Meta(description="the receiver's own queue, not ours or another receiver's; not set: <prefix>.out.<name>"),
     ] = None
-    declare: Annotated[bool, Meta(description="false: the queue is theirs; it must be there and is only bound")] = True
-    events: Annotated[Patterns, Meta(description="patterns of the event types that it gets")] = ("#",)
+    declare: Annotated[
+        bool, Meta(description="false: the receiver owns the queue; it must exist, and is only bound")
+    ] = True
+    events: Annotated[Patterns, Meta(description="patterns of the event types for this receiver")] = ("#",)
     sources: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^([*#]|[a-z][a-z0-9_]{0,31})\Z")], ...],
-        Meta(min_length=1, description="the sources, by name, whose events it gets; *: all"),
+        Meta(min_length=1, description="names of the sources for this receiver; *: all"),
     ] = ("*",)
     max_bytes: Annotated[
-        int | None, Meta(description="bound of its queue, above which the oldest is dropped; not set: none")
+        int | None, Meta(description="limit of its queue, above which the oldest events are dropped; not set: no limit")
     ] = None
 
 
@@ -326,46 +334,52 @@ class RetrySettings(Section, frozen=True, kw_only=True):
     """The retry ladder.
 
     Attributes:
-        delays_seconds: a hiccup, a restart, an outage
-        max_attempts: with the default delays after 43 minutes
+        delays_seconds: for a short failure, a restart, an outage
+        max_attempts: with the default delays, they end after 43 minutes
     """
 
     delays_seconds: Annotated[
         tuple[Annotated[int, Meta(ge=1, le=86_400)], ...],
         Meta(min_length=1, max_length=16, description="delay before each further attempt; the last repeats"),
     ] = (5, 30, 120, 600)
-    max_attempts: Annotated[int, Meta(ge=1, le=1000, description="then the event becomes a dead letter")] = 8
+    max_attempts: Annotated[int, Meta(ge=1, le=1000, description="attempts until the event becomes a dead letter")] = 8
 
 
 class ArchiveSettings(Section, frozen=True, kw_only=True):
     """The stream of everything received.
 
     Attributes:
-        enabled: the only way to feed in again what was wrongly handled
-        max_age: longer than it takes to notice, and within the month that the law gives for erasing
-        max_bytes: scaling.md says how many days it holds; where it is reached first, max_age is not
+        enabled: the only way to replay events that were handled wrongly
+        max_age: longer than a mistake stays unnoticed, and within the month that the law allows for erasure
+        max_bytes: scaling.md shows how many days it holds; bodies beyond it go before max_age
     """
 
     enabled: Annotated[bool, Meta(description="keep every body as received, in a stream")] = True
     max_age: Annotated[
-        str, Meta(pattern=r"^[1-9][0-9]{0,5}[YMDhms]\Z", description="how long, as RabbitMQ spells it: 30D, 12h")
+        str,
+        Meta(
+            pattern=r"^[1-9][0-9]{0,5}[YMDhms]\Z",
+            description="how long bodies are kept, in RabbitMQ's notation: 30D, 12h",
+        ),
     ] = "30D"
-    max_bytes: Annotated[int, Meta(ge=MIB, le=MAX_INTEGER, description="bound of its size; the oldest goes")] = 10 * GIB
+    max_bytes: Annotated[
+        int, Meta(ge=MIB, le=MAX_INTEGER, description="largest size; the oldest bodies are dropped")
+    ] = 10 * GIB
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
     """Logs, on stderr.
 
     Attributes:
-        level: one line a request and a delivery; debug adds no customers' data
-        format: machines read JSON, people do not
+        level: a line per request and delivery; debug adds no customer data
+        format: JSON is for machines, console for people
     """
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="least level that is logged")] = (
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="lowest level that is logged")] = (
         "info"
     )
     format: Annotated[
-        Literal["json", "console"] | None, Meta(description="not set: console where stderr is a terminal, else json")
+        Literal["json", "console"] | None, Meta(description="not set: console if stderr is a terminal, else json")
     ] = None
 
 
@@ -395,20 +409,20 @@ _SECRETS: Final = frozenset(
 
 
 def load(*, path: str | None, environ: Mapping[str, str]) -> Settings:
-    """Read the file (if any), lay the environment over it, and check.
+    """Read the file (if any), override it with the environment, and check.
 
     Raises:
-        WrongSettings: one line that names the key, the value and what would do.
+        WrongSettings: a single line that names the key, the value and a valid alternative.
     """
     try:
         return _load(path, environ)
     except WrongSettings as error:
-        raise WrongSettings(printable(str(error))) from error.__cause__  # a name can hold line ends, too
+        raise WrongSettings(printable(str(error))) from error.__cause__  # a name can contain line ends too
 
 
 def _load(path: str | None, environ: Mapping[str, str]) -> Settings:
     tree = _read_file(path) if path else {}
-    for name, value in sorted(environ.items()):  # a key before what somebody has put beneath it
+    for name, value in sorted(environ.items()):  # sorted: a key comes before keys below it
         if name.startswith(ENV_PREFIX) and "__" in name[len(ENV_PREFIX) :]:
             _overlay(tree, name[len(ENV_PREFIX) :].lower().split("__"), _utf8(value, name), name)
     settings: Settings = _section(Settings, tree, "")
@@ -417,7 +431,7 @@ def _load(path: str | None, environ: Mapping[str, str]) -> Settings:
 
 
 def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Variables that set nothing but look like a setting, each with the variable that may be meant."""
+    """Yield variables that set nothing but look like a setting, each with the variable that may be meant."""
     keys: dict[str, list[str]] = {"config": []}
     for section in msgspec.structs.fields(Settings):
         kind = get_args(section.type)[-1] if get_args(section.type) else section.type
@@ -439,13 +453,13 @@ def ignored(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def enrich_window(settings: Settings, source: SourceSettings) -> int:
-    """Unacknowledged events that a source's lane looks at together: the calls of the time that one may be held."""
+    """Unacknowledged events that a source's lane considers together; by default the calls within hold_seconds."""
     chosen, calls = settings.consumer.enrich_window, settings.consumer.hold_seconds * source.calls_per_minute / 60
     return chosen if chosen is not None else int(min(max(calls, 100), 5000))
 
 
 class _FromEnvironment(str):
-    """A value that came as text and is to be read as what its key wants."""
+    """A value from the environment: a text, to be converted to the type of its key."""
 
     __slots__ = ()
 
@@ -457,12 +471,12 @@ def _read_file(path: str) -> dict[str, Any]:
         raise WrongSettings(f"configuration file {path} cannot be read: {error.strerror}") from error
     except RecursionError:
         raise WrongSettings(f"configuration file {path} is not TOML: it is nested too deep") from None
-    except ValueError as error:  # no TOML, no UTF-8, no path
+    except ValueError as error:  # not TOML, not UTF-8, not a path
         raise WrongSettings(f"configuration file {path} is not TOML: {error}") from error
 
 
 def _utf8(value: str, name: str) -> str:
-    """Refuse bytes that are no text: Python hides them in lone surrogates, which nothing behind can encode."""
+    """Refuse bytes that are not UTF-8: Python turns them into lone surrogates, which nothing later can encode."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -475,8 +489,8 @@ def _overlay(tree: dict[str, Any], words: list[str], value: str, name: str) -> N
     for word in tables:
         tree = tree.setdefault(word, {})
         if not isinstance(tree, dict):
-            raise WrongSettings(f"{name}: {'.'.join(words)} is no key: `{word}` is not a table")
-    # A secret given here takes the place of the file's, in whichever of its two forms that stood.
+            raise WrongSettings(f"{name}: {'.'.join(words)} is not a key: `{word}` is not a table")
+    # A secret from the environment replaces the file's, whichever of its two forms that has.
     other = leaf.removesuffix("_file") if leaf.endswith("_file") else f"{leaf}_file"
     if {leaf, other} & _SECRETS and not isinstance(tree.get(other), _FromEnvironment):
         tree.pop(other, None)
@@ -492,7 +506,7 @@ def _section(kind: type[Section], tree: Any, path: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in tree.items():
         if key not in known:
-            raise WrongSettings(f"{path}{key} is no key; known here: {', '.join(sorted(known))}")
+            raise WrongSettings(f"{path}{key} is not a key; known here: {', '.join(sorted(known))}")
         if key in fields and key not in secrets:
             values[key] = _field(fields[key].type, value, f"{path}{key}")
     for name in secrets & {key.removesuffix("_file") for key in tree}:
@@ -513,7 +527,7 @@ def _field(annotation: Any, value: Any, path: str) -> Any:
 
 def _named(kind: type[Section], name: str, table: Any, path: str) -> Any:
     if not _SOURCE_NAME.fullmatch(name):
-        raise WrongSettings(f"{path}.{name} is no name: wanted is [a-z][a-z0-9_]{{0,31}} without `__`")
+        raise WrongSettings(f"{path}.{name} is not a name: wanted is [a-z][a-z0-9_]{{0,31}} without `__`")
     return _section(kind, table, f"{path}.{name}.")
 
 
@@ -532,7 +546,7 @@ def _leaf(annotation: Any, value: Any, path: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error may show it: an address can hold a password, a table anything."""
+    """A value in the form that an error may show: an address can contain a password, a table anything."""
     if isinstance(value, dict):
         return "a table"
     return "…" if "@" in str(value) else repr(str(value)[:100])
@@ -555,20 +569,26 @@ def _secret(tree: dict[str, Any], name: str, path: str) -> SecretSpec:
             raise WrongSettings(f"{path}{name}_file must be the path of a file")
         return SecretSpec(file=str(file))
     several = [given] if isinstance(given, str) else given
-    if not isinstance(several, list) or not several or not all(isinstance(one, str) and one.strip() for one in several):
-        raise WrongSettings(f"{path}{name} must be a text that is not empty, or a list of such")
+    if (
+        not isinstance(several, list)
+        or not several
+        or not all(isinstance(text, str) and text.strip() for text in several)
+    ):
+        raise WrongSettings(f"{path}{name} must be a text that is not empty, or a list of such texts")
     try:
-        return SecretSpec(given=tuple(secret(str(one)) for one in several))
+        return SecretSpec(given=tuple(secret(str(text)) for text in several))
     except UnusableSecret as error:
         raise WrongSettings(f"{path}{name} {error}") from None
 
 
 def _check(settings: Settings) -> None:
-    """Check what no single key can show."""
+    """Check what depends on several keys, or on more than bounds."""
     spent: dict[str, list[tuple[str, float]]] = {}
     for name, source in settings.sources.items():
         if source.verify == "observe" and not source.webhook_token:
-            raise WrongSettings(f"sources.{name}.verify = 'observe': wants a webhook_token, else anybody is let in")
+            raise WrongSettings(
+                f"sources.{name}.verify = 'observe': needs a webhook_token, or anybody could post events"
+            )
         for key in (*source.api_key.given, *filter(None, [source.api_key.file])):
             spent.setdefault(key, []).append((name, source.calls_per_minute))
         if fault := url_fault(source.base_url, schemes=("http", "https")):
@@ -579,7 +599,7 @@ def _check(settings: Settings) -> None:
             names = " and ".join(f"sources.{name}" for name, _ in sharers)
             raise WrongSettings(
                 f"{names} share an api_key, and their calls_per_minute sum to {total:g}: "
-                f"{ORGANISATION_CALLS_PER_MINUTE} is all that one organisation has"
+                f"an organisation has only {ORGANISATION_CALLS_PER_MINUTE}"
             )
     _check_bounds(settings)
     _check_hosts(settings)
@@ -588,7 +608,7 @@ def _check(settings: Settings) -> None:
 
 
 def _check_bounds(settings: Settings) -> None:
-    """Meta cannot bound an optional number."""
+    """Check the bounds of optional numbers, which Meta cannot do."""
     window = settings.consumer.enrich_window
     if window is not None and not 1 <= window <= 5000:  # noqa: PLR2004  # as its description has it
         raise WrongSettings(f"consumer.enrich_window = {window}: must be 1 to 5000")
@@ -607,7 +627,7 @@ def _check_hosts(settings: Settings) -> None:
 
 
 def _check_queues(settings: Settings) -> None:
-    """Each receiver has a queue of its own, and none of ours: what we read or route there would go astray."""
+    """Check that each receiver has a queue of its own that is not ours: otherwise others would read its events."""
     names, owners = Names(settings.broker.prefix), dict[str, str]()
     for name, downstream in settings.downstream.items():
         queue = names.out(name) if downstream.queue is None else downstream.queue
@@ -621,7 +641,7 @@ def _check_queues(settings: Settings) -> None:
         if queue.startswith("amq."):
             raise WrongSettings(f"{place}: names that begin with `amq.` are the broker's own")
         if names.are_ours(queue):
-            raise WrongSettings(f"{place}: it is one of our own; wanted is the receiver's, such as {names.out(name)}")
+            raise WrongSettings(f"{place}: this queue is ours; wanted is the receiver's own, such as {names.out(name)}")
         if (other := owners.setdefault(queue, name)) != name:
             raise WrongSettings(f"{place}: it is the queue of downstream.{other}; give each receiver its own")
 
@@ -632,7 +652,7 @@ def _check_urls(broker: BrokerSettings) -> None:
     wanted = "wanted is http://user:password@host:15672, or https://"
     for url in broker.management_url.given:
         if fault := url_fault(url, schemes=("http", "https")):
-            raise WrongSettings(f"broker.management_url is no HTTP URL: {fault} ({wanted})")
+            raise WrongSettings(f"broker.management_url is not an HTTP URL: {fault} ({wanted})")
         if ":" in (URL(url).user or ""):
             raise WrongSettings(f"broker.management_url: no user with a colon in its name can log in there ({wanted})")
 
@@ -641,20 +661,20 @@ def broker_urls(text: str) -> tuple[str, ...]:
     """The nodes of a broker.url.
 
     Raises:
-        WrongSettings: one of them is no AMQP URL; its text is not shown, since it holds a password.
+        WrongSettings: a URL is not an AMQP URL; the error does not show it, since it holds a password.
     """
     urls = tuple(part.strip() for part in text.split(",") if part.strip())
     for url in urls:
         if fault := url_fault(url, schemes=("amqp", "amqps")) or _amqp_fault(URL(url)):
             wanted = "wanted is amqp://user:password@host:port/vhost, or amqps://"
-            raise WrongSettings(f"broker.url is no AMQP URL: {fault} ({wanted})")
+            raise WrongSettings(f"broker.url is not an AMQP URL: {fault} ({wanted})")
     if not urls:
         raise WrongSettings("broker.url is empty")
     return urls
 
 
 def _amqp_fault(url: URL) -> str:
-    """What the library would take in silence, or fail at with an error of its own."""
+    """What is wrong with an AMQP URL that the library would accept silently, or reject with an error of its own."""
     if "no_verify_ssl" in url.query:
         return "no_verify_ssl is not allowed; give the CA as ?cafile=…"
     heartbeat = url.query.get("heartbeat", "1")

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP as a request to finish."""
+"""Handles SIGTERM, SIGINT and SIGHUP as a request to finish."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ from types import FrameType
 def heed(stop: asyncio.Event, *, hang_up: bool) -> None:
     """Set `stop` at the first SIGTERM or SIGINT; at the second, end the process at once with 128 + n.
 
-    With `hang_up`, SIGHUP sets it too, and hurries nobody: a terminal has gone, whose shell and kernel may both say so,
-    before or behind a SIGTERM. Where it was ignored from the start (`nohup`) it stays so.
+    With `hang_up`, SIGHUP also sets `stop`, but never ends the process at once: when a terminal closes, its shell and
+    the kernel may both send SIGHUP, before or after a SIGTERM. If SIGHUP is ignored at start (`nohup`), it stays so.
 
-    The handlers are Python's own, since uvloop reports one signal twice where another came just before. Those of the
-    loop, which do nothing, see to it that a signal wakes the loop, whichever thread the system gave it to.
+    The handlers are Python's own, since uvloop reports a signal twice if another signal came just before. The loop's
+    handlers do nothing; they only make a signal wake the loop, whichever thread received it.
     """
     loop = asyncio.get_running_loop()
     was_asked = False
@@ -23,7 +23,7 @@ def heed(stop: asyncio.Event, *, hang_up: bool) -> None:
         nonlocal was_asked
         if number != signal.SIGHUP:
             if was_asked:
-                os._exit(128 + number)  # the operator does not want to wait: what is unsettled comes again
+                os._exit(128 + number)  # the operator does not want to wait; unsettled deliveries come again
             was_asked = True
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(stop.set)

@@ -1,1 +1,1 @@
-"""Effects: one outside thing per file, strangers to each other. They wait and do not decide."""
+"""Effects: one outside system per package. Adapters wait and do not decide, and never import each other."""

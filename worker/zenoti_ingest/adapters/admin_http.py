@@ -1,4 +1,4 @@
-"""The admin listener: /healthz, /readyz, /metrics. On loopback by default; it says nothing of customers."""
+"""The admin listener: /healthz, /readyz, /metrics. On loopback by default; it shows no customer data."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ class Check(msgspec.Struct, frozen=True):
     """One dependency.
 
     Attributes:
-        ok: whether it holds.
-        state: a word for how it is.
-        since: when it came to be so, to the second (RFC 3339, UTC).
-        detail: what stands against it, or is to be known.
+        ok: whether the dependency works.
+        state: its state, as a word.
+        since: when it entered this state, to the second (RFC 3339, UTC).
+        detail: why it does not work, or what else an operator should know.
     """
 
     ok: bool
@@ -30,24 +30,24 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Loop(Protocol):
-    """What is known of the event loop."""
+    """The state of the event loop."""
 
     @property
     def lag_seconds(self) -> float:
-        """How late it was lately."""
+        """The longest recent delay of the event loop, in seconds."""
 
     @property
     def is_hung(self) -> bool:
-        """Whether that is beyond all use."""
+        """Whether the delay is so long that the process is useless."""
 
 
 class AdminHttp:
     """The listener.
 
     Args:
-        ready: the verdict, and the dependencies it rests on.
-        loop: how late it is.
-        registry: of the metrics.
+        ready: returns whether the process is ready, and the dependencies that decide this.
+        loop: the state of the event loop.
+        registry: holds the metrics.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class AdminHttp:
         self._runner: web.AppRunner | None = None
 
     async def listen(self, *, host: str, port: int) -> int:
-        """Listen on the port, or the next free of PORTS_TRIED; returns which.
+        """Listen on the first free of PORTS_TRIED ports, from `port` on; return its number.
 
         Raises:
             OSError: none of them is free.

@@ -1,4 +1,4 @@
-"""The event loop: which one, and how late it is. What blocks it delays every request and confirm."""
+"""The event loop: its kind, and how late it runs. Whatever blocks it delays every request and confirm."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from zenoti_ingest.telemetry.metrics import loop_lag
 
 TICK_SECONDS: Final = 0.25
 PERIOD_SECONDS: Final = 15.0
-HUNG_SECONDS: Final = 10.0  # within so many Zenoti wants an answer
+HUNG_SECONDS: Final = 10.0  # Zenoti waits this long for an answer
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop's where it is installed (the extra `uvloop`); None: Python's own."""
+    """The factory of uvloop if the extra `uvloop` is installed; None: Python's own event loop."""
     if find_spec("uvloop") is None:
         return None
     found: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
@@ -22,12 +22,12 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def loop_name() -> str:
-    """`asyncio` or `uvloop`: what runs."""
+    """The kind of the running event loop: `asyncio` or `uvloop`."""
     return type(asyncio.get_running_loop()).__module__.partition(".")[0]
 
 
 class LoopWatch:
-    """The lateness of this process's event loop; `run` looks for ever."""
+    """Measures how late this process's event loop runs."""
 
     def __init__(self) -> None:
         self._this_period = self._last_period = 0.0
@@ -35,16 +35,16 @@ class LoopWatch:
 
     @property
     def lag_seconds(self) -> float:
-        """The longest that it was late within the last one to two periods."""
+        """The longest delay within the last 15 to 30 seconds (one to two periods)."""
         return max(self._this_period, self._last_period)
 
     @property
     def is_hung(self) -> bool:
-        """Whether it was late beyond all use."""
+        """Whether the delay exceeds HUNG_SECONDS."""
         return self.lag_seconds > HUNG_SECONDS
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + PERIOD_SECONDS
         while True:

@@ -1,4 +1,4 @@
-"""The invoice API over HTTP: one GET, whole within its deadline, bounded in size, redirects never followed."""
+"""The invoice API over HTTP: a GET with a deadline and a size limit for its answer. It never follows redirects."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from zenoti_ingest.core.failures.errors import ApiUnavailable, ApiUnreachable
 from zenoti_ingest.core.invoices.protocol import MAX_ANSWER_BYTES, Request, Response
 
 _CHUNK_BYTES = 64 * 1024
-_MAX_HEAD_BYTES = 64 * 1024  # of status line and headers together
+_MAX_HEAD_BYTES = 64 * 1024  # status line and headers together
 _MAX_HEADERS = 1000
 _PROTOCOL = len(b"HTTP/")
 
@@ -26,8 +26,8 @@ class InvoiceApi:
     Args:
         session: shared by the process; its own time-outs are not used.
         base_url: with or without a path.
-        api_key: asked for at each call, since a file may change.
-        call_seconds: deadline of one call, whole.
+        api_key: called for each request, since a key file may change.
+        call_seconds: deadline of a call, from connecting to the last byte of the answer.
         application_version: sent to the vendor, who sometimes demands it.
     """
 
@@ -44,24 +44,24 @@ class InvoiceApi:
         self._base_url = URL(base_url.rstrip("/"))
         self._api_key = api_key
         self._call_seconds = call_seconds
-        # Half of the time for connecting, so that silence differs from slowness.
+        # Connecting gets half of the time, so that "unreachable" and "slow" give different errors.
         self._connecting = aiohttp.ClientTimeout(total=None, sock_connect=call_seconds / 2)
         self._application_version = application_version
 
     def key_mark(self) -> object:
-        """The key as it stands now; to be compared, never shown."""
+        """The key now in use; for comparison only, never shown."""
         return self._api_key()
 
     async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
-        """Send it, and return what came back, be it an error.
+        """Send the request; return the answer, whatever its status.
 
         Args:
-            request: what to ask.
-            last_look: called once there is a connection, just before the first byte; what it raises is raised here.
+            request: what to ask for.
+            last_look: called on an open connection, just before the first byte is sent; its exceptions pass through.
 
         Raises:
-            ApiUnreachable: no answer at all.
-            ApiUnavailable: the answer did not come whole in time, or is too large.
+            ApiUnreachable: the connection could not be opened.
+            ApiUnavailable: the answer was not complete in time, or is too large.
         """
         url = self._base_url.joinpath(request.path.lstrip("/")).with_query(list(request.query))
         headers = {
@@ -93,13 +93,14 @@ class InvoiceApi:
 
 
 def new_session(*base_urls: str) -> aiohttp.ClientSession:
-    """A session that reads no environment, keeps no cookies, sets no deadline of its own, and calls once.
+    """A session that reads no environment, keeps no cookies, sets no deadline of its own, and never retries.
 
     Args:
-        base_urls: that it is for: with TLS among them it reads the system's certificates (`SSL_CERT_FILE` is theirs).
+        base_urls: the URLs that it will call. If any is `https:`, it reads the system's certificates, or those that
+            `SSL_CERT_FILE` names.
     """
     looks = aiohttp.TraceConfig()
-    looks.on_request_headers_sent.append(_look)  # it comes as they are about to be sent, in the same turn of the loop
+    looks.on_request_headers_sent.append(_look)  # called just before they are sent, in the same turn of the event loop
     secure = any(url.lower().startswith("https:") for url in base_urls)
     session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None),
@@ -111,7 +112,7 @@ def new_session(*base_urls: str) -> aiohttp.ClientSession:
         max_field_size=_MAX_HEAD_BYTES,
         max_headers=_MAX_HEADERS,
     )
-    # By itself it asks anew where a kept connection is cut: a second call of the vendor's quota that nobody counts.
+    # By default aiohttp repeats a request when a kept connection breaks: a second call on the quota that nobody counts.
     session._retry_connection = False  # noqa: SLF001  # as aiohttp's own test client does; there is no public way
     return session
 
@@ -131,17 +132,17 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
 
 
 class _AnswerReader(ResponseHandler):
-    """aiohttp's reader of answers; it takes `http/1.1` in lower case too, and bounds the head in bytes."""
+    """aiohttp's response reader; it also accepts `http/1.1` in lower case, and limits the head in bytes."""
 
     _head_bytes = 0
 
     def set_response_params(self, **given: Any) -> None:
-        """The next answer begins."""
+        """Prepare for the next answer."""
         self._head_bytes, self._payload = 0, None
         super().set_response_params(**given)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a head that does not end in time is an error, as a line that is too long is to aiohttp."""
+        """Read on; a head of more than _MAX_HEAD_BYTES is an error, as too long a line is in aiohttp."""
         if self._payload is not None:
             super().data_received(data)
             return
@@ -155,7 +156,7 @@ class _AnswerReader(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connections whose answers are read so; aiohttp has no public way to name the reader."""
+    """Connections that use `_AnswerReader`; aiohttp has no public way to choose the reader."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)

@@ -1,8 +1,8 @@
-"""Names that processes have on the broker, each for its life, and those that processes which were killed have left.
+"""Names of processes on the broker: this process's own, and those left behind by killed processes.
 
-A host name and a port name no process: two containers can have both in common. So a name is chance, and stands as a
-file beside the spool's folders, locked as long as its process lives. Whoever finds one unlocked clears away what it
-named.
+Host name and port do not identify a process: two containers can have both in common. So each process draws a random
+name and keeps it as a file beside the spool's folders, locked while the process lives. A process that finds an unlocked
+file deletes what that name left on the broker.
 """
 
 import fcntl
@@ -18,11 +18,11 @@ _NAME = re.compile("[0-9a-f]{16}")
 
 
 class Owners:
-    """This process's name, and those of ended ones.
+    """This process's name, and the names of ended processes.
 
     Args:
-        directory: of the spool, which only such processes share as can know of each other. Where it cannot be written
-            the name is good all the same, but what it named stays on the broker if the process is killed.
+        directory: the spool's directory; only processes that share it know of each other. If it cannot be written, the
+            name still works, but what it names stays on the broker if the process is killed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -36,21 +36,21 @@ class Owners:
             log.warning("spool_failed", directory=str(self._folder), detail=f"{type(error).__name__}: {error}"[:300])
 
     def ended(self) -> list[str]:
-        """The names that nobody holds any more; what cannot be read is looked at the next time."""
+        """The names that no process holds any more; a name that cannot be read now is left for the next call."""
         try:
             return [file.name for file in self._folder.iterdir() if _NAME.fullmatch(file.name) and _is_free(file)]
         except OSError:
             return []
 
     def forget(self, name: str) -> None:
-        """Nothing bears this name any more."""
+        """Delete the file of a name that names nothing any more."""
         try:
             (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             log.debug("spool_failed", directory=str(self._folder), detail=f"{type(error).__name__}: {error}"[:300])
 
     def release(self) -> None:
-        """Let go of our own name; whoever has not forgotten it finds it."""
+        """Unlock our own name; if its file is still there, another process finds it and cleans up."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -63,7 +63,7 @@ class Owners:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(descriptor), file.stat()):
                     self._descriptor = descriptor
-            except (BlockingIOError, FileNotFoundError):  # somebody took it for an ended one's before it was locked
+            except (BlockingIOError, FileNotFoundError):  # another process took the unlocked file for an orphan
                 self.own = secrets.token_hex(8)
             finally:
                 if self._descriptor is None:
@@ -73,7 +73,7 @@ class Owners:
 def _is_free(file: Path) -> bool:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:  # another has cleared it away; or it is not ours to look into
+    except OSError:  # another process has deleted it, or we may not read it
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Secrets from where the operator put them; a file is read again when it changes: a rotation needs no restart."""
+"""Secrets, from the settings or from a file. A file is read again every second, so a rotation needs no restart."""
 
 import os
 import stat
@@ -10,17 +10,17 @@ from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.telemetry import log
 
 FILE_POLL_SECONDS = 1.0  # how often a file is read
-MAX_BYTES = 64 * 1024  # of a file
+MAX_BYTES = 64 * 1024  # size of a file
 
 
 class Secret:
-    """One or several values, given or in a file (one a line). Shows neither.
+    """One or several secret values, given directly or in a file, a line each. Its repr shows no value.
 
     Args:
-        key: of the settings.
+        key: the name of the setting.
         given: the values.
-        file: where they are, if not given.
-        required: False: a file that cannot be used yet is no error; there are no values until it can.
+        file: the file that holds the values, if they are not given.
+        required: if False, an unusable file is not an error: there are no values until it becomes usable.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Secret:
         """Read the file at once, so that a wrong path stops the start.
 
         Raises:
-            WrongSettings: the file cannot be read, or holds nothing that can be used.
+            WrongSettings: the file is required, and cannot be read or holds no usable value.
         """
         self._key = key
         self._values = tuple(value.encode() for value in given)
@@ -45,11 +45,11 @@ class Secret:
         return f"Secret({self._key})"
 
     def values(self) -> tuple[bytes, ...]:
-        """What counts now, in the order given."""
+        """The values now valid, in the order given."""
         if self._file is not None and time.monotonic() - self._looked_at >= FILE_POLL_SECONDS:
             self._look(self._file)
             if self.fault:
-                # A file that is being replaced may be away or empty for a moment; the last values count until then.
+                # A file that is being replaced may be missing or empty for a moment; the last values stay valid.
                 log.warning("secret_unusable", detail=self.fault)
         return self._values
 
@@ -58,7 +58,7 @@ class Secret:
         return tuple(value.decode() for value in self.values())
 
     def _look(self, file: str) -> None:
-        """Read it whole: a file that was replaced can have the size and the time of the one before it."""
+        """Read the whole file: a replaced file can have the size and the time of the file before it."""
         self._looked_at = time.monotonic()
         try:
             self._values = tuple(value.encode() for value in read_secrets(file))
@@ -73,10 +73,10 @@ def read_secrets(file: str | Path) -> tuple[str, ...]:
     """The secrets in a file.
 
     Raises:
-        OSError: it cannot be read.
-        UnusableSecret: it is no file, or holds nothing that can be used.
+        OSError: the file cannot be read.
+        UnusableSecret: it is not a regular file, is too large, or holds no usable value.
     """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us up
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe must not block
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise UnusableSecret("is no file")

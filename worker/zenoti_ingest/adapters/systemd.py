@@ -1,6 +1,6 @@
-"""systemd's two protocols: report how we are (sd_notify(3)), take over sockets that it listens on (sd_listen_fds(3)).
+"""systemd's two protocols: report our state (sd_notify(3)), and take over its listening sockets (sd_listen_fds(3)).
 
-Outside of systemd both are nothing. The watchdog is fed from the event loop: one that hangs is restarted.
+Outside of systemd both do nothing. The event loop feeds the watchdog, so systemd restarts a process whose loop hangs.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 FIRST_SOCKET: Final = 3
-TELL_SECONDS: Final = 5.0
+REPORT_SECONDS: Final = 5.0
 _STATUS_CHARS: Final = 200
 
 
@@ -19,7 +19,7 @@ class Notify:
     """The socket of the service manager, from NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID.
 
     Attributes:
-        watchdog_seconds: within which it wants to hear from us; None: it does not.
+        watchdog_seconds: how often it wants to hear from us at the latest; None: it has no watchdog for us.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -30,7 +30,7 @@ class Notify:
         self.watchdog_seconds = int(microseconds) / 1e6 if microseconds.isdecimal() and ours else None
 
     def notify(self, **states: str) -> None:
-        """Send states, such as READY="1"; whoever does not listen misses it."""
+        """Send states, such as READY="1"; do nothing if nobody listens."""
         if not self._address:
             return
         text = "\n".join(f"{name}={' '.join(value.split())[:_STATUS_CHARS]}" for name, value in states.items())
@@ -39,9 +39,9 @@ class Notify:
             talk.sendto(text.encode(), self._address)
 
     async def run(self, *, is_ready: Callable[[], bool], status: Callable[[], str]) -> None:
-        """READY once ready for the first time; status and watchdog for ever."""
+        """Send READY when we are ready for the first time; send status and watchdog until cancelled."""
         was_ready = False
-        pause = min(TELL_SECONDS, (self.watchdog_seconds or 2 * TELL_SECONDS) / 2)
+        pause = min(REPORT_SECONDS, (self.watchdog_seconds or 2 * REPORT_SECONDS) / 2)
         while self._address:
             states = {"STATUS": status(), "WATCHDOG": "1"}
             if not was_ready and is_ready():
@@ -52,13 +52,13 @@ class Notify:
 
 
 def given_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
-    """The sockets that systemd handed to this process, by LISTEN_PID and LISTEN_FDS, which are then forgotten."""
+    """The sockets that systemd handed to this process; LISTEN_PID and LISTEN_FDS are then removed from `environ`."""
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal():
         return []
     found = [socket.socket(fileno=number) for number in range(FIRST_SOCKET, FIRST_SOCKET + int(count))]
-    for one in found:
-        one.set_inheritable(False)
-        one.setblocking(False)
+    for listening in found:
+        listening.set_inheritable(False)
+        listening.setblocking(False)
     return found

@@ -1,4 +1,5 @@
-"""Composition root: open, verify, one TaskGroup, drain, close. Alone knows settings, stages and adapters together.
+"""Composition root: it alone reads the settings, and builds from them what daemons and commands need.
 
-intake and consume put a daemon together, each of what it needs alone; the rest they share with operators' commands.
+`intake` and `consume` each put a daemon together, run it, drain it and close it. `installation` has the parts that the
+operator's commands work on. The other modules build what several of these three need.
 """

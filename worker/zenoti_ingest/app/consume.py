@@ -1,4 +1,4 @@
-"""The consumers: their parts put together, run, drained, closed."""
+"""The daemon `consume`: builds its parts, runs, drains and closes them."""
 
 import argparse
 import asyncio
@@ -52,22 +52,22 @@ _STAGES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of the command `consume`."""
+    """Add the arguments of the command `consume`."""
     parser.set_defaults(daemon=True, drains=True)
     parser.add_argument("--stage", choices=sorted(_STAGES), default="all")
 
 
 async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    """The command `consume`."""
+    """Run the command `consume`."""
     await run_consume(settings, stop, stages=_STAGES[arguments.stage])
     return 0
 
 
 async def run_consume(settings: Settings, stop: asyncio.Event, *, stages: frozenset[str]) -> None:
-    """The consumers, until stop is set; then nothing new is begun, what is in hand is finished or handed back.
+    """Run the consumers until stop is set; then begin nothing new, and finish or hand back what is in hand.
 
     Raises:
-        TopologyMismatch: the broker has something that is not as declared.
+        TopologyMismatch: the broker has a queue or exchange that differs from its declaration.
     """
     async with tracing("consume") as traces:
         await _run_consume(settings, stop, stages=stages, traces=traces)
@@ -138,7 +138,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             clocks=lambda: clocks.differing,
         )
 
-        def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
+        def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # a listener is called so
             clocks.heard(said, is_live)
             for name in lanes.keys() & said.sources.keys() if is_live else ():
                 lanes[name].heard(said.sources[name])
@@ -165,14 +165,14 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             await stop.wait()
             daemon.stopping()
             _, late = await asyncio.wait(tasks, timeout=at.drain_seconds)
-            for task in late:  # the closing of the connections hands back what they hold
+            for task in late:  # closing the connections hands back what they hold
                 task.cancel()
             if late:
                 log.warning("drain_cut_short", stages=len(late))
 
 
 def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[Depths]]:
-    """Asks the broker how much lies in each queue, and who reads it; what we may not look at is asked for once."""
+    """Return a function that asks the broker for depth and consumers of each queue; a refused queue is asked once."""
     refused: set[str] = set()
 
     async def look() -> Depths:
@@ -183,13 +183,13 @@ def queue_depths(link: Link, queues: Collection[str]) -> Callable[[], Awaitable[
 
 
 def queue_roles(names: Names, topology: Topology) -> dict[str, str]:
-    """What each queue is for, but for streams and batons; what bears another name than ours is a downstream's."""
+    """Return the role of each queue, except streams and batons; a queue with a foreign name is a receiver's."""
     roles = {queue.name: names.role(queue.name) or "out" for queue in topology.queues}
     return {name: what for name, what in roles.items() if what not in ("archive", "state", "turn")}
 
 
 def _check_circuit(lane: Lane) -> Check:
-    """An open circuit does not make unready: what waits is safe, and a restart would help nothing."""
+    """An open circuit does not make the process unready: its events are safe, and a restart would not help."""
     return Check(ok=True, state=_circuit(lane), detail=lane.calls.last_failure)
 
 
@@ -203,7 +203,7 @@ def _check_stage(stage: Stage) -> Check:
 
 
 def _rotated(settings: Settings) -> list[tuple[str, SourceSettings]]:
-    """The sources, from another one in each process: the first to subscribe becomes a lane's active consumer."""
+    """Return the sources, rotated by the process id, so that lanes get active consumers in different processes."""
     items = list(settings.sources.items())
     turn = os.getpid() % len(items)
     return items[turn:] + items[:turn]
@@ -215,7 +215,7 @@ def _seen(settings: Settings) -> DuplicateFilter:
 
 
 def _receiver_states(receivers: Receivers, waiting: Mapping[str, WaitQueue]) -> dict[str, ReceiverState]:
-    """Those that do not take their events; one whose wait queue was seen empty may take the next."""
+    """Return the receivers that do not take their events. A receiver whose wait queue is empty may take the next."""
     found: dict[str, ReceiverState] = {}
     for name, stage in waiting.items():
         refusal, gone = receivers.refusals.get(name), receivers.gone.get(name)

@@ -1,4 +1,4 @@
-"""The HTTP door: its parts put together, run, drained, closed."""
+"""The daemon `intake`: builds its parts, runs, drains and closes them."""
 
 import argparse
 import asyncio
@@ -43,18 +43,18 @@ CLOSE_SECONDS = 3.0  # what may remain after the drain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command `intake` has no words of its own."""
+    """The command `intake` has no arguments."""
     parser.set_defaults(daemon=True, drains=True)
 
 
 async def run(settings: Settings, _: argparse.Namespace, stop: asyncio.Event) -> int:
-    """The command `intake`."""
+    """Run the command `intake`."""
     await run_intake(settings, stop)
     return 0
 
 
 async def run_intake(settings: Settings, stop: asyncio.Event) -> None:
-    """The HTTP door, until stop is set; then unready, no new connections, requests in hand finished, closed."""
+    """Run the HTTP door until stop is set; then be unready, take no connections, finish the requests in hand, close."""
     async with tracing("intake") as traces:
         await _run_intake(settings, stop, traces)
 
@@ -64,30 +64,30 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, at = names_of(settings), settings.intake
     spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
-    eye = _DoorsEye(settings)
-    link, watch = eye.link, eye.watch
+    connection = _DoorConnection(settings)
+    link, watch = connection.link, connection.watch
     intake = Intake(
         traced(link, traces),
         spool,
         names=names,
         sources=doors,
         confirm_seconds=at.confirm_seconds,
-        unavailable_reason=eye.unavailable_reason,
+        unavailable_reason=connection.unavailable_reason,
         runtime=SYSTEM,
         traces=traces,
     )
-    eye.concerns(intake)
+    connection.concerns(intake)
     host = socket.gethostname()
     too_large = TooLargeEvents(
         traced(link, traces),
         spool,
         names=names,
         host=host,
-        unavailable_reason=eye.unavailable_reason,
+        unavailable_reason=connection.unavailable_reason,
         clock=SYSTEM.clock,
     )
     drain = SpoolDrain(
-        intake, spool, too_large=too_large, unavailable_reason=eye.unavailable_reason, clock=SYSTEM.clock
+        intake, spool, too_large=too_large, unavailable_reason=connection.unavailable_reason, clock=SYSTEM.clock
     )
     watches = {name: SourceWatch(name, SYSTEM.clock) for name in settings.sources}
     door = HttpDoor(
@@ -139,16 +139,16 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         await stop.wait()
         daemon.stopping()
         await door.close()
-        await eye.close()
+        await connection.close()
 
 
 def door_limits(settings: Settings) -> Limits:
-    """How much of the door a stranger may use."""
+    """Return the limits of what a sender may use of the door."""
     return msgspec.convert(settings.intake, Limits, from_attributes=True)
 
 
-class _DoorsEye:
-    """The door's connection, and what it sees: whether the topology is whole, and has been since the last look."""
+class _DoorConnection:
+    """The door's connection, and whether the topology is whole, and has been since the last check."""
 
     def __init__(self, settings: Settings) -> None:
         names = names_of(settings)
@@ -162,17 +162,17 @@ class _DoorsEye:
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: TopologyObserver) -> None:
-        """Report this one."""
+        """Call this observer around each check."""
         self._looked = self.watch.looked = looked
 
     def unavailable_reason(self) -> str:
-        """What is known to stand against publishing; empty: nothing."""
+        """Return why nothing can be published now; empty: it can."""
         if not self.link.state.ready:
             return self.link.state.detail or "not connected"
         return self.watch.detail
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the witness queues of this process."""
         with suppress(BrokerUnavailable):
             await self.link.use(self._witnesses.remove, within=CLOSE_SECONDS)
             self._owners.forget(self._owners.own)
@@ -189,7 +189,7 @@ class _DoorsEye:
 
 
 def _check_door_link(link: Link, detours: Mapping[str, Detour]) -> Check:
-    """A broker that hangs is seen by its confirms long before the connection is lost."""
+    """Missing confirms show a hanging broker long before the connection is lost."""
     check, unconfirmed = check_link(link), sorted(name for name, detour in detours.items() if detour.is_on)
     if not check.ok or not unconfirmed:
         return check

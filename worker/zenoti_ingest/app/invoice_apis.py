@@ -1,4 +1,4 @@
-"""The API of each source."""
+"""The invoice API of a source."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from zenoti_ingest.settings import SourceSettings
 
 
 def invoice_api(session: Any, name: str, source: SourceSettings) -> InvoiceApi:
-    """The API of one source.
+    """Return the invoice API of a source.
 
     Raises:
-        WrongSettings: the source has no key.
+        WrongSettings: the source has no key, or the key's file cannot be used.
     """
     if not source.api_key:
         raise WrongSettings(f"sources.{name}.api_key is missing: enriching wants it (or `consume --stage translate`)")

@@ -1,4 +1,4 @@
-"""Connections to the broker that are ready once it has what they need."""
+"""Connections to the broker, each ready once the broker has what the connection needs; and its management API."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -34,13 +34,13 @@ def broker_link(
     stays_up: bool = False,
     budget: SizeBudget | None = None,
 ) -> Link:
-    """A connection that is ready once it is prepared; where a topology is given, once the broker has that.
+    """Return a connection that is ready once it is prepared; with a topology, once the broker has that topology.
 
-    The connections of a daemon share its `budget`. A `broker.url_file` that cannot be used is a broker that is away:
-    with `stays_up` from the start on, else once the file could be used.
+    The connections of a daemon share its `budget`. While `broker.url_file` cannot be used, the connection counts the
+    broker as away. Without `stays_up` the file must be usable at the start.
 
     Raises:
-        WrongSettings: the file cannot be used.
+        WrongSettings: the file cannot be used, and `stays_up` is False.
     """
     secret = secret_of("broker.url", settings.broker.url, required=not stays_up)
 
@@ -75,29 +75,45 @@ def _nodes(secret: Secret) -> list[str]:
 
 
 def management_api(settings: Settings) -> ManagementApi | None:
-    """RabbitMQ's management API, asked as the user of `broker.url`; None where none is configured."""
+    """Return RabbitMQ's management API, with the user of `broker.url`; None where no such API is configured.
+
+    Raises:
+        WrongSettings: the file of a URL cannot be used.
+    """
     if not settings.broker.management_url:
         return None
-    at = URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])
+    at = _first_node(settings)
     url = secret_of("broker.management_url", settings.broker.management_url).texts()[0]
-    return ManagementApi(url=url, vhost=vhost_of(at), user=at.user or "guest", password=at.password or "guest")
+    return ManagementApi(url=url, vhost=_vhost_in(at), user=at.user or "guest", password=at.password or "guest")
 
 
-def vhost_of(url: URL) -> str:
-    """The virtual host in a broker's URL."""
+def broker_vhost(settings: Settings) -> str:
+    """Return the virtual host in `broker.url`.
+
+    Raises:
+        WrongSettings: its file cannot be used.
+    """
+    return _vhost_in(_first_node(settings))
+
+
+def _first_node(settings: Settings) -> URL:
+    return URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])
+
+
+def _vhost_in(url: URL) -> str:
     return url.path.removeprefix("/") or "/"
 
 
 def size_budget(settings: Settings) -> SizeBudget:
-    """How large a body may be, for one process."""
+    """Return how large a body may be, for one process."""
     return SizeBudget(settings.broker.max_message_bytes)
 
 
 async def ensure(settings: Settings, connection: AbstractConnection, topology: Topology) -> Declared:
-    """Declare what is missing; or, where the daemons may not, verify.
+    """Declare what is missing. Where the daemons may not declare, verify that all is there.
 
     Raises:
-        TopologyMismatch: it cannot be as declared.
+        TopologyMismatch: something on the broker is different; or something is missing that may not be declared.
     """
     if not settings.broker.declare:
         return await broker_topology.verify(connection, topology)
@@ -115,9 +131,10 @@ def topology_watch(
     witnesses: Witnesses | None = None,
     note_absent: Callable[[Collection[str]], None] = lambda _: None,
 ) -> TopologyWatch:
-    """An eye on the topology, by a connection; with witnesses also on what was missing in the meantime.
+    """Return a watch of the topology over a connection. With witnesses it also sees what was deleted between looks.
 
-    A missing queue of a receiver concerns that receiver alone: `note_absent` is given the receivers of each look.
+    A missing queue of a receiver concerns that receiver alone: after each look `note_absent` gets the receivers whose
+    queues are missing.
     """
     receivers = {queue.name: queue.receiver for queue in topology.queues if queue.receiver}
     seen, may_declare = witnesses or Witnesses((), owner=str), settings.broker.declare

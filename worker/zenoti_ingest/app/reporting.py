@@ -1,4 +1,4 @@
-"""What the daemons report: spans, metrics, and what each depends on."""
+"""What daemons and commands report: spans; for daemons also metrics, and the state of what they depend on."""
 
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ from zenoti_ingest.telemetry.metrics import exposed
 
 @asynccontextmanager
 async def tracing(role: str) -> AsyncIterator[Traces]:
-    """Where spans go while the body runs, by OpenTelemetry's own environment variables; exported at its end."""
+    """Yield where spans go, by OpenTelemetry's own environment variables; the rest is exported at the end."""
     traces = open_traces(os.environ, service=f"zenoti-ingest-{role}", version=__version__)
     try:
         yield traces
@@ -29,16 +29,16 @@ async def tracing(role: str) -> AsyncIterator[Traces]:
 def exposed_metrics(
     settings: Settings, daemon: str, *, stages: Sequence[str], connections: Sequence[str], exchanges: Sequence[str]
 ) -> CollectorRegistry:
-    """A daemon's metrics, with the values of the labels that the configuration gives."""
+    """Return a daemon's metrics, with the label values that the configuration gives."""
     values = {"source": list(settings.sources), "stage": stages, "connection": connections, "exchange": exchanges}
     return exposed(daemon, version=__version__, values=values)
 
 
 def check_link(link: Link) -> Check:
-    """A connection, as a dependency."""
+    """Return the state of a connection, as a dependency of the daemon."""
     return Check(ok=link.state.ready, state="usable" if link.state.ready else "away", detail=link.state.detail)
 
 
 def check_topology(watch: TopologyWatch) -> Check:
-    """What must be there on the broker, as a dependency."""
+    """Return the state of the topology on the broker, as a dependency of the daemon."""
     return Check(ok=not watch.detail, state="broken" if watch.detail else "whole", detail=watch.detail)

@@ -1,22 +1,22 @@
-"""The topology that the settings ask for."""
+"""The names and the topology that follow from the settings."""
 
 from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, intake_topology, whole_topology
 from zenoti_ingest.core.topology.names import Names
-from zenoti_ingest.settings import Settings
+from zenoti_ingest.settings import BrokerSettings, DownstreamSettings, Settings, SourceSettings
 
 
 def names_of(settings: Settings) -> Names:
-    """The names beneath the configured prefix."""
+    """Return the names beneath the configured prefix."""
     return Names(settings.broker.prefix)
 
 
 def door_topology(settings: Settings) -> Topology:
-    """What the intake needs on the broker."""
+    """Return what the intake needs on the broker."""
     return intake_topology(names_of(settings), sources=tuple(settings.sources), archive=_archive(settings))
 
 
 def full_topology(settings: Settings) -> Topology:
-    """Everything on the broker."""
+    """Return everything that the installation needs on the broker."""
     return whole_topology(
         names_of(settings),
         sources=tuple(settings.sources),
@@ -26,8 +26,19 @@ def full_topology(settings: Settings) -> Topology:
     )
 
 
+def example_topology(*, prefix: str, source: str, downstream: str) -> Topology:
+    """Return the full topology of one source and one receiver, with the defaults of all other settings."""
+    return full_topology(
+        Settings(
+            broker=BrokerSettings(prefix=prefix),
+            sources={source: SourceSettings()},
+            downstream={downstream: DownstreamSettings()},
+        )
+    )
+
+
 def downstreams_of(settings: Settings) -> tuple[Downstream, ...]:
-    """The receivers."""
+    """Return the receivers."""
     return tuple(
         Downstream(
             name=name,

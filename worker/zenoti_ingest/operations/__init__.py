@@ -1,1 +1,1 @@
-"""What an operator asks for once: check, topology, status, dead letters, the simulator. One file a command's family."""
+"""The commands of an operator, and the simulator; a module each. They work on an Installation, not on the settings."""

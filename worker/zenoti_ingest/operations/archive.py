@@ -1,4 +1,4 @@
-"""`archive list | replay`: what was received, out of the stream; shown, or fed in again."""
+"""`archive list | replay`: shows what was received, or feeds it in again; both read the archive stream."""
 
 import argparse
 import asyncio
@@ -7,20 +7,18 @@ from contextlib import aclosing
 
 import msgspec
 
-from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.command_line import add_json, filled
 from zenoti_ingest.core.operating.archive_entries import Entry, Wanted
 from zenoti_ingest.operations import replay
 from zenoti_ingest.operations.archive_reading import ArchiveSpan, entries, span_of, time_of, too_short
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import DocumentWithList, say, show, table
-from zenoti_ingest.settings import Settings
 
-SHOWN = 20  # events that a person is shown, the last
+SHOWN = 20  # events in the table for people: the last
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `archive`."""
+    """Add the arguments of `archive`."""
     actions = parser.add_subparsers(required=True, dest="action", metavar="ACTION")
     for name, text in (("list", "what was received"), ("replay", "into the raw queues again, live events first")):
         action = actions.add_parser(name, help=text)
@@ -29,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=True,
             metavar="T",
             type=filled,
-            help="received from then on, by the door's clock: ISO 8601 (UTC without a zone), or 2h, 3d ago",
+            help="received at this time or later, by the door's clock: ISO 8601 (UTC without a zone), or 2h, 3d ago",
         )
         action.add_argument("--until", metavar="T", type=filled, help="before this time")
         action.add_argument("--source", type=filled)
@@ -40,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             replay.add_arguments(action)
 
 
-async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    """Do what the words say."""
+async def run(installation: Installation, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """Run the action that is asked for; returns the exit status."""
     wanted = Wanted(
         since=time_of(arguments.since),
         until=time_of(arguments.until) if arguments.until is not None else None,
@@ -50,13 +48,13 @@ async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.E
         invoice=arguments.invoice,
     )
     if arguments.action == "list":
-        return await list_(settings, wanted, as_json=arguments.json)
+        return await list_(installation, wanted, as_json=arguments.json)
     how = {option: getattr(arguments, option) for option in ("after", "rate", "to", "dry_run")}
-    return await replay.replay(settings, wanted, stop, **how, as_json=arguments.json)
+    return await replay.replay(installation, wanted, stop, **how, as_json=arguments.json)
 
 
 class Kind(msgspec.Struct):
-    """The events of a source and type in short."""
+    """The summary of the events of one source and type."""
 
     source: str
     type: str
@@ -66,12 +64,12 @@ class Kind(msgspec.Struct):
     newest: str = ""
 
 
-async def list_(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
-    """Show what was received: kinds first, then the last; as JSON all of it."""
-    names = names_of(settings)
+async def list_(installation: Installation, wanted: Wanted, *, as_json: bool) -> int:
+    """Show what was received: first a summary by source and type, then the last events; as JSON all events."""
+    names = installation.names
     kinds: dict[tuple[str, str], Kind] = {}
     last: deque[Entry] = deque(maxlen=SHOWN)
-    async with connected(settings, name="archive list") as link:
+    async with installation.connected("archive list") as link:
         span = await span_of(link, names)
         with DocumentWithList("events") as written:
             async with aclosing(entries(link, names, wanted, span)) as found:
@@ -83,7 +81,7 @@ async def list_(settings: Settings, wanted: Wanted, *, as_json: bool) -> int:
                 period = {"since": wanted.since, "until": wanted.until, "reaches_back_to": span.reaches_back_to or None}
                 written.end({"count": total, "kinds": list(kinds.values()), **period})
     if not as_json:
-        _tell(kinds, last, span, wanted)
+        _print_tables(kinds, last, span, wanted)
     return 0
 
 
@@ -95,7 +93,7 @@ def _count(kinds: dict[tuple[str, str], Kind], each: Entry) -> None:
     kind.newest = max(kind.newest, each.received_at)
 
 
-def _tell(kinds: dict[tuple[str, str], Kind], last: deque[Entry], span: ArchiveSpan, wanted: Wanted) -> None:
+def _print_tables(kinds: dict[tuple[str, str], Kind], last: deque[Entry], span: ArchiveSpan, wanted: Wanted) -> None:
     rows = [(k.count, k.source, k.type or "(malformed)", k.bytes, k.oldest, k.newest) for k in kinds.values()]
     total = sum(kind.count for kind in kinds.values())
     title = f"{total} event(s) received since {wanted.since}" + (f", before {wanted.until}" if wanted.until else "")

@@ -1,4 +1,4 @@
-"""The archive as commands read it: what it holds, and the entries that are wanted, in order."""
+"""How commands read the archive: what it holds, and the wanted entries, in order. Nothing here prints."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -19,14 +19,19 @@ DEPTHS_TIMEOUT_SECONDS = 10.0
 
 
 class ArchiveSpan(msgspec.Struct, frozen=True):
-    """What the stream holds: when its first message was received, and the last one's offset; empty and -1: nothing."""
+    """What the stream holds.
+
+    Attributes:
+        reaches_back_to: when the first message was received; empty where there is none.
+        last: offset of the last message; -1 where there is none.
+    """
 
     reaches_back_to: str
     last: int
 
 
 async def span_of(link: Link, names: Names) -> ArchiveSpan:
-    """What the stream holds.
+    """Return what the stream holds.
 
     Raises:
         TopologyMismatch: there is no archive.
@@ -42,7 +47,7 @@ async def span_of(link: Link, names: Names) -> ArchiveSpan:
 
 
 async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -> AsyncGenerator[Entry, None]:
-    """The entries that are wanted, in the order in which they were archived."""
+    """Yield the wanted entries, in the order in which they were archived."""
     async with aclosing(messages(link, names, instant(wanted.since), span)) as found:
         async for offset, message in found:
             if wanted.covers(message) and wanted.takes(each := entry(message, offset=offset)):
@@ -52,7 +57,7 @@ async def entries(link: Link, names: Names, wanted: Wanted, span: ArchiveSpan) -
 async def messages(
     link: Link, names: Names, since: datetime | int, span: ArchiveSpan
 ) -> AsyncGenerator[tuple[int, Received], None]:
-    """What was received, with its offset in the stream, from a time or an offset on."""
+    """Yield each message with its offset in the stream, from a time or an offset on."""
     async with aclosing(archive_stream.read(link, stream=names.archive, since=since, last=span.last)) as found:
         async for offset, message in found:
             yield offset, _webhook(message)
@@ -64,16 +69,16 @@ def _webhook(message: archive_stream.Archived) -> Received:
 
 
 def time_of(text: str) -> str:
-    """A time as the operator wrote it, in the words of `received_at`.
+    """Return a time that the operator wrote, in the format of `received_at`.
 
     Raises:
-        WrongSettings: it is no time.
+        WrongSettings: the text is no time.
     """
     return moment(text, now=datetime.now(UTC))
 
 
 def too_short(span: ArchiveSpan, since: str) -> str:
-    """What to print where the stream does not reach back so far; empty where it does."""
+    """Return what to print where the stream does not reach back to a time; empty where it does."""
     if not span.reaches_back_to:
         return "The archive is empty."
     return f"The archive reaches back to {span.reaches_back_to} only." if span.reaches_back_to > since else ""

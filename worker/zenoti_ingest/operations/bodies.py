@@ -1,4 +1,4 @@
-"""Letters without a body: their bodies, out of the archive or from this host's disk."""
+"""Finds the bodies of letters that have none: in the archive, or on this host's disk."""
 
 import socket
 from contextlib import aclosing
@@ -17,10 +17,10 @@ from zenoti_ingest.operations.letters import headers_of
 
 
 class Bodies:
-    """The bodies of one command.
+    """The bodies that a single command finds and removes.
 
     Attributes:
-        left: where bodies lie that this command could not remove.
+        left: places of bodies that are on another host, so that this command cannot remove them.
     """
 
     def __init__(self, names: Names) -> None:
@@ -30,10 +30,10 @@ class Bodies:
         self.left: list[str] = []
 
     async def revived(self, link: Link, letter: Letter) -> Outgoing:
-        """The message that puts a letter back where it came from, with its body.
+        """Return the message that puts a letter back where it came from, with its body.
 
         Raises:
-            BodyElsewhere: the body is not to be had here.
+            BodyElsewhere: the body cannot be found here.
             BrokerUnavailable: the archive cannot be read.
         """
         headers = headers_of(letter, self._names)
@@ -41,13 +41,13 @@ class Bodies:
         body = letter.body
         if headers.body_at:
             found = await self._found(link, headers.body_at, headers.receipt_id, headers.received_at)
-            body = found.body  # as received: compressed again where translate had inflated it
+            body = found.body  # as it was received: compressed, where translate had inflated it
             properties = {"content_type": found.content_type, "content_encoding": found.content_encoding}
         properties["message_id"] = letter.message_id
         return dead_letter.revive(body, letter.headers, names=self._names, properties=properties)
 
     def used(self, letter: Letter) -> None:
-        """The letter is on its way out: a file with its body is needed no more."""
+        """Note that a letter is about to be taken out: the file with its body is no longer needed."""
         place = dead_letter.file_of(headers_of(letter, self._names).body_at)
         if place is None:
             return
@@ -58,9 +58,9 @@ class Bodies:
             self.left.append(f"{host}:{path}")
 
     def remove_used(self) -> None:
-        """Remove those files: the broker has taken their letters out."""
+        """Remove the noted files; call it after the broker has taken their letters out."""
         for path in self._used:
-            if read_aside(path) is not None:  # a letter's header names nothing else
+            if read_aside(path) is not None:  # a header may name any path: remove only a file that is such a body
                 path.unlink(missing_ok=True)
         self._used.clear()
 
@@ -83,6 +83,6 @@ class Bodies:
                 async for _, message in found:
                     if message.receipt_id == receipt_id:
                         return message
-        except (TopologyMismatch, ValueError):  # no archive, or a time that is none
+        except (TopologyMismatch, ValueError):  # there is no archive, or received_at is no time
             raise BodyElsewhere("its body should be in the archive, which is not there") from None
         raise BodyElsewhere("its body is not in the archive, or not any more")

@@ -1,4 +1,4 @@
-"""`check`: the webhook URL of each source, then broker, spool directory and API key; a line each."""
+"""`check`: tries the webhook settings of each source, then broker, spool directory and API keys; prints a line each."""
 
 import argparse
 import asyncio
@@ -8,11 +8,9 @@ from pathlib import Path
 import msgspec
 
 from zenoti_ingest.adapters.broker.topology import depths
-from zenoti_ingest.adapters.invoice_api import new_session
 from zenoti_ingest.adapters.spool.folder import make_own
-from zenoti_ingest.app.invoice_apis import invoice_api
-from zenoti_ingest.app.sources import require_sources, secret_of
-from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.app.installation import Installation
+from zenoti_ingest.app.sources import Source
 from zenoti_ingest.command_line import add_json
 from zenoti_ingest.core.failures.errors import (
     ApiRefusedUs,
@@ -23,45 +21,47 @@ from zenoti_ingest.core.failures.errors import (
     WrongSettings,
 )
 from zenoti_ingest.core.invoices.protocol import decipher, request
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say
-from zenoti_ingest.settings import Settings, SourceSettings
 
 WITHIN_SECONDS = 30.0
 _NO_SUCH_INVOICE = "00000000-0000-4000-8000-000000000001"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `check`."""
+    """Add the arguments of `check`."""
     add_json(parser)
 
 
-async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
-    """Do what the words say."""
-    return await check(settings, as_json=arguments.json)
+async def run(installation: Installation, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Run `check`; returns the exit status."""
+    return await check(installation, as_json=arguments.json)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One line: what was looked at, whether it holds, and what to do or to know."""
+    """One line: what was tried, whether it is good, and what to do or to know."""
 
     what: str
     ok: bool
     detail: str
 
 
-async def check(settings: Settings, *, as_json: bool) -> int:
-    """Try everything; 0 only where all of it holds."""
-    require_sources(settings)
+async def check(installation: Installation, *, as_json: bool) -> int:
+    """Try everything; returns 0 only where all of it is good.
+
+    Raises:
+        WrongSettings: there is no source.
+    """
+    sources, receivers = installation.require_sources(), installation.receiver_queues
     findings = [
         Finding(
             "configuration",
             ok=True,
-            detail=f"{len(settings.sources)} source(s), {len(settings.downstream)} downstream(s)",
+            detail=f"{len(sources)} source(s), {len(receivers)} downstream(s)",
         )
     ]
-    findings += [_door(name, source) for name, source in settings.sources.items()]
-    findings += [await _broker(settings), _spool(settings)]
-    findings += [await _key(name, source) for name, source in settings.sources.items()]
+    findings += [_door(source) for source in sources.values()]
+    findings += [await _broker(installation), _spool(installation.spool_directory)]
+    findings += [await _key(installation, source) for source in sources.values()]
     if as_json:
         document({"ok": all(f.ok for f in findings), "findings": findings})
     else:
@@ -70,25 +70,23 @@ async def check(settings: Settings, *, as_json: bool) -> int:
     return 0 if all(f.ok for f in findings) else 1
 
 
-def _door(name: str, source: SourceSettings) -> Finding:
-    token = "?token=<your webhook_token>" if source.webhook_token else ""
-    url = f"https://<your public host>/webhooks/{name}{token}"
+def _door(source: Source) -> Finding:
+    what = f"webhook of {source.name}"
     try:
-        for kind, spec in (("webhook_secret", source.webhook_secret), ("webhook_token", source.webhook_token)):
-            secret_of(f"sources.{name}.{kind}", spec)
+        secrets, tokens = source.webhook_secrets(), source.webhook_tokens()
     except WrongSettings as error:
-        return Finding(f"webhook of {name}", ok=False, detail=str(error))
-    if not (source.webhook_secret or source.webhook_token or source.insecure):
-        return Finding(
-            f"webhook of {name}", ok=False, detail=f"{url}: set webhook_secret, webhook_token, or insecure = true"
-        )
-    return Finding(f"webhook of {name}", ok=True, detail=f"paste into Zenoti: {url}")
+        return Finding(what, ok=False, detail=str(error))
+    url = f"https://<your public host>/webhooks/{source.name}"
+    if not (secrets or tokens or source.insecure):
+        return Finding(what, ok=False, detail=f"{url}: set webhook_secret, webhook_token, or insecure = true")
+    token = "?token=<your webhook_token>" if tokens else ""
+    return Finding(what, ok=True, detail=f"paste into Zenoti: {url}{token}")
 
 
-async def _broker(settings: Settings) -> Finding:
-    wanted = [queue.name for queue in full_topology(settings).queues]
+async def _broker(installation: Installation) -> Finding:
+    wanted = [queue.name for queue in installation.topology.queues]
     try:
-        async with connected(settings, name="check") as link:
+        async with installation.connected("check") as link:
             found = await link.use(partial(depths, queues=wanted), within=WITHIN_SECONDS)
     except WorkerError as error:
         return Finding("broker", ok=False, detail=str(error))
@@ -96,14 +94,13 @@ async def _broker(settings: Settings) -> Finding:
     detail = f"connected; {there} of {len(wanted)} queues are there"
     if there < len(wanted):
         detail += ": `zenoti-ingest topology apply` declares the others"
-        detail += "; so do the daemons" if settings.broker.declare else ", the daemons may not"
-    return Finding("broker", ok=there == len(wanted) or settings.broker.declare, detail=detail)
+        detail += "; so do the daemons" if installation.daemons_declare else ", the daemons may not"
+    return Finding("broker", ok=there == len(wanted) or installation.daemons_declare, detail=detail)
 
 
-def _spool(settings: Settings) -> Finding:
-    directory = Path(settings.intake.spool_dir)
+def _spool(directory: Path) -> Finding:
     try:
-        trial = make_own(directory)  # a folder, locked
+        trial = make_own(directory)  # makes a folder in it and locks the folder
         try:
             trial.try_write()
         finally:
@@ -113,12 +110,12 @@ def _spool(settings: Settings) -> Finding:
     return Finding("spool directory", ok=True, detail=f"{directory} can be written and locked")
 
 
-async def _key(name: str, source: SourceSettings) -> Finding:
-    """Ask for an invoice that does not exist: any answer but 401 says that the key is taken."""
-    what = f"API key of {name}"
+async def _key(installation: Installation, source: Source) -> Finding:
+    """Ask for an invoice that does not exist: any answer but 401 shows that the API accepts the key."""
+    what = f"API key of {source.name}"
     try:
-        async with new_session(source.base_url) as session:
-            response = await invoice_api(session, name, source).fetch(request(_NO_SUCH_INVOICE, expand=()))
+        async with installation.invoice_api(source.name) as api:
+            response = await api.fetch(request(_NO_SUCH_INVOICE, expand=()))
         decipher(response, invoice_id=_NO_SUCH_INVOICE, expand=())
     except InvoiceNotFound:
         return Finding(what, ok=True, detail=f"taken by {source.base_url}")

@@ -1,4 +1,4 @@
-"""The dead letters as commands look at them: which are meant, and what each says of itself; none is taken."""
+"""How commands read the dead letters: which are chosen, and the headers of each. Nothing here takes a letter out."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,11 +19,11 @@ from zenoti_ingest.operations.terminal import note
 from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 COUNT_SECONDS = 10.0
-OTHERS_SECONDS = 5.0
+OTHERS_SECONDS = 5.0  # how long to wait for letters that another command holds
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters are meant; None: any. `id` is an event's, a receipt's or an invoice's; `type` may be a pattern."""
+    """Which letters are chosen; None: any. `id` is that of event, receipt or invoice; `type` may be a pattern."""
 
     reason: str | None = None
     source: str | None = None
@@ -32,7 +32,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str | None = None
 
     def takes(self, letter: DeadLetterHeaders) -> bool:
-        """Whether a letter is meant."""
+        """Return whether a letter is chosen."""
         return (
             self.reason in (None, letter.reason)
             and self.source in (None, letter.source)
@@ -43,12 +43,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def headers_of(letter: Letter, names: Names) -> DeadLetterHeaders:
-    """What a letter says of itself."""
+    """Return what the headers of a letter say."""
     return dead_letter.read(letter.headers, names=names, message_id=letter.message_id)
 
 
 async def each(link: Link, names: Names, chosen: Filter) -> AsyncGenerator[DeadLetterHeaders, None]:
-    """What each of the chosen letters says of itself, in bounded memory."""
+    """Yield the headers of each chosen letter, in bounded memory."""
     async with looking(link, names) as (in_hand, count), aclosing(in_hand.first(count)) as found:
         async for letter in found:
             headers = headers_of(letter, names)
@@ -57,7 +57,7 @@ async def each(link: Link, names: Names, chosen: Filter) -> AsyncGenerator[DeadL
 
 
 async def groups_of(link: Link, names: Names, chosen: Filter) -> list[Group]:
-    """The chosen letters by what is wrong, the largest group first."""
+    """Return the chosen letters, grouped by what is wrong; the largest group first."""
     groups = Groups()
     async with aclosing(each(link, names, chosen)) as found:
         async for letter in found:
@@ -67,7 +67,7 @@ async def groups_of(link: Link, names: Names, chosen: Filter) -> list[Group]:
 
 @asynccontextmanager
 async def looking(link: Link, names: Names) -> AsyncIterator[tuple[Letters, int]]:
-    """The letters, and how many there are; while another command holds some it waits a little, then says so.
+    """Yield the letters, and how many there are; waits up to 5 s while another command holds some, then prints a note.
 
     Raises:
         TopologyMismatch: there is no queue of dead letters.

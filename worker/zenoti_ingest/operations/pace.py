@@ -1,4 +1,4 @@
-"""Live traffic goes first: redrive and replay put events in only while nothing waits before them."""
+"""Live traffic goes first: redrive and replay put in events only while no live event waits before them."""
 
 import asyncio
 from collections import defaultdict
@@ -10,19 +10,19 @@ from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.core.operating.live_traffic_first import obstacle
 from zenoti_ingest.core.topology.names import Names
 
-BATCH = 25  # events between two looks at the queues
+BATCH = 25  # events that may go after each look at the queues
 OBSTACLE_POLL_SECONDS = 0.5
 COUNT_SECONDS = 10.0
 
 
 class Pace:
-    """Says when the next event may go.
+    """Decides when the next event may go.
 
     Args:
         link: to look at the queues with.
         names: of the queues.
-        stop: set when the operator has had enough.
-        waiting: is called with the reason while it waits.
+        stop: set when the command must end early.
+        waiting: called with the reason while an event must wait.
         rate: events a second at most.
     """
 
@@ -41,7 +41,7 @@ class Pace:
         self._free: defaultdict[str, int] = defaultdict(int)
 
     async def clear(self, source: str, *, within: float | None = None) -> bool:
-        """Return True once an event of the source may go; False when stopped, or not within so many seconds.
+        """Return True once an event of the source may go; False when stopped, or after `within` seconds.
 
         Raises:
             BrokerUnavailable: the queues cannot be looked at.

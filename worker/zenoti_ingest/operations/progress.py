@@ -1,4 +1,4 @@
-"""How far a long command has come: a bar on a terminal, a line now and then elsewhere; always on stderr."""
+"""Shows how far a long command has come, on stderr: a bar on a terminal, elsewhere a line every 10 s."""
 
 import time
 from types import TracebackType
@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from zenoti_ingest.operations.terminal import note as note_line
 
 LINE_SECONDS = 10.0
-WAITING_SECONDS = 3.0  # a shorter wait is nobody's concern
+WAITING_SECONDS = 3.0  # a shorter wait is not shown where there is no terminal
 
 
 class ProgressReport:
-    """The bar, or the lines.
+    """The bar on a terminal, or the lines elsewhere.
 
     Args:
-        what: the word before the figures.
-        total: how many there are to look at; None where that is not known.
+        what: the word before the numbers.
+        total: how many events or letters there are; None where that is not known.
     """
 
     def __init__(self, what: str, total: int | None) -> None:
@@ -34,7 +34,7 @@ class ProgressReport:
             self._task = self._bar.add_task(what, total=total, note="")
 
     def __enter__(self) -> Self:
-        """Show it."""
+        """Show the bar."""
         if self._bar is not None:
             self._bar.start()
         return self
@@ -47,7 +47,7 @@ class ProgressReport:
             self._bar.stop()
 
     def at(self, done: int, *, of: int | None = None, note: str = "") -> None:
-        """So many have been looked at; `note` says where that is."""
+        """Show that `done` of them were looked at; `note` says where that is."""
         self._done, self._waits_since = done, None
         self._total = of or self._total
         if self._bar is not None:
@@ -56,7 +56,7 @@ class ProgressReport:
             self._line(note)
 
     def waiting(self, why: str) -> None:
-        """It waits, and for what."""
+        """Show that the command waits, and why."""
         now = time.monotonic()
         if self._waits_since is None:
             self._waits_since, self._next_line = now, min(self._next_line, now + WAITING_SECONDS)

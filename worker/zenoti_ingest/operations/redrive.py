@@ -1,4 +1,4 @@
-"""`dead redrive | discard`: taking the chosen letters out, back to where they came from or for good."""
+"""`dead redrive | discard`: takes the chosen letters out, back to where they came from or for good."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,33 +6,36 @@ from contextlib import aclosing
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.dead_letters import Letter, Letters
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.app.reporting import tracing
-from zenoti_ingest.app.topologies import names_of
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, carried
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError, PublishUnconfirmed, Unroutable
 from zenoti_ingest.core.failures.groups import Groups, by_reason
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.bodies import Bodies
 from zenoti_ingest.operations.letters import Filter, headers_of, looking
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
 from zenoti_ingest.operations.progress import ProgressReport
 from zenoti_ingest.operations.terminal import document, say
-from zenoti_ingest.settings import Settings
 
-HOLD_SECONDS = 600.0  # then letters in hand are put back and taken anew: the broker closes a channel after 30 minutes
-
-LARGE_BYTES = 64 * 1024  # a broker that finds one too large closes its channel: not that of the letters
+# After this time the command puts the letters in hand back and takes them anew: the broker closes the channel of a
+# letter that is held for 30 minutes.
+HOLD_SECONDS = 600.0
+# A larger body goes over another channel than that of the letters: a broker that refuses the size closes the channel.
+LARGE_BYTES = 64 * 1024
 
 Act = Callable[[Link, Letters, Letter], Awaitable[None]]
 
 
-async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
-    """Put the chosen letters back where they came from, each published, confirmed, then taken out, live events first.
+async def redrive(
+    installation: Installation, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool
+) -> int:
+    """Put the chosen letters back where they came from; live events go first.
 
-    A letter that cannot go back (its source is gone) stays, is reported, and makes the status 1.
+    Each letter is published, confirmed, then taken out. A letter that cannot go back (its source is gone) stays, is
+    reported, and makes the status 1.
     """
-    names = names_of(settings)
+    names = installation.names
     bodies = Bodies(names)
     async with tracing("redrive") as traces:
 
@@ -48,12 +51,14 @@ async def redrive(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
                 bodies.used(letter)
 
         moving = _Moving(names, chosen, stop, word="redriven", act=put_back, paced=True, dry_run=dry_run, bodies=bodies)
-        return await moving.run(settings, as_json=as_json)
+        return await moving.run(installation, as_json=as_json)
 
 
-async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool) -> int:
-    """Take the chosen letters out for good, with their bodies on this host's disk; one elsewhere is named."""
-    names = names_of(settings)
+async def discard(
+    installation: Installation, chosen: Filter, stop: asyncio.Event, *, dry_run: bool, as_json: bool
+) -> int:
+    """Take the chosen letters out for good, and remove their bodies from this host's disk; names bodies elsewhere."""
+    names = installation.names
     bodies = Bodies(names)
 
     async def drop(_: Link, __: Letters, letter: Letter) -> None:
@@ -61,11 +66,11 @@ async def discard(settings: Settings, chosen: Filter, stop: asyncio.Event, *, dr
         bodies.used(letter)
 
     moving = _Moving(names, chosen, stop, word="discarded", act=drop, paced=False, dry_run=dry_run, bodies=bodies)
-    return await moving.run(settings, as_json=as_json)
+    return await moving.run(installation, as_json=as_json)
 
 
 class _Moving:
-    """One run over the letters that there were when it began; those that come meanwhile are left."""
+    """One run over the letters that are there when it begins; letters that come meanwhile are left."""
 
     def __init__(
         self,
@@ -87,10 +92,10 @@ class _Moving:
         self._stayed: dict[str, str] = {}
         self._cut = ""
 
-    async def run(self, settings: Settings, *, as_json: bool) -> int:
-        """All of it, and what to say at the end; 1 where a letter stayed that was meant, or it was cut short."""
+    async def run(self, installation: Installation, *, as_json: bool) -> int:
+        """Go through all letters and print the result; returns 1 where a chosen letter stayed, or a cut came first."""
         try:
-            async with connected(settings, name=f"dead {self._word}") as link:
+            async with installation.connected(f"dead {self._word}") as link:
                 await self._over_all(link)
         except BrokerUnavailable as error:
             if not self._groups.count:
@@ -98,7 +103,7 @@ class _Moving:
             self._cut = str(error)
         if self._stop.is_set():
             self._cut = "stopped"
-        self._tell(as_json=as_json)
+        self._report(as_json=as_json)
         return 1 if self._stayed or self._cut else 0
 
     async def _over_all(self, link: Link) -> None:
@@ -113,7 +118,7 @@ class _Moving:
                 left = 0 if finished or self._stop.is_set() else left - (self._done - before)
 
     async def _over(self, in_hand: Letters, count: int, link: Link, progress: ProgressReport) -> bool:
-        """Go through the first so many; False where it ended before."""
+        """Go through the first `count` letters; False where the run ended before the last."""
         pace = Pace(link, self._names, stop=self._stop, waiting=progress.waiting)
         looked = 0
         async with aclosing(in_hand.first(count)) as found:
@@ -139,7 +144,7 @@ class _Moving:
         except (PublishUnconfirmed, Unroutable, PermanentError) as error:
             self._stayed[receipt_id] = str(error)
 
-    def _tell(self, *, as_json: bool) -> None:
+    def _report(self, *, as_json: bool) -> None:
         found = self._groups.largest_first()
         stayed = [f"{receipt_id}: {why}" for receipt_id, why in self._stayed.items()]
         if as_json:

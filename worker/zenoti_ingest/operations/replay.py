@@ -1,4 +1,4 @@
-"""`archive replay`: what was received goes into the raw queues again, live events first."""
+"""`archive replay`: publishes archived events to the raw queues again; live events go first."""
 
 import argparse
 import asyncio
@@ -9,8 +9,8 @@ import msgspec
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.clock import utc_now
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.app.reporting import tracing
-from zenoti_ingest.app.topologies import names_of
 from zenoti_ingest.command_line import filled, number
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Received
 from zenoti_ingest.core.failures.errors import (
@@ -22,21 +22,20 @@ from zenoti_ingest.core.failures.errors import (
 )
 from zenoti_ingest.core.operating.archive_entries import Wanted, entry
 from zenoti_ingest.core.operating.times import instant
+from zenoti_ingest.core.topology.declared import MAX_INTEGER
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.archive_reading import ArchiveSpan, messages, span_of, too_short
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.pace import Pace
 from zenoti_ingest.operations.progress import ProgressReport
 from zenoti_ingest.operations.terminal import document, say
-from zenoti_ingest.settings import MAX_INTEGER, Settings
 from zenoti_ingest.stages.ports import Publishes
 from zenoti_ingest.stages.traced import traced
 
-IN_FLIGHT = 20
+IN_FLIGHT = 20  # events that are published and not yet confirmed, at most
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `archive replay` that `archive list` does not have."""
+    """Add the arguments of `archive replay` that `archive list` does not have."""
     parser.set_defaults(drains=True)
     parser.add_argument("--dry-run", action="store_true", help="only count")
     parser.add_argument(
@@ -49,12 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--after",
         type=number(int, least=0, most=MAX_INTEGER - 1),
         metavar="OFFSET",
-        help="go on where a replay was cut short",
+        help="continue after this offset, which a replay that was cut short has printed",
     )
 
 
 async def replay(
-    settings: Settings,
+    installation: Installation,
     wanted: Wanted,
     stop: asyncio.Event,
     *,
@@ -64,23 +63,30 @@ async def replay(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Publish each wanted event to its raw queue (not to the archive), confirmed; 1 where it did not come to the end.
+    """Publish each wanted event to its raw queue, not to the archive, and wait for the confirms.
 
     Args:
-        settings: all of them.
+        installation: whose archive and queues.
         wanted: which events.
-        stop: set when the operator has had enough.
-        after: go on behind this offset of the stream, which a replay that was cut short has printed.
+        stop: set when the command must end early.
+        after: continue after this offset of the stream, which a replay that was cut short has printed.
         rate: events a second at most.
-        to: the one receiver that gets them; None: each that wants them.
+        to: the only receiver that gets the events; None: every receiver whose patterns match.
         dry_run: only count.
         as_json: print one document.
+
+    Returns:
+        The exit status: 1 where an event was not replayed, or the replay was cut short.
+
+    Raises:
+        WrongSettings: there is no such receiver.
     """
-    if to is not None and to not in settings.downstream:
-        raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(settings.downstream) or 'none'}")
-    async with tracing("replay") as traces, connected(settings, name="archive replay") as link:
+    known = installation.receiver_queues
+    if to is not None and to not in known:
+        raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(known) or 'none'}")
+    async with tracing("replay") as traces, installation.connected("archive replay") as link:
         publisher = traced(link, traces, anew=True)
-        run = _Replay(link, publisher, names_of(settings), wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
+        run = _Replay(link, publisher, installation.names, wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
         await run.over(after)
     run.report(as_json=as_json)
     return 1 if run.cut or run.homeless or run.too_large else 0
@@ -104,16 +110,16 @@ class _Replay:
         self._rate, self._dry_run = rate, dry_run
         self._mark, self._only_to = utc_now(), only_to
         self._in_flight = IN_FLIGHT if rate is None else max(1, min(IN_FLIGHT, int(rate / 4)))
-        self._batch: dict[str, Received] = {}  # by receipt: no two of one message id on their way at a time
+        self._batch: dict[str, Received] = {}  # by receipt: never two messages with the same id in flight
         self._matched = self._replayed = 0
-        self._looked_up_to: int | None = None  # the offset behind which nothing has been done yet
+        self._looked_up_to: int | None = None  # everything up to this offset is done
         self._span = ArchiveSpan("", -1)
         self.homeless: Counter[str] = Counter()
         self.too_large: Counter[str] = Counter()
         self.cut = ""
 
     async def over(self, after: int | None) -> None:
-        """Go through the stream to where it ends now."""
+        """Read the stream up to its present end, and replay what is wanted."""
         self._looked_up_to = after
         try:
             self._span = await span_of(self._link, self._names)
@@ -142,7 +148,7 @@ class _Replay:
         await self._flush(looked)
 
     async def _take(self, message: Received, pace: Pace, before: int | None) -> bool:
-        """Put it on its way where it is wanted; False when stopped meanwhile."""
+        """Add a wanted event to the batch; False when the command was stopped meanwhile."""
         wanted = self._wanted
         if not wanted.covers(message) or (wanted.asks_bodies and not wanted.takes(entry(message, offset=0))):
             return True
@@ -156,7 +162,7 @@ class _Replay:
         return True
 
     async def _flush(self, up_to: int | None) -> None:
-        """Publish the batch; once all are confirmed, everything up to that offset is done."""
+        """Publish the batch; once all of it is confirmed, everything up to that offset is done."""
         batch, self._batch = list(self._batch.values()), {}
         outcomes = await asyncio.gather(*(self._publish(message) for message in batch), return_exceptions=True)
         for message, outcome in zip(batch, outcomes, strict=True):
@@ -176,7 +182,7 @@ class _Replay:
         await self._to.publish(outgoing, within=PUBLISH_SECONDS)
 
     def report(self, *, as_json: bool) -> None:
-        """What came of it, and how to go on where it was cut short."""
+        """Print the result, and how to continue where the replay was cut short."""
         if as_json:
             counts = {
                 "replayed": self._replayed,

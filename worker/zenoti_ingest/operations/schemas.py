@@ -1,4 +1,4 @@
-"""`make schemas`: writes JSON Schema, AsyncAPI and OpenAPI into `zenoti_schemas/generated/`, pages into `docs/`.
+"""`make schemas`: writes JSON Schema, AsyncAPI, OpenAPI into `zenoti_schemas/generated/`; pages and a dashboard.
 
 `python -m zenoti_ingest.operations.schemas --check` writes nothing, names what has drifted, and ends with 1.
 """
@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 
 import zenoti_schemas
-from zenoti_ingest.operations.documents import asyncapi, configuration, metrics, openapi
+from zenoti_ingest.operations.documents import asyncapi, configuration, dashboard, metrics, openapi
 from zenoti_ingest.operations.documents.shapes import json_schemas
 from zenoti_ingest.operations.terminal import say
 
 HERE = Path(next(iter(zenoti_schemas.__path__))) / "generated"
-DOCS = HERE.parents[2] / "docs"
+ROOT = HERE.parents[2]
 
 
 def documents() -> dict[str, bytes]:
-    """Every file by name; the same code makes the same bytes."""
+    """Return every file by name; the same code makes the same bytes."""
     made = {
         **{f"{name}.schema.json": document for name, document in json_schemas().items()},
         "asyncapi.json": asyncapi.document(),
@@ -30,17 +30,21 @@ def documents() -> dict[str, bytes]:
 
 
 def pages() -> dict[str, bytes]:
-    """The pages of docs/ that are written from the code, by name."""
-    return {"configuration.md": configuration.page(), "metrics.md": metrics.page()}
+    """Return the other files that are generated from the code, by their path in the project."""
+    return {
+        "docs/configuration.md": configuration.page(),
+        "docs/metrics.md": metrics.page(),
+        "deploy/grafana/dashboards/every-metric.json": _bytes(dashboard.document()),
+    }
 
 
-def drifted_pages(docs: Path) -> list[str]:
-    """Those of them that are not as the code would have them, by name."""
-    return [name for name, page in pages().items() if not (docs / name).exists() or (docs / name).read_bytes() != page]
+def drifted_pages(root: Path) -> list[str]:
+    """Return the paths of those files that differ from what the code generates."""
+    return [path for path, page in pages().items() if not (root / path).exists() or (root / path).read_bytes() != page]
 
 
 def drift(folder: Path) -> list[str]:
-    """What in the folder is not as the code would have it, a line each."""
+    """Return a line for each file of the folder that differs from what the code generates."""
     wanted = documents()
     there = {path.name: path for path in folder.glob("*.json")}
     found = dict.fromkeys(there.keys() - wanted.keys(), "is left over")
@@ -50,7 +54,7 @@ def drift(folder: Path) -> list[str]:
 
 
 def write(folder: Path) -> list[str]:
-    """Make the folder as the code would have it; returns what was not so."""
+    """Write the generated files into the folder; returns a line for each that differed."""
     changed = drift(folder)
     wanted = documents()
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,20 +66,21 @@ def write(folder: Path) -> list[str]:
     return changed
 
 
-def main(arguments: Sequence[str], *, folder: Path = HERE, docs: Path = DOCS) -> int:
-    """Write, or with --check only compare; 1 where something drifts."""
+def main(arguments: Sequence[str], *, folder: Path = HERE, root: Path = ROOT) -> int:
+    """Write, or with --check only compare; returns 1 where --check finds a difference."""
     parser = argparse.ArgumentParser(prog="make schemas", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where something drifts")
     only_check = parser.parse_args(arguments).check
     changed = drift(folder) if only_check else write(folder)
-    for name in drifted_pages(docs):
-        changed.append(f"{name} differs")
+    for path in drifted_pages(root):
+        changed.append(f"{path} differs")
         if not only_check:
-            (docs / name).write_bytes(pages()[name])
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(pages()[path])
     for line in changed:
         say(line)
     if not changed:
-        say(f"{folder} and {docs} are as the code has them.")
+        say(f"{folder}, the generated pages and the dashboard are as the code has them.")
     return 1 if only_check and changed else 0
 
 

@@ -1,10 +1,10 @@
-"""`simulate`: a Zenoti of our own. Serves the invoice API and its control, and sends webhooks to one source's door."""
+"""`simulate`: a Zenoti of our own. It serves the invoice API and its control, and sends webhooks to a source's door."""
 
 import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from zenoti_ingest.adapters.invoice_api import new_session
-from zenoti_ingest.app.sources import require_sources, secret_of
+from zenoti_ingest.app.installation import Installation
+from zenoti_ingest.app.sources import Source
 from zenoti_ingest.core.failures.errors import WrongSettings
-from zenoti_ingest.settings import SecretSpec, Settings, SourceSettings
 from zenoti_ingest.simulator import plans
 from zenoti_ingest.simulator.board import Board
 from zenoti_ingest.simulator.listener import Listener, listening
@@ -30,7 +30,7 @@ DEFAULT_API_KEY: Final = "simulator"
 TRACES: Final[dict[str, Callable[[World, Now, int], Iterator[Planned]]]] = {
     "closing-time": lambda world, now, invoices: plans.closing_time(world, now=now, invoices=invoices)
 }
-_QUIET_SECONDS: Final = 3.0  # without a call, so that one for the very last event still comes
+_QUIET_SECONDS: Final = 3.0  # without a call: the call for the very last event may still come
 _STOP_POLL_SECONDS: Final = 0.1
 
 
@@ -38,12 +38,12 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What to simulate: where the API listens, whose webhooks are sent where, which and how.
 
     Attributes:
-        trace: one of TRACES, sent instead of visits.
-        invoices: how many the trace has.
-        visits: how many; 0 is the API alone, None goes on without end.
-        linger: seconds without a call after which it ends, once all is sent.
-        speed: how many simulated seconds pass in one.
-        json: at the end print on stdout what was counted.
+        trace: a name of TRACES, sent instead of visits.
+        invoices: how many invoices the trace has.
+        visits: how many visits; 0: only the API; None: without end.
+        linger: seconds without a call after which the run ends, once all is sent.
+        speed: how many simulated seconds pass in a second.
+        json: print the counts on stdout at the end.
     """
 
     host: str = "127.0.0.1"
@@ -60,20 +60,24 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     switches: Switches = Switches()
 
 
-async def simulate(settings: Settings, stop: asyncio.Event, wish: Wish) -> int:
-    """Serve and send until stop is set, or all is sent and asked for; 1 if the door did not take an event."""
-    require_sources(settings)
-    name = wish.source or next(iter(settings.sources))
-    source = settings.sources.get(name)
+async def simulate(installation: Installation, stop: asyncio.Event, wish: Wish) -> int:
+    """Serve and send until stop is set, or until all is sent and asked for; returns 1 if the door refused an event.
+
+    Raises:
+        WrongSettings: there is no source, or not the source that is wished for; or a secret's file cannot be used.
+    """
+    sources = installation.require_sources()
+    name = wish.source or next(iter(sources))
+    source = sources.get(name)
     if source is None:
-        raise WrongSettings(f"--source {name}: there is no such source; known are {', '.join(settings.sources)}")
+        raise WrongSettings(f"--source {name}: there is no such source; known are {', '.join(sources)}")
     seed = random.SystemRandom().randrange(2**32) if wish.seed is None else wish.seed
-    world, key = World(seed), _first(f"sources.{name}.api_key", source.api_key) or DEFAULT_API_KEY
+    world, key = World(seed), _first(source.api_keys()) or DEFAULT_API_KEY
     board = Board(keys=[key], seed=seed, speed=wish.speed, switches=wish.switches)
     async with listening(world, board, host=wish.host, port=wish.port) as listener:
         log.info("simulator_listening", host=wish.host, port=listener.port, seed=seed)
-        door = wish.door or f"http://{settings.intake.host}:{settings.intake.port}/webhooks/{name}"
-        async with _sender(name, source, door=door, speed=wish.speed) as sender:
+        door = wish.door or installation.door_url(name)
+        async with _sender(source, door=door, speed=wish.speed) as sender:
             await wait_or_stop(stop, _run(world, board, listener, sender, wish))
     shown = board.shown()
     log.info("simulator_ended", **shown["counters"])
@@ -84,13 +88,13 @@ async def simulate(settings: Settings, stop: asyncio.Event, wish: Wish) -> int:
 
 @asynccontextmanager
 async def serving(world: World, *, host: str, port: int, api_key: str) -> AsyncIterator[int]:
-    """The invoice API as it is by default, while the body runs; yields its port."""
+    """Serve the invoice API with its default switches while the body runs; yields its port."""
     async with listening(world, Board(keys=[api_key]), host=host, port=port) as listener:
         yield listener.port
 
 
 async def _run(world: World, board: Board, listener: Listener, sender: WebhookSender, wish: Wish) -> None:
-    """Send all, and wait until it was asked for."""
+    """Send all events, and wait until all their invoices were asked for."""
     if wish.visits == 0 and wish.trace is None:
         await asyncio.Event().wait()
 
@@ -103,7 +107,7 @@ async def _run(world: World, board: Board, listener: Listener, sender: WebhookSe
 
 
 async def _asked_for(world: World, listener: Listener, *, linger: float) -> None:
-    """Wait until every invoice was asked for since its last event, or nobody has called for so long."""
+    """Wait until each invoice was asked for after its last event, or until there was no call for `linger` seconds."""
     sent_at = time.monotonic()
     while True:
         quiet = time.monotonic() - max(sent_at, listener.api.called_at)
@@ -114,10 +118,9 @@ async def _asked_for(world: World, listener: Listener, *, linger: float) -> None
 
 
 @asynccontextmanager
-async def _sender(name: str, source: SourceSettings, *, door: str, speed: float) -> AsyncIterator[WebhookSender]:
-    """Who posts to the door of this source, with its first secret and token."""
-    secret = _first(f"sources.{name}.webhook_secret", source.webhook_secret)
-    token = _first(f"sources.{name}.webhook_token", source.webhook_token)
+async def _sender(source: Source, *, door: str, speed: float) -> AsyncIterator[WebhookSender]:
+    """Yield a sender that posts to the door of this source, with the source's first secret and first token."""
+    secret, token = _first(source.webhook_secrets()), _first(source.webhook_tokens())
     async with new_session(door) as session:
         yield WebhookSender(
             door,
@@ -138,7 +141,7 @@ def _plan(world: World, board: Board, wish: Wish) -> Iterator[Planned]:
 
 
 async def wait_or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work to its end, or until stop is set."""
+    """Do the work until it ends, or until stop is set."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     done, _ = await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     for task in (working, stopping):
@@ -148,6 +151,5 @@ async def wait_or_stop(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> 
         working.result()
 
 
-def _first(key: str, spec: SecretSpec) -> str | None:
-    values = secret_of(key, spec).texts()
+def _first(values: Sequence[str]) -> str | None:
     return values[0] if values else None

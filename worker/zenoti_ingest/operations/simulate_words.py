@@ -1,4 +1,4 @@
-"""The words of `simulate` on the command line: a flag for each switch, and how the run begins and ends."""
+"""The arguments of `simulate`: an option for each switch, and options for how the run begins and ends."""
 
 import argparse
 import asyncio
@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.command_line import filled, number
 from zenoti_ingest.core.configuration.addresses import host_fault, url_fault
 from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.operations.simulate import TRACES, Wish, simulate
-from zenoti_ingest.settings import Settings
 from zenoti_ingest.simulator.plans import CLOSING_TIME_INVOICES
 from zenoti_ingest.simulator.switches import WIRE_FAULTS, Switches, WrongSwitch, changed
 
@@ -21,7 +21,7 @@ _count, _port = number(int, least=0, most=1_000_000_000), number(int, least=0, m
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `simulate`."""
+    """Add the arguments of `simulate`."""
     parser.set_defaults(daemon=True, drains=True)
     parser.add_argument("--host", type=_host, default="127.0.0.1", help="address of API and control (127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8070, help="their port (8070); 0: any")
@@ -53,16 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, dest=f"{section}.{name}", default=argparse.SUPPRESS, help=text, **how)
 
 
-async def run(settings: Settings, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
-    """Do what the words say."""
-    return await simulate(settings, stop, wish(arguments))
+async def run(installation: Installation, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
+    """Run `simulate`; returns the exit status."""
+    return await simulate(installation, stop, wish(arguments))
 
 
 def wish(arguments: argparse.Namespace) -> Wish:
-    """What was asked for.
+    """Return what the arguments ask for.
 
     Raises:
-        WrongSettings: a value is out of bounds; the text names the flag.
+        WrongSettings: a value is out of bounds; the text names the option.
     """
     given = vars(arguments)
     patch = {
@@ -91,7 +91,7 @@ def _any_number(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """Of a switch; JSON, as which it is given on, has no infinity."""
+    """Read the number of a switch. It may not be infinite: it is passed on as JSON, which has no infinity."""
     if math.isinf(value := _any_number(text)):
         raise ValueError("not finite")
     return value

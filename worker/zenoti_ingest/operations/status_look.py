@@ -1,4 +1,4 @@
-"""One look at everything that can be seen from the broker."""
+"""What `status` shows, as read from the broker. Nothing here prints."""
 
 import time
 from collections.abc import Mapping
@@ -9,34 +9,35 @@ from zenoti_ingest import __version__
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker.topology import depths
 from zenoti_ingest.adapters.clock import utc_now
-from zenoti_ingest.app.links import management_api
-from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.core.failures.groups import by_reason
 from zenoti_ingest.core.operating.alarms import alarms
 from zenoti_ingest.operations.letters import Filter, groups_of
-from zenoti_ingest.settings import Settings
 from zenoti_schemas.state import DaemonState, SourceState, SpoolState
 from zenoti_schemas.status import Backlog, Depth, SourceStatus, Status
 
 WITHIN_SECONDS = 30.0
-READ_LETTERS = 10_000  # more are counted, not read: each look would move them all
+READ_LETTERS = 10_000  # above, a look only counts them: to read the letters takes them all and puts them back
 READ_LETTERS_AGAIN_SECONDS = 30.0
 UNSEEN = "events on their way back from a retry queue cannot be seen"
 
 
 class Look:
-    """Looks at everything that can be seen from the broker, as often as asked, on one connection."""
+    """Reads from the broker everything that `status` shows; as often as it is asked, on one connection."""
 
-    def __init__(self, settings: Settings, link: Link) -> None:
-        self._settings, self._link, self._names = settings, link, names_of(settings)
-        self._management = management_api(settings)
+    def __init__(self, installation: Installation, link: Link) -> None:
+        self._link, self._names = link, installation.names
+        self._management = installation.management_api()
+        self._wanted_queues = [queue.name for queue in installation.topology.queues]
+        self._receiver_queues = installation.receiver_queues
+        self._calls_per_minute = {name: source.calls_per_minute for name, source in installation.sources.items()}
         self._letters: Mapping[str, int] = {}
         self._letters_total = 0
         self._letters_read_at = -READ_LETTERS_AGAIN_SECONDS
 
     async def once(self) -> Status:
-        """Look.
+        """Look once.
 
         Raises:
             BrokerUnavailable: the broker does not answer.
@@ -46,8 +47,8 @@ class Look:
         total = queues[names.dead].ready or 0
         await self._read_letters(total)
         sources = {
-            name: _source(name, daemons, (queues[names.raw(name)], queues[names.lane(name)]), source.calls_per_minute)
-            for name, source in self._settings.sources.items()
+            name: _source(name, daemons, (queues[names.raw(name)], queues[names.lane(name)]), calls_per_minute)
+            for name, calls_per_minute in self._calls_per_minute.items()
         }
         return Status(
             at=utc_now(),
@@ -57,7 +58,7 @@ class Look:
                 queues=queues,
                 daemons=daemons,
                 sources=sources,
-                receivers={receiver.name: receiver.queue for receiver in downstreams_of(self._settings)},
+                receivers=self._receiver_queues,
                 dead_letters=total,
             ),
             unseen=unseen,
@@ -71,12 +72,12 @@ class Look:
         )
 
     async def _queues(self) -> dict[str, Depth]:
-        wanted = [queue.name for queue in full_topology(self._settings).queues]
+        wanted = self._wanted_queues
         counted = await self._link.use(partial(depths, queues=wanted), within=WITHIN_SECONDS)
         return {name: Depth(*(counted[name] or (None, None))) for name in wanted}
 
     async def _with_hands(self, queues: dict[str, Depth]) -> tuple[dict[str, Depth], str | None]:
-        """The depths with what is in somebody's hands, and why that cannot be seen, if so."""
+        """Add to the depths the messages in hand; returns also why they cannot be seen, None where they can."""
         if self._management is None:
             return queues, f"{UNSEEN} without broker.management_url"
         try:
@@ -86,7 +87,7 @@ class Look:
         return {name: _with_messages(depth, hands.get(name)) for name, depth in queues.items()}, None
 
     async def _read_letters(self, total: int) -> None:
-        """By reason; read again only where their number has changed, and not every two seconds."""
+        """Count the letters by reason; read them again only when their number has changed, and at most every 30 s."""
         if not 0 < total <= READ_LETTERS:
             self._letters, self._letters_total = {}, total
             return
@@ -98,7 +99,7 @@ class Look:
 
 
 def _with_messages(depth: Depth, in_hands: int | None) -> Depth:
-    """Ready and consumers as AMQP has just said; the management API's numbers are some seconds old."""
+    """Keep ready and consumers, which AMQP has just counted; the management API's numbers are some seconds old."""
     if depth.ready is None or in_hands is None:
         return depth
     return Depth(depth.ready, depth.consumers, depth.ready + in_hands)

@@ -19,20 +19,20 @@ _ORDER = ("raw", "lane", "retry", "wait", "out", "unrouted", "dead", "archive")
 
 
 def show(found: Status, *, prefix: str) -> None:
-    """Print it; colours only on a terminal."""
+    """Print the page; in colour only on a terminal."""
     console = Console(highlight=False)
     whole = render(found, prefix=prefix)
     console.print(whole) if console.is_terminal else Console(highlight=False, width=_WIDE).print(whole)
 
 
 def render(found: Status | None, *, prefix: str, before: Status | None = None, away: str = "") -> RenderableType:
-    """The page.
+    """Return the page.
 
     Args:
-        found: what was seen last; None: nothing yet.
-        prefix: of the names, left out in the tables.
-        before: the look before it, for what has changed since.
-        away: what stands against looking now; the page then says that it is old.
+        found: the last look; None: there was none yet.
+        prefix: first word of the names; the tables leave it out.
+        before: the look before the last, to show what has changed.
+        away: why there is no newer look; the page then says that it is old. Empty: it is not.
     """
     parts: list[RenderableType] = [_heading(found, prefix)]
     if away:
@@ -85,7 +85,7 @@ def _sources(found: Status) -> Table:
 
 
 def _queues(found: Status, before: Status | None, prefix: str) -> Table:
-    """In the order of the way; the state is for us alone, and an empty retry or wait queue says nothing."""
+    """Return the queues in the order of an event's way, without the state stream and empty retry or wait queues."""
     made = _table("queue", "ready", "change", "consumers")
     names = Names(prefix)
     roles = {name: names.role(name) or "out" for name in found.queues}
@@ -158,7 +158,7 @@ def _count(number: int) -> str:
 
 
 def _span(seconds: float) -> str:
-    """A length of time as one says it."""
+    """Return a length of time in the unit that suits it."""
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < 2 * _HOUR:

@@ -1,4 +1,4 @@
-"""`status --watch`: the same page again and again, on one connection, until Ctrl-C; a broker that is away is shown."""
+"""`status --watch`: renews the page of `status` on one connection until Ctrl-C; also shows when the broker is away."""
 
 import asyncio
 from contextlib import suppress
@@ -6,18 +6,17 @@ from contextlib import suppress
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from zenoti_ingest.app.links import broker_link
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.core.failures.errors import BrokerUnavailable, TopologyMismatch, WrongSettings
 from zenoti_ingest.operations.status_look import Look
 from zenoti_ingest.operations.status_view import render
-from zenoti_ingest.settings import Settings
 from zenoti_schemas.status import Status
 
 REFRESH_SECONDS = 2.0
 
 
-async def watch(settings: Settings, stop: asyncio.Event) -> int:
-    """Show it until stop is set; the last page stays on the terminal.
+async def watch(installation: Installation, stop: asyncio.Event) -> int:
+    """Show the page until stop is set; the last page stays on the terminal.
 
     Raises:
         WrongSettings: stdout is no terminal.
@@ -25,9 +24,9 @@ async def watch(settings: Settings, stop: asyncio.Event) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         raise WrongSettings("status --watch wants a terminal; `status` and `status --json` look once")
-    link = broker_link(settings, name="status")
+    link = installation.link("status")
     running = asyncio.create_task(link.run())
-    page = _Page(Look(settings, link), prefix=settings.broker.prefix)
+    page = _Page(Look(installation, link), prefix=installation.names.prefix)
     stopped = asyncio.create_task(stop.wait())
     try:
         with suppress(TimeoutError):
@@ -52,7 +51,7 @@ async def watch(settings: Settings, stop: asyncio.Event) -> int:
 
 
 class _Page:
-    """What was seen last, what before it, and what stands against looking now."""
+    """The last look, the look before it, and the reason why there is no newer look; empty: there is none."""
 
     def __init__(self, looking: Look, *, prefix: str) -> None:
         self._looking, self._prefix = looking, prefix

@@ -1,4 +1,4 @@
-"""`topology plan | apply | export`: the declared topology and the broker's. Nothing here deletes anything."""
+"""`topology plan | apply | export`: compares, declares or prints the topology. Nothing here deletes anything."""
 
 import argparse
 import asyncio
@@ -6,13 +6,9 @@ from functools import partial
 from pathlib import Path
 from secrets import token_bytes
 
-from yarl import URL
-
 from zenoti_ingest.adapters.broker import topology as broker_topology
 from zenoti_ingest.adapters.secrets import read_secrets
-from zenoti_ingest.app.links import management_api, vhost_of
-from zenoti_ingest.app.sources import secret_of
-from zenoti_ingest.app.topologies import downstreams_of, full_topology, names_of
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.command_line import add_json, filled
 from zenoti_ingest.core.configuration.secret_text import UnusableSecret
 from zenoti_ingest.core.failures.errors import WrongSettings
@@ -20,13 +16,11 @@ from zenoti_ingest.core.topology.declared import definitions
 from zenoti_ingest.core.topology.differences import Difference, joined, of_seen
 from zenoti_ingest.core.topology.migration import with_migration
 from zenoti_ingest.core.topology.permissions import ROLES, password_hash, rights, with_users
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say, show, table
-from zenoti_ingest.settings import Settings, broker_urls
 
 WITHIN_SECONDS = 60.0
-SALT_BYTES = 4  # as RabbitMQ has it
-SHOWN = 3
+SALT_BYTES = 4  # as RabbitMQ does it
+SHOWN = 3  # names before a remedy; of the others only their number
 UNSEEN = (
     "bindings, queues that the configuration no longer knows, policies, and all but the first argument that differs: "
     "only RabbitMQ's management API knows them; set broker.management_url"
@@ -34,47 +28,47 @@ UNSEEN = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `topology`."""
+    """Add the arguments of `topology`."""
     parser.add_argument("action", choices=["plan", "apply", "export"])
     users = "export: the broker's users too, by the passwords in the files intake, consumers and operator there"
     parser.add_argument("--users", metavar="DIR", type=filled, help=users)
     add_json(parser)
 
 
-async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
-    """Do what the words say."""
+async def run(installation: Installation, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Run the action that is asked for; returns the exit status."""
     match arguments.action:
         case "plan":
-            return await plan(settings, as_json=arguments.json)
+            return await plan(installation, as_json=arguments.json)
         case "apply":
-            return await apply(settings, as_json=arguments.json)
+            return await apply(installation, as_json=arguments.json)
         case _:
-            return await export(settings, passwords=arguments.users)
+            return await export(installation, passwords=arguments.users)
 
 
-async def plan(settings: Settings, *, as_json: bool) -> int:
-    """Compare; 0 where both are the same, 1 where they differ.
+async def plan(installation: Installation, *, as_json: bool) -> int:
+    """Compare the declared topology with the broker's; returns 0 where both are the same, 1 where they differ.
 
     Raises:
         BrokerUnavailable: the broker, or a configured management API, does not answer.
     """
-    found = await _compare(settings)
-    unseen = None if settings.broker.management_url else UNSEEN
+    found, unseen = await _compare(installation)
     if as_json:
         document({"same": not found, "differences": found, "unseen": unseen})
     else:
-        _tell(found, unseen)
+        _print_differences(found, unseen)
     return 1 if found else 0
 
 
-async def apply(settings: Settings, *, as_json: bool) -> int:
-    """Declare what is missing, and bind.
+async def apply(installation: Installation, *, as_json: bool) -> int:
+    """Declare what is missing, and bind all; returns 1 where a receiver's own queue is missing.
 
     Raises:
         TopologyMismatch: something is there with other arguments.
     """
-    async with connected(settings, name="topology apply") as link:
-        made = await link.use(partial(broker_topology.declare, topology=full_topology(settings)), within=WITHIN_SECONDS)
+    declare = partial(broker_topology.declare, topology=installation.topology)
+    async with installation.connected("topology apply") as link:
+        made = await link.use(declare, within=WITHIN_SECONDS)
     new, absent = made.new_queues, made.absent
     if as_json:
         document({"new_queues": new, "absent": absent})
@@ -85,17 +79,20 @@ async def apply(settings: Settings, *, as_json: bool) -> int:
     return 1 if absent else 0
 
 
-async def export(settings: Settings, *, passwords: str | None) -> int:
+async def export(installation: Installation, *, passwords: str | None) -> int:
     """Print RabbitMQ definitions.
 
     Args:
-        settings: the configuration.
-        passwords: a folder with a file `intake`, `consumers` and `operator`; the users are in the definitions then.
+        installation: whose topology.
+        passwords: a folder with the files `intake`, `consumers` and `operator`; the definitions then have the users.
+
+    Raises:
+        WrongSettings: a file cannot be used.
     """
-    vhost = vhost_of(_broker(settings))
-    found = definitions(full_topology(settings), vhost=vhost)
+    names, vhost = installation.names, installation.vhost
+    found = definitions(installation.topology, vhost=vhost)
     if passwords is not None:
-        names, queues = names_of(settings), [d.queue for d in downstreams_of(settings)]
+        queues = list(installation.receiver_queues.values())
         hashes = {role: password_hash(_password(passwords, role), salt=token_bytes(SALT_BYTES)) for role in ROLES}
         found = with_users(found, rights(names, queues=queues), names=names, vhost=vhost, hashes=hashes)
     document(found)
@@ -115,16 +112,17 @@ def _password(folder: str, role: str) -> str:
     return password
 
 
-async def _compare(settings: Settings) -> list[Difference]:
-    names, topology, at = names_of(settings), full_topology(settings), _broker(settings)
-    async with connected(settings, name="topology plan") as link:
+async def _compare(installation: Installation) -> tuple[list[Difference], str | None]:
+    """Return the differences, and what could not be compared; None: everything was."""
+    names, topology, vhost = installation.names, installation.topology, installation.vhost
+    async with installation.connected("topology plan") as link:
         found = await link.use(partial(broker_topology.compare, topology=topology), within=WITHIN_SECONDS)
-    if (api := management_api(settings)) is not None:
+    if (api := installation.management_api()) is not None:
         found = joined(found, of_seen(topology, await api.look(), names))
-    return [with_migration(difference, names, vhost=vhost_of(at)) for difference in found]
+    return [with_migration(difference, names, vhost=vhost) for difference in found], UNSEEN if api is None else None
 
 
-def _tell(found: list[Difference], unseen: str | None) -> None:
+def _print_differences(found: list[Difference], unseen: str | None) -> None:
     if found:
         show(table(["kind", "name", "is", "detail"], [(d.kind, d.name, d.state, d.detail) for d in found]))
         say("What to do (docs/topology.md has it at length):")
@@ -138,7 +136,3 @@ def _tell(found: list[Difference], unseen: str | None) -> None:
         say("The broker has every exchange, queue and binding as declared, and nothing beside them.")
     if unseen:
         say(f"Not seen: {unseen}.")
-
-
-def _broker(settings: Settings) -> URL:
-    return URL(broker_urls(secret_of("broker.url", settings.broker.url).texts()[0])[0])

@@ -1,4 +1,4 @@
-"""`trace ID`: what the archive and the dead letters know of an event, invoice or receipt id."""
+"""`trace ID`: what the archive and the dead letters have of an event, invoice or receipt id."""
 
 import argparse
 import asyncio
@@ -6,34 +6,32 @@ from contextlib import aclosing
 
 import msgspec
 
-from zenoti_ingest.app.topologies import names_of
+from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.command_line import EVENT_ID, add_json, filled
 from zenoti_ingest.core.failures.errors import TopologyMismatch
 from zenoti_ingest.core.operating.archive_entries import Entry, Wanted
 from zenoti_ingest.operations.archive_reading import entries, span_of, time_of, too_short
 from zenoti_ingest.operations.letters import Filter, each
-from zenoti_ingest.operations.link import connected
 from zenoti_ingest.operations.terminal import document, say, show, table
-from zenoti_ingest.settings import Settings
 from zenoti_schemas.dead_letter import DeadLetterHeaders
 
-MAX_STEPS = 1_000
+MAX_STEPS = 1_000  # of the archive, and as many of the dead letters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The words of `trace`."""
+    """Add the arguments of `trace`."""
     parser.add_argument("id", metavar="ID", type=filled, help=EVENT_ID)
     parser.add_argument("--since", default="24h", metavar="T", type=filled, help="look so far back (24h)")
     add_json(parser)
 
 
-async def run(settings: Settings, arguments: argparse.Namespace, _: asyncio.Event) -> int:
-    """Do what the words say."""
-    return await trace(settings, arguments.id, time_of(arguments.since), as_json=arguments.json)
+async def run(installation: Installation, arguments: argparse.Namespace, _: asyncio.Event) -> int:
+    """Run `trace`; returns the exit status."""
+    return await trace(installation, arguments.id, time_of(arguments.since), as_json=arguments.json)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is known."""
+    """One row of the timeline: an event as the archive or the dead letters have it."""
 
     at: str
     where: str
@@ -46,11 +44,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     receipt_id: str
 
 
-async def trace(settings: Settings, wanted: str, since: str, *, as_json: bool) -> int:
-    """A timeline; 1 where nothing is known."""
-    names = names_of(settings)
+async def trace(installation: Installation, wanted: str, since: str, *, as_json: bool) -> int:
+    """Print a timeline; returns 1 where nothing is found."""
+    names = installation.names
     steps: list[Step] = []
-    async with connected(settings, name="trace") as link:
+    async with installation.connected("trace") as link:
         try:
             span = await span_of(link, names)
         except TopologyMismatch as error:

@@ -1,6 +1,6 @@
-"""A Zenoti of our own: synthetic visits, their webhooks, and the invoice API that knows them.
+"""A simulated Zenoti: synthetic visits, their webhooks, and the invoice API that knows them.
 
-`world` invents and remembers, `plans` says what is sent when, `switches` and `board` how all behaves (pure);
-`api` answers, with `faults`; `webhooks` posts, `registration` keeps the vendor's rules, `sending` carries a plan out;
-`control` and `listener` serve. Nothing of it is needed, or imported, to ingest.
+These modules are pure: `world` invents and remembers, `plans` decides what is sent when, `switches` and `board` set how
+everything behaves. `api` answers, with `faults`; `webhooks` posts, `registration` follows the vendor's rules, `sending`
+carries out a plan; `control` and `listener` serve. The worker never imports or needs any of it to ingest.
 """

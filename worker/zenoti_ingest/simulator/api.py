@@ -1,7 +1,7 @@
-"""The simulated invoice API: one resource, one organisation's quota, and Zenoti's way of saying no.
+"""The simulated invoice API: a single resource, an organisation's quota, and Zenoti's error answers.
 
 Errors come as statuses and inside a 200, as in https://docs.zenoti.com/reference/retrieve-invoice-details. The board
-says how it behaves, call by call, and counts.
+controls its behaviour, call by call, and counts.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ _DRIP_SECONDS: Final = 1.0
 
 
 class Api:
-    """Answers calls for invoices, as they stand when asked for.
+    """Answers calls for invoices, in their state at the time of the call.
 
     Args:
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
 
     Attributes:
         called_at: when the last call came, by that clock.
@@ -44,7 +44,7 @@ class Api:
         self.called_at = clock()
 
     def routes(self) -> list[web.RouteDef]:
-        """Where it answers; an empty id and any verb are answered too, by a 405."""
+        """The routes; an empty id or a method other than GET gets a 405."""
         return [
             web.route("*", "/v1/invoices", self._invoice),
             web.route("*", "/v1/invoices/{invoice_id:[^/]*}", self._invoice),
@@ -90,7 +90,7 @@ class Api:
         return response
 
     def _drawn_fault(self) -> str:
-        """Which fault strikes this call, or none; each call draws once, so that switching one leaves the order."""
+        """The fault for this call, or none. Each call draws once, so switching a fault does not change the order."""
         drawn = self._luck.random()
         for name, share in self._board.switches.api.faults.items():
             if drawn < share:
@@ -123,7 +123,7 @@ class Api:
         return self._world.invoice(invoice_id, expand=expand)
 
     def _is_late(self, invoice_id: str) -> bool:
-        """Whether this invoice is one of those that are not found at first, and this is one of those calls."""
+        """Whether this invoice is among those not found at first, and this call is among those that do not find it."""
         switches = self._board.switches.api
         key = invoice_id.lower()
         if not switches.late:

@@ -59,7 +59,7 @@ def progressed(invoice: Json, *, progress: int) -> Json:
 
 
 def respelled(appointment: Json) -> Json:
-    """The appointment as the older events spell it."""
+    """The appointment with the keys of the older events."""
     unsaid = ("therapist_id", "package_id", "cart_item_id", "room_id", "equipment_id", "appointment_progress")
     return {key: value for key, value in appointment.items() if key not in unsaid} | {
         "TherapistId": appointment["therapist_id"]
@@ -67,18 +67,18 @@ def respelled(appointment: Json) -> Json:
 
 
 def updated(invoice: Json, *, center: Center, organization_id: str) -> Json:
-    """`data` of AppointmentGroup.Updated: the whole group again, in the other spellings, unknown times as sentinels."""
-    told = created(invoice, center=center, organization_id=organization_id)
-    told["appointments"] = [
+    """`data` of AppointmentGroup.Updated: the whole group again, with the other spellings and sentinels for times."""
+    data = created(invoice, center=center, organization_id=organization_id)
+    data["appointments"] = [
         renamed(a, {"service_duration_in_minutes": "serviceduration_in_miutes", "therapist_id": "TherapistId"})
         | {"actual_start_time": NO_TIME, "actual_end_time": "", "room_id": ZERO_GUID}
-        for a in told["appointments"]
+        for a in data["appointments"]
     ]
-    return renamed(told, {"center_Name": "center_name"})
+    return renamed(data, {"center_Name": "center_name"})
 
 
 def emptied(scene: Scene) -> Json:
-    """`data` of an AppointmentGroup.Updated whose empty list says that the group was deleted; no invoice is named."""
+    """`data` of an AppointmentGroup.Updated whose empty list means that the group was deleted; it names no invoice."""
     return {
         "appointment_group_id": scene.guid(),
         "organization_id": scene.organization_id,
@@ -90,7 +90,7 @@ def emptied(scene: Scene) -> Json:
 
 
 def standing(invoice: Json, *, status: int) -> Json:
-    """`data` of AppointmentGroup.Status: the guest is there (2), has cancelled (-1), …."""
+    """`data` of AppointmentGroup.Status: the guest has checked in (2), has cancelled (-1), …."""
     return {
         "invoice_id": invoice["id"],
         "invoice_number": invoice["invoice_number"],
@@ -113,14 +113,14 @@ def deleted(invoice: Json) -> Json:
 
 
 def progressed_drifted(invoice: Json, *, progress: int) -> Json:
-    """`data` of Appointment.Completed in the newer spellings, with a field that nobody has heard of."""
-    told = progressed(invoice, progress=progress)
-    told["appointments"] = [
+    """`data` of Appointment.Completed in the newer spellings, with an unknown field."""
+    data = progressed(invoice, progress=progress)
+    data["appointments"] = [
         renamed(a, {"serviceduration_in_miutes": "service_duration_in_minutes", "TherapistId": "therapist_id"})
         | {"start_time": a["start_time"].replace("T", " "), "room_id": ZERO_GUID, "mood_lighting": {"warmth": 0.5}}
-        for a in told["appointments"]
+        for a in data["appointments"]
     ]
-    return told
+    return data
 
 
 def feedback(invoice: Json, *, scene: Scene, version: int) -> Json:

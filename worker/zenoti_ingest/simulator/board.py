@@ -1,6 +1,6 @@
-"""The simulator's board: switches, keys and counters in one place, shared by API, sender and whoever controls them.
+"""The simulator's board: switches, keys and counters, shared by API, sender and control.
 
-Pure: no clock, no socket; chance comes from the seed. Both sides read a switch each time they need it.
+It is pure: no clock, no socket; randomness comes from the seed. API and sender read a switch each time they need it.
 """
 
 import random
@@ -17,16 +17,16 @@ UNKNOWN_KEY: Final = "unknown"
 
 
 class Board:
-    """How the simulator is to behave, and what has happened.
+    """How the simulator should behave, and what has happened.
 
     Args:
-        keys: the API keys that are let in.
+        keys: the accepted API keys.
         seed: fixes the order of the faults.
-        speed: how many simulated seconds pass in one.
+        speed: how many simulated seconds pass in a real second.
 
     Attributes:
-        switches: as they stand; `change` sets them.
-        down: whether the API is; what is on its connections is cut.
+        switches: the current switches; `change` sets them.
+        down: whether the API is down; calls on its open connections are cut.
         untested: whether the webhook was switched on and no test request has been sent since.
     """
 
@@ -46,10 +46,10 @@ class Board:
         self.let_in(keys)
 
     def let_in(self, keys: Sequence[str]) -> None:
-        """From now on these API keys alone are taken: a rotation, overlapping where the old one is among them.
+        """From now on accept only these API keys: a rotation, with overlap if the old key is among them.
 
         Raises:
-            WrongSwitch: there is none.
+            WrongSwitch: there is no key, or a key is empty.
         """
         if not all(keys) or not keys:
             raise WrongSwitch("keys", "at least one, none of them empty")
@@ -57,16 +57,16 @@ class Board:
         self._let_in = frozenset(keys)
 
     def key_of(self, authorization: str) -> tuple[str, bool]:
-        """The name under which the key of this header is counted, and whether it is let in."""
+        """The name under which the header's key is counted, and whether the key is accepted."""
         key = authorization.removeprefix("apikey ")
         name = str(self._known.index(key) + 1) if key in self._known else UNKNOWN_KEY
         return name, authorization == f"apikey {key}" and key in self._let_in
 
     def change(self, patch: bytes) -> None:
-        """Set some switches anew; a webhook that is switched on begins with no failures, and is tested.
+        """Change some switches; a webhook that is switched on begins with no failures, and is tested.
 
         Raises:
-            WrongSwitch: nothing is changed.
+            WrongSwitch: the patch is invalid; nothing is changed.
         """
         was_on = self.switches.webhooks.on
         self.switches = changed(self.switches, patch)
@@ -75,16 +75,16 @@ class Board:
             self.untested = True
 
     def switch_off(self) -> None:
-        """The vendor has had enough of the door."""
+        """Switch the webhook off, as the vendor does after too many failures."""
         self.change(b'{"webhooks": {"on": false}}')
         self.webhooks.switched_off += 1
 
     def chance(self, name: str) -> random.Random:
-        """Chance for one purpose, which the seed fixes."""
+        """Randomness for a single purpose, fixed by the seed."""
         return invention.rng(f"{self.seed}:board:{name}")
 
     def shown(self) -> dict[str, Any]:
-        """Everything that the control shows; of the keys only how many there are."""
+        """Everything that the control shows; of the keys only their number."""
         webhooks = msgspec.to_builtins(self.webhooks) | {
             "answer_milliseconds": msgspec.to_builtins(self.answers.quantiles())
         }

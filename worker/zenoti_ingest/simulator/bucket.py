@@ -1,7 +1,8 @@
-"""The organisation's quota: one bucket over all keys, filled evenly, and the headers that tell of it.
+"""The organisation's quota: a single bucket for all keys, filled evenly, and the headers that show it.
 
-Pure: the time comes in. Source: https://docs.zenoti.com/docs/api-rate-limits-1 (`60;w=60;b=60`); that it fills evenly
-is a guess. The headers tell the scaled truth: at sixty-fold speed the same sixty calls are those of one second.
+It is pure: callers pass the time. Source: https://docs.zenoti.com/docs/api-rate-limits-1 (`60;w=60;b=60`); that it
+fills evenly is a guess. The headers show scaled values: at sixty-fold speed, the sixty calls of a minute are those of a
+second.
 """
 
 import math
@@ -11,11 +12,11 @@ _MINUTE: Final = 60.0
 
 
 class Bucket:
-    """Calls that may go; full at the start.
+    """The calls that may go; full at the start.
 
     Args:
         now: seconds of any monotonic clock, here and below.
-        speed: how many simulated seconds pass in one.
+        speed: how many simulated seconds pass in a real second.
     """
 
     def __init__(self, *, calls_per_minute: float, speed: float, now: float) -> None:
@@ -25,9 +26,9 @@ class Bucket:
         self._tokens = calls_per_minute
 
     def take(self, now: float, *, calls_per_minute: float, other_calls: float = 0.0) -> bool:
-        """Take a call out, if there is one; the quota may be another than before.
+        """Take a call, if any is left; the quota may have changed since the last call.
 
-        Others of the organisation have taken theirs out meanwhile, `other_calls` a minute where there were as many.
+        Other integrations of the organisation have taken up to `other_calls` a minute meanwhile.
         """
         self._size = calls_per_minute
         filled = (now - self._filled_at) * (self._per_second - other_calls / _MINUTE * self._speed)
@@ -39,7 +40,7 @@ class Bucket:
         return True
 
     def headers(self) -> dict[str, str]:
-        """What is left, as it was after the last `take`."""
+        """The headers with what was left after the last `take`."""
         window = max(1, round(_MINUTE / self._speed))  # the vendor writes whole seconds
         limit = f"{self._per_second * window:g};w={window};b={self._size:g}"
         return {
@@ -50,7 +51,7 @@ class Bucket:
         }
 
     def retry_after(self) -> str:
-        """Whole seconds, and never 0, which would invite an instant retry."""
+        """Whole seconds, never 0, since that would cause an immediate retry."""
         return str(max(1, math.ceil(self._seconds_until(1))))
 
     @property

@@ -1,7 +1,7 @@
-"""The simulator's repertoire: every kind of event that the vendor has, once at least, each with its deviations.
+"""The simulator's catalogue: every kind of event of the vendor at least once, with its known deviations.
 
-Pure, as the world is. Types: https://docs.zenoti.com/reference/webhook-events; where a type's exact string is not known
-(Appointment.*, Guest.Membership.* but Created, Guest.Package.*, Appointment.Feedback) it is plausible.
+It is pure. Types: https://docs.zenoti.com/reference/webhook-events. Where a type's exact string is unknown
+(Appointment.*, Guest.Membership.* except Created, Guest.Package.*, Appointment.Feedback), it is plausible.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from zenoti_ingest.simulator.invention import Center, Json, Scene
 
 
 class PlannedEvent(NamedTuple):
-    """One thing to tell: its type, its `data`, the invoice that it names, its shape's version, and whether it is dated.
+    """An event to send: its type, its `data`, the invoice that it names, its schema version, whether it has a time.
 
-    `invoice_id` is empty where `data` names none.
+    `invoice_id` is empty if `data` names no invoice.
     """
 
     event_type: str
@@ -27,9 +27,9 @@ class PlannedEvent(NamedTuple):
 
 
 class InvoiceWish(NamedTuple):
-    """An invoice to be issued: what is bought, what is odd about it, whether it is paid from the beginning, and where.
+    """An invoice to issue: what is bought, what is odd about it, whether it is paid from the beginning, and where.
 
-    `nature` is `plain`, `refund`, `open` (its closing says that it is not) or `drifted`.
+    `nature` is `plain`, `refund`, `open` (its Invoice.Closed shows it as not closed) or `drifted`.
     """
 
     basket: str = "visit"
@@ -41,16 +41,16 @@ class InvoiceWish(NamedTuple):
 
 Issue = Callable[[InvoiceWish], Json]
 
-# The type and the status after it; the numbers of the statuses are invented.
+# The last word of the type, and the status after it; the numbers of the statuses are invented.
 _MEMBERSHIP: Final = {"Created": 1, "Freeze": 2, "Unfreeze": 1, "Cancelled": 3, "Reinstate": 1}
 _PACKAGE: Final = {"Creation": 1, "Redemption": 1, "RedemptionReversal": 1}
 
 
 def everything(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    """Tell of all kinds of events in an order in which they could happen.
+    """Yield all kinds of events in an order in which they could happen.
 
     Args:
-        scene: chance, moment and place.
+        scene: randomness, time and place.
         issue: makes an invoice that the API knows from then on, and returns it as it will be once paid.
     """
     yield from _visit(scene, issue)
@@ -64,21 +64,21 @@ def everything(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
 
 
 def closed(invoice: Json) -> Json:
-    """The invoice as it is once all is done and paid."""
+    """The invoice once everything is done and paid."""
     return as_of(invoice, progress=2, closed=True, expand=PARTS)
 
 
 def visit(invoice: Json, *, scene: Scene) -> Iterator[PlannedEvent]:
     """The five events of a guest's visit, in the order they happen."""
     group = appointments.created(invoice, center=scene.center, organization_id=scene.organization_id)
-    told = (
+    events = (
         ("AppointmentGroup.Created", group),
         ("AppointmentGroup.Status", appointments.standing(invoice, status=appointments.CHECKED_IN)),
         ("Appointment.Started", appointments.progressed(invoice, progress=1)),
         ("Appointment.Completed", appointments.progressed(invoice, progress=2)),
         ("Invoice.Closed", selling.closed(closed(invoice))),
     )
-    return (PlannedEvent(event_type, data, invoice["id"]) for event_type, data in told)
+    return (PlannedEvent(event_type, data, invoice["id"]) for event_type, data in events)
 
 
 def _visit(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
@@ -97,7 +97,7 @@ def _visit(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
 
 
 def _deletions(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    # Of the deleted group nothing else is told: whoever fetched its invoice late would not find it.
+    # No other event names the deleted group: a late fetch would not find its invoice.
     cancelled, invoice = issue(InvoiceWish()), issue(InvoiceWish())
     status = appointments.standing(cancelled, status=appointments.CANCELLED)
     yield PlannedEvent("AppointmentGroup.Status", status, cancelled["id"])
@@ -166,7 +166,7 @@ def _classes(scene: Scene) -> Iterator[PlannedEvent]:
 
 
 def _unheard_of(scene: Scene, issue: Issue) -> Iterator[PlannedEvent]:
-    """Types that no page names, which carry an invoice in the one place, in the other, and in none."""
+    """Types that no page names: with an invoice in either of its two places, and without."""
     invoice = issue(InvoiceWish(paid=True))
     yield PlannedEvent(
         "Loyalty.Points Earned (beta)", {"invoice": {"id": invoice["id"]}, "points": Decimal("12.50")}, invoice["id"]

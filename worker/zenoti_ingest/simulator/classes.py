@@ -1,14 +1,14 @@
 """The simulator's classes: `data` of Class.Schedule.* and Class.Booking.*.
 
-Pure, as the world is. No sample of these is at hand: the shapes are plausible, after the vendor's pages
-(https://docs.zenoti.com/reference/webhook-events). Known is that they name no invoice.
+It is pure. No samples of these are at hand: the shapes are plausible, after the vendor's pages
+(https://docs.zenoti.com/reference/webhook-events). It is known that they name no invoice.
 """
 
 from typing import Final
 
 from zenoti_ingest.simulator.invention import NO_TIME, THERAPISTS, Json, Scene, person
 
-# What a booking's status is once the event of that name has happened. The numbers are invented.
+# A booking's status after the event of that name. The numbers are invented.
 BOOKING_STATUS: Final = {
     "Created": 0,
     "Cancelled": -1,
@@ -20,7 +20,7 @@ BOOKING_STATUS: Final = {
 
 
 def schedule(scene: Scene) -> Json:
-    """`data` of Class.Schedule.Created: one session of a class; the times are UTC without saying so."""
+    """`data` of Class.Schedule.Created: a session of a class; the times are UTC without a zone."""
     return {
         "id": scene.guid(),
         "class_id": scene.guid(),
@@ -53,7 +53,7 @@ def schedule_deleted(schedule: Json) -> Json:
 
 
 def booking(schedule: Json, *, scene: Scene) -> Json:
-    """One guest's place in a session."""
+    """A guest's place in a session."""
     guest = person(scene.rng)
     return {
         "id": scene.guid(),
@@ -68,5 +68,5 @@ def booking(schedule: Json, *, scene: Scene) -> Json:
 
 
 def booking_became(booking: Json, *, what: str) -> Json:
-    """`data` of Class.Booking.*, the last word of whose type is `what`."""
+    """`data` of Class.Booking.<what>."""
     return booking | {"booking_status": BOOKING_STATUS[what]}

@@ -1,7 +1,7 @@
-"""The simulator's control, beside the API on the same listener: what it does and has counted, and how to change it.
+"""The simulator's control, on the same listener as the API: shows switches and counters, and changes them.
 
-GET /simulator shows everything; PATCH /simulator changes switches; PUT /simulator/keys rotates; POST /simulator/down
-closes the listener for a while. Nobody needs a password, so it must listen on 127.0.0.1.
+GET /simulator shows everything; PATCH /simulator changes switches; PUT /simulator/keys rotates the keys; POST
+/simulator/down closes the listener for a while. It asks for no password, so it must listen on 127.0.0.1.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ _ACCEPTED: Final = 202
 
 
 class _Down(msgspec.Struct, forbid_unknown_fields=True):
-    """For how long: real seconds, whatever the speed."""
+    """How long to be down, in real seconds at any speed."""
 
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)]
 
@@ -28,7 +28,7 @@ class Control:
     """The board over HTTP.
 
     Args:
-        close_for: closes the listener and opens it again after so many seconds; returns once it is closed.
+        close_for: closes the listener, and opens it again after the given seconds; returns once it is closed.
     """
 
     def __init__(self, board: Board, *, close_for: Callable[[float], Awaitable[None]]) -> None:
@@ -36,30 +36,30 @@ class Control:
         self._close_for = close_for
 
     def routes(self) -> list[web.RouteDef]:
-        """Where it answers."""
+        """The routes."""
         return [
-            web.get(PATH, self._tell),
+            web.get(PATH, self._show),
             web.patch(PATH, self._change),
             web.put(f"{PATH}/keys", self._let_in),
             web.post(f"{PATH}/down", self._go_down),
         ]
 
-    async def _tell(self, _: web.Request) -> web.Response:
-        return self._told()
+    async def _show(self, _: web.Request) -> web.Response:
+        return self._shown()
 
     async def _change(self, request: web.Request) -> web.Response:
         try:
             self._board.change(await request.read())
         except WrongSwitch as error:
             return _wrong(str(error))
-        return self._told()
+        return self._shown()
 
     async def _let_in(self, request: web.Request) -> web.Response:
         try:
             self._board.let_in(msgspec.json.decode(await request.read(), type=list[str]))
         except (msgspec.MsgspecError, UnicodeDecodeError, WrongSwitch) as error:
             return _wrong(f"a JSON list of API keys is wanted: {error}")
-        return self._told()
+        return self._shown()
 
     async def _go_down(self, request: web.Request) -> web.Response:
         try:
@@ -67,9 +67,9 @@ class Control:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _wrong(f'{{"seconds": N}} is wanted, N above 0 and at most 3600: {error}')
         await self._close_for(wish.seconds)
-        return self._told(status=_ACCEPTED)
+        return self._shown(status=_ACCEPTED)
 
-    def _told(self, *, status: int = 200) -> web.Response:
+    def _shown(self, *, status: int = 200) -> web.Response:
         body = msgspec.json.format(msgspec.json.encode(self._board.shown()), indent=2) + b"\n"
         return web.Response(body=body, content_type="application/json", status=status)
 

@@ -1,6 +1,6 @@
-"""What has happened so far: calls of the API, webhooks and what the door said of them. Plain numbers, ready to be told.
+"""What has happened so far: calls to the API, webhooks and the door's answers, as plain numbers.
 
-Pure. Of the door's answers only the latest are kept, so that a day's run does not fill the memory.
+It is pure. Only the latest latencies of the door are kept, so that a day's run does not fill the memory.
 """
 
 import math
@@ -17,13 +17,13 @@ class ApiCounters(msgspec.Struct, kw_only=True):
     """Calls for an invoice.
 
     Attributes:
-        calls: all of them.
-        throttled: refused since the quota was used up.
-        unauthorised: refused since the key was wrong.
-        not_found: of an invoice that is unknown, gone, or late.
-        by_status: by the status of the answer; `none` where the connection is cut or left to hang.
-        by_key: by the place of the key among those that were ever let in, from 1; `unknown` for another.
-        by_fault: by the fault played.
+        calls: all calls.
+        throttled: calls refused because the quota was spent.
+        unauthorised: calls refused because the key was wrong.
+        not_found: calls for an invoice that is unknown, gone, or late.
+        by_status: calls by the answer's status; `none` if the connection was cut or left to hang.
+        by_key: calls by the position of the key among all keys ever accepted, from 1; `unknown` for any other key.
+        by_fault: calls by the fault played.
     """
 
     calls: int = 0
@@ -39,17 +39,17 @@ class WebhookCounters(msgspec.Struct, kw_only=True):
     """Webhooks.
 
     Attributes:
-        events: all that happened, twice where they were to be delivered twice.
-        unsent: never tried, as the webhook was off.
-        tried: posts of an event, and of these
-        retried: not the first of their event;
-        taken: answered by a 2xx;
-        refused: answered otherwise, by status; `none` is no answer in time.
-        given_up: events of which every try failed, or whose webhook went off before the next one.
-        duplicates, reordered, bare: events that were disturbed so.
-        tests: empty test requests, and `tests_refused` those not answered by a 2xx.
+        events: all events; events to be delivered twice count twice.
+        unsent: events never tried, because the webhook was off.
+        tried: posts of events; these include:
+        retried: posts that were not the first of their event;
+        taken: posts answered with a 2xx;
+        refused: other posts, by status; `none`: no answer in time.
+        given_up: events of which every try failed, or whose webhook was switched off before the next try.
+        duplicates, reordered, bare: events disturbed in this way.
+        tests: empty test requests; `tests_refused`: those not answered with a 2xx.
         switched_off: how often the webhook was switched off.
-        failures_in_a_row: tries that failed since the last that did not.
+        failures_in_a_row: failed tries since the last success.
     """
 
     events: int = 0
@@ -69,7 +69,7 @@ class WebhookCounters(msgspec.Struct, kw_only=True):
 
 
 class Quantiles(msgspec.Struct, kw_only=True, frozen=True):
-    """Milliseconds to the door's answers, of the latest 10 000; null where there was none."""
+    """Milliseconds until the door answered, over the latest 10 000 answers; null without an answer."""
 
     p50: float | None = None
     p99: float | None = None
@@ -77,17 +77,17 @@ class Quantiles(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Latencies:
-    """The latest times to an answer."""
+    """The latest times until an answer."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=_KEPT)
 
     def add(self, seconds: float) -> None:
-        """One more answer."""
+        """Add the time of an answer."""
         self._seconds.append(seconds)
 
     def quantiles(self) -> Quantiles:
-        """PlannedEvent in milliseconds."""
+        """The quantiles, in milliseconds."""
         if not self._seconds:
             return Quantiles()
         ordered = sorted(self._seconds)
@@ -96,7 +96,7 @@ class Latencies:
 
 
 def count(counts: dict[str, int], name: str) -> None:
-    """One more of that name."""
+    """Add 1 to the count of a name."""
     counts[name] = counts.get(name, 0) + 1
 
 

@@ -1,6 +1,6 @@
-"""The simulator's invoices: the JSON of the API's document, whole, as of a moment, refunded, or drifted.
+"""The simulator's invoices: the JSON of the API's document, complete, as of a moment, refunded, or drifted.
 
-Pure, as the world is. Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details, misspellings included.
+It is pure. Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details, including misspellings.
 """
 
 import random
@@ -28,7 +28,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def item_document(rng: random.Random, *, ware: Ware, ware_id: str, therapist: tuple[str, str]) -> Json:
-    """One line of the invoice."""
+    """A line of the invoice."""
     quantity = rng.randint(1, 2) if ware.kind == PRODUCT else 1
     listed = Decimal(ware.price) * quantity
     discount = (listed * rng.choice((0, 0, 10)) / 100).quantize(_CENT)
@@ -51,7 +51,7 @@ def item_document(rng: random.Random, *, ware: Ware, ware_id: str, therapist: tu
 
 
 def appointment_document(rng: random.Random, *, item: Json, start: datetime, minutes: int) -> Json:
-    """One service on the calendar."""
+    """A service on the calendar."""
     return {
         "id": guid(rng),
         "invoice_item_id": item["invoice_item_id"],
@@ -77,7 +77,7 @@ def appointment_document(rng: random.Random, *, item: Json, start: datetime, min
 
 
 def invoice_document(rng: random.Random, *, number: int, at: datetime, items: list[Json]) -> Json:
-    """The invoice, all of it, once paid."""
+    """The complete invoice, once paid."""
     net = sum((item["price"]["sales"] for item in items), _NOTHING)
     tax = sum((item["price"]["tax"] for item in items), _NOTHING)
     return {
@@ -103,18 +103,18 @@ def invoice_document(rng: random.Random, *, number: int, at: datetime, items: li
         "guest": person(rng),
         "invoice_items": items,
         "transactions": _transactions(rng, due=net + tax, at=at),
-        "redemptions": [],  # named among the values of expand, its fields published nowhere
+        "redemptions": [],  # a documented value of expand, but its fields are not published
         "additional_fields": [{"key": "walk_in", "value": False}],
-        "checkout_channel": "front-desk",  # in no published table: the vendor adds fields without a word
+        "checkout_channel": "front-desk",  # in no published table: the vendor adds fields without notice
     }
 
 
 def _transactions(rng: random.Random, *, due: Decimal, at: datetime) -> list[Json]:
-    """One payment, or a gift card and one; the last one carries tip and fee, and together they pay what is due."""
+    """A payment, or a gift card and a payment; the last carries tip and fee, and together they pay the total."""
     card = rng.choice((True, True, True, False))
     gift = rng.choice((_NOTHING, _NOTHING, _NOTHING, min(due, Decimal("20.00"))))
     tip = (due * rng.choice((0, 10, 15, 20)) / 100).quantize(_CENT)
-    # The fields of a payment option are published nowhere.
+    # The fields of a payment option are not published.
     option = {"type": 2, "id": None, "name": "Card"} if card else {"type": 1, "id": None, "name": "Cash"}
     paid = _transaction(rng, option=option, amount=due - gift, tip=tip, fee=_FEE, at=at)
     paid["cash_regester_id"] = None if card else guid(rng)
@@ -143,9 +143,9 @@ def _transaction(
 
 
 def as_of(invoice: Json, *, progress: int, closed: bool, expand: Collection[str]) -> Json:
-    """The invoice as the API shows it: as far as the visit is, with the parts asked for."""
+    """The invoice as the API shows it: at this stage of the visit, with the requested parts."""
     shown = dict(invoice)
-    # The published table has no progress here; it is there to make the state of an open visit visible.
+    # The published table has no progress here; it makes the state of an open visit visible.
     shown["appointments"] = [a | {"appointment_progress": progress} for a in invoice["appointments"]]
     if not closed:
         shown |= {"lock": False, "is_closed": False, "receipt_number": "0", "transactions": []}
@@ -159,12 +159,12 @@ def as_of(invoice: Json, *, progress: int, closed: bool, expand: Collection[str]
 
 
 def renamed(document: Json, names: Mapping[str, str]) -> Json:
-    """The document with some of its keys spelled otherwise, each in its place."""
+    """The document with some keys renamed, in the same order."""
     return {names.get(key, key): value for key, value in document.items()}
 
 
 def refunded(invoice: Json) -> Json:
-    """The invoice of a refund: every amount given back, so below zero or zero; quantities stay as they are."""
+    """The invoice of a refund: every amount is negative or zero; quantities do not change."""
     given_back: Json = _negative(invoice)
     return given_back | {"is_refund": True}
 
@@ -172,7 +172,7 @@ def refunded(invoice: Json) -> Json:
 def _negative(value: Any) -> Any:
     match value:
         case Decimal():
-            return _NOTHING - value  # not -value: the vendor writes no -0.00
+            return _NOTHING - value  # not -value: the vendor never writes -0.00
         case dict():
             return {key: _negative(inner) for key, inner in value.items()}
         case list():
@@ -182,9 +182,9 @@ def _negative(value: Any) -> Any:
 
 
 def drifted(invoice: Json) -> Json:
-    """The invoice in the other spellings that are about, with the sentinels that stand for nothing.
+    """The invoice in the other known spellings, with the sentinels that mean "nothing".
 
-    No sample shows them together: each is a quirk of one document or another, gathered here on one invoice.
+    No sample shows them together: each is a quirk of some document, collected here in a single invoice.
     """
     appointments = [
         renamed(a, {"serviceduration_in_miutes": "service_duration_in_minutes", "therapist_id": "TherapistId"})

@@ -1,6 +1,6 @@
-"""What goes wrong between the API and who calls it: each fault of the wire, played on one request.
+"""Faults between the API and its caller: plays a wire fault on a request.
 
-Here is how a fault looks; which call it strikes is decided elsewhere. Who waits for too long is left to hang up.
+`api` decides which calls get a fault. A caller that waits too long must hang up by itself.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _TOO_LARGE: Final = 6 * 1024 * 1024
 _HTML: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _JSON: Final = "application/json"
 
-# Those that a caller may end by hanging up, and the status that he has seen by then.
+# Faults that a caller may end by hanging up, and the status that the caller has seen by then.
 UNFINISHED: Final[Mapping[str, str]] = {
     "cut": NO_STATUS,
     "hang": NO_STATUS,
@@ -28,13 +28,13 @@ UNFINISHED: Final[Mapping[str, str]] = {
 
 
 async def play(name: str, request: web.Request, document: bytes, *, drip_seconds: float) -> web.StreamResponse:
-    """Answer as the fault of that name does.
+    """Answer with the fault of that name.
 
     Args:
         name: one of `switches.WIRE_FAULTS`.
-        request: it may be cut.
-        document: the right answer.
-        drip_seconds: from byte to byte, where the answer drips.
+        request: the request; its connection may be cut.
+        document: the correct answer.
+        drip_seconds: seconds between two bytes of a dripping answer.
     """
     plain = _ANSWERS.get(name)
     if plain is not None:
@@ -70,7 +70,7 @@ async def _half_answer(request: web.Request, document: bytes) -> web.StreamRespo
     response = await _begun(request, document)
     await response.write(document[: len(document) // 2])
     if request.transport is not None:
-        request.transport.close()  # not aborted: the half is to arrive
+        request.transport.close()  # not aborted: the first half must arrive
     return response
 
 
@@ -93,7 +93,7 @@ def _json(body: bytes) -> web.Response:
 
 
 def _of_another(document: bytes) -> bytes:
-    """The same under another id: the first `"id"` of the invoice is its own."""
+    """The same document with another id: the first `"id"` in it is the invoice's own."""
     head, found, rest = document.partition(b'"id":"')
     return head + found + ZERO_GUID.encode() + rest[len(ZERO_GUID) :] if found else document
 

@@ -1,6 +1,6 @@
-"""What is invented: chance that a seed fixes, ids and times as the vendor writes them, wares, centres and people.
+"""Invented data: randomness fixed by a seed, ids and times in the vendor's formats, wares, centres and people.
 
-Pure, as the world is. All of it is synthetic: addresses at example.com, telephone numbers of the block for fiction.
+It is pure. All data is synthetic: addresses at example.com, telephone numbers of the block reserved for fiction.
 """
 
 import random
@@ -20,7 +20,7 @@ NO_TIME: Final = "0001-01-01T00:00:00"
 
 
 class Ware(NamedTuple):
-    """One thing that is sold; the price as text, so that it stays exact."""
+    """A thing that is sold; its price is a text, so that it stays exact."""
 
     kind: int
     name: str
@@ -30,7 +30,7 @@ class Ware(NamedTuple):
 
 
 class Center(NamedTuple):
-    """One salon: its wall clock is that far from UTC."""
+    """A salon; `utc_offset`: its local time minus UTC."""
 
     name: str
     prefix: str
@@ -62,22 +62,22 @@ _LAST_NAMES: Final = ("Sampleton", "O'Test", "Fixture", "Dummy-Smith")
 
 
 def rng(seed: str) -> random.Random:
-    """Randomness that its seed fixes."""
+    """Randomness fixed by its seed."""
     return random.Random(seed)  # noqa: S311  repeatable is the point
 
 
 def guid(rng: random.Random) -> str:
-    """A GUID as the vendor writes it."""
+    """A GUID in the vendor's format."""
     return str(UUID(int=rng.getrandbits(128), version=4))
 
 
 def naive(at: datetime) -> str:
-    """A time without its zone, as most of the vendor's are."""
+    """A time without a zone, like most of the vendor's times."""
     return at.replace(tzinfo=None, microsecond=0).isoformat()
 
 
 def wares(rng: random.Random, *, basket: str) -> list[Ware]:
-    """What a guest buys: a `visit`'s services, what the `documented` sample shows, or what the basket is named for."""
+    """What a guest buys: services for `visit`, the wares of the `documented` sample, or what the basket's name says."""
     match basket:
         case "visit":
             return rng.sample(_SERVICES, rng.randint(1, 3)) + rng.sample(_PRODUCTS, rng.choice((0, 0, 1)))
@@ -94,7 +94,7 @@ def wares(rng: random.Random, *, basket: str) -> list[Ware]:
 
 
 def person(rng: random.Random) -> Json:
-    """Somebody who does not exist, as an invoice shows a guest."""
+    """An invented person, in the shape of an invoice's guest."""
     guest_id, line = guid(rng), rng.randrange(100)
     return {
         "id": guest_id,
@@ -102,13 +102,13 @@ def person(rng: random.Random) -> Json:
         "last_name": rng.choice(_LAST_NAMES),
         "gender": rng.choice((-1, 0, 1, 3)),
         "code": "",
-        "mobile_phone": f"+1 555 01{line:02d}",  # the block that is set aside for fiction
+        "mobile_phone": f"+1 555 01{line:02d}",  # the block reserved for fiction
         "email": f"guest-{guest_id[:8]}@example.com",
     }
 
 
 class Scene(NamedTuple):
-    """Where and when something happens: chance, the moment in UTC, and the salon."""
+    """Where and when something happens: randomness, the time in UTC, and the salon."""
 
     rng: random.Random
     now: datetime
@@ -121,5 +121,5 @@ class Scene(NamedTuple):
         return guid(self.rng)
 
     def at(self, *, hours: int = 0) -> str:
-        """A naive time, so many hours from the moment."""
+        """A naive time, `hours` after the scene's time."""
         return naive(self.now + timedelta(hours=hours))

@@ -1,4 +1,4 @@
-"""The simulator's listener: API and control on one port, which can be closed for a while and opened again."""
+"""The simulator's listener: API and control on the same port, which can be closed for a while."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,11 +16,11 @@ _SHUTDOWN_SECONDS: Final = 1.0
 
 
 class Listener:
-    """One port on which all is served.
+    """The port on which API and control are served.
 
     Attributes:
-        api: what it serves.
-        port: where it listens.
+        api: the API.
+        port: the port that it listens on.
     """
 
     def __init__(self, world: World, board: Board, *, host: str, port: int) -> None:
@@ -30,7 +30,7 @@ class Listener:
         self._host = host
         app = web.Application()
         app.add_routes([*self.api.routes(), *Control(board, close_for=self.close_for).routes()])
-        # Cancellation: who hangs up ends the fault that he was given.
+        # Cancellation: a caller that hangs up ends its fault.
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True
         )
@@ -54,9 +54,9 @@ class Listener:
         await self._runner.cleanup()
 
     async def close_for(self, seconds: float) -> None:
-        """Let nobody connect for so long, and cut every call on the connections that there are."""
+        """Refuse connections for `seconds`, and cut every call on open connections."""
         if self._site is None:
-            return  # it is closed; it opens when it was to
+            return  # it is closed already, and opens as planned
         await self._site.stop()
         self._site = None
         self._board.down = True

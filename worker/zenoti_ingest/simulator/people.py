@@ -1,8 +1,8 @@
 """The simulator's people: `data` of Guest.* and Employee.*.
 
-Pure, as the world is. No sample of these is at hand: the shapes are plausible, after the vendor's guest and employee
-APIs (https://docs.zenoti.com/reference/webhook-events). Known is that they name no invoice, and that `mobile_phone` is
-an object or null here, where invoices have a text.
+It is pure. No samples of these are at hand: the shapes are plausible, after the vendor's guest and employee APIs
+(https://docs.zenoti.com/reference/webhook-events). It is known that they name no invoice, and that `mobile_phone` is an
+object or null here, while it is a text in invoices.
 """
 
 from zenoti_ingest.simulator.invention import NO_TIME, THERAPISTS, ZERO_GUID, Json, Scene, person
@@ -11,7 +11,7 @@ _COUNTRY = 225  # Zenoti's own numbering, not ISO 3166
 
 
 def guest(scene: Scene) -> Json:
-    """`data` of Guest.Created: a new guest; what was not asked for is a sentinel."""
+    """`data` of Guest.Created: a new guest; unknown values are sentinels."""
     known = person(scene.rng)
     return {
         "id": known["id"],
@@ -37,9 +37,9 @@ def guest(scene: Scene) -> Json:
 
 
 def guest_changed(guest: Json, *, scene: Scene) -> Json:
-    """`data` of Guest.Updated: the whole guest again, with a telephone that is gone and a field that is new."""
-    told = guest["personal_info"] | {"mobile_phone": None, "pronouns": "they"}
-    return guest | {"personal_info": told, "last_updated_date": scene.at(hours=1).replace("T", " ")}
+    """`data` of Guest.Updated: the whole guest again, without a telephone and with a new field."""
+    info = guest["personal_info"] | {"mobile_phone": None, "pronouns": "they"}
+    return guest | {"personal_info": info, "last_updated_date": scene.at(hours=1).replace("T", " ")}
 
 
 def guest_deleted(guest: Json) -> Json:
@@ -48,12 +48,12 @@ def guest_deleted(guest: Json) -> Json:
 
 
 def guests_merged(guest: Json, *, scene: Scene) -> Json:
-    """`data` of Guest.Merged: who stays, and who went up in it."""
+    """`data` of Guest.Merged: the guest that stays, and the guests merged into it."""
     return {"id": guest["id"], "center_id": guest["center_id"], "merged_guest_ids": [scene.guid(), scene.guid()]}
 
 
 def opted(guest: Json, *, into: bool) -> Json:
-    """`data` of Guest.OptedIn and Guest.OptedOut: by which way the guest may be written to."""
+    """`data` of Guest.OptedIn and Guest.OptedOut: the channels by which the guest accepts messages."""
     ways = ("receive_transactional_email", "receive_marketing_email", "receive_marketing_sms")
     return {"id": guest["id"], "center_id": guest["center_id"], "preferences": dict.fromkeys(ways, into)}
 
@@ -80,7 +80,7 @@ def employee(scene: Scene) -> Json:
 
 
 def employee_changed(employee: Json) -> Json:
-    """`data` of Employee.Updated: the whole employee again, whose telephone is gone."""
+    """`data` of Employee.Updated: the whole employee again, without a telephone."""
     return employee | {"personal_info": employee["personal_info"] | {"mobile_phone": None}}
 
 

@@ -1,6 +1,6 @@
-"""What is to be sent, and when: salon visits without end, the fixed trace of a closing time, and their disturbances.
+"""Plans what to send and when: endless salon visits, the fixed trace of a closing time, and their disturbances.
 
-Pure: chance comes from the world's seed, so that the same seed and switches plan the same events in the same order.
+It is pure: randomness comes from the world's seed, so equal seeds and switches give the same events in the same order.
 """
 
 import itertools
@@ -11,21 +11,21 @@ from typing import Final, Literal, NamedTuple
 from zenoti_ingest.simulator.switches import WebhookSwitches
 from zenoti_ingest.simulator.world import WebhookEvent, World
 
-OPEN_VISITS: Final = 5  # as many guests are in the salon at a time
+OPEN_VISITS: Final = 5  # guests in the salon at the same time
 CLOSING_TIME_INVOICES: Final = 300
 
 _NEARLY: Final = 1e-9  # five fifths are a little less than 1
-_RUSH: Final = (0.0, 600.0, 480.0)  # seconds: earliest and latest beginning, and where most begin
-_BETWEEN_EVENTS: Final = (30.0, 120.0)  # seconds, of one invoice
+_RUSH: Final = (0.0, 600.0, 480.0)  # seconds: earliest, latest and most frequent beginning
+_BETWEEN_EVENTS: Final = (30.0, 120.0)  # seconds between two events of an invoice
 
 Now = Callable[[], datetime]
 Switched = Callable[[], WebhookSwitches]
 
 
 class Planned(NamedTuple):
-    """An event, and how many simulated seconds after the beginning it is to be sent; they never decrease.
+    """An event, and its time: simulated seconds after the beginning; times never decrease.
 
-    `disturbed` tells of the second delivery of an event, and of one that was held back.
+    `disturbed` marks the second delivery of an event, and an event that was held back.
     """
 
     at: float
@@ -34,9 +34,9 @@ class Planned(NamedTuple):
 
 
 def visits(world: World, *, count: int | None, now: Now, switched: Switched) -> Iterator[Planned]:
-    """The events of `count` visits, or of visits without end, with the others between them, by the rate.
+    """Plan the events of `count` visits (None: endless), with other events between them, at the switched rate.
 
-    A few visits are open at a time, mixed by chance; each visit's own events are in order.
+    A few visits are open at a time and mixed randomly; the events of each visit are in order.
     """
     events, at = _with_others(_mixed(world, count=count, now=now), world, now=now, switched=switched), 0.0
     for event in events:
@@ -45,9 +45,9 @@ def visits(world: World, *, count: int | None, now: Now, switched: Switched) -> 
 
 
 def closing_time(world: World, *, now: Now, invoices: int = CLOSING_TIME_INVOICES) -> Iterator[Planned]:
-    """All that a chain of salons tells at closing time: within 18 minutes five events an invoice, 2 to 8 minutes long.
+    """All events of a chain of salons at closing time: within 18 minutes, five events per invoice over 2 to 8 minutes.
 
-    That is more events than a quota of 60 calls a minute has calls for. It is a fixed trace: a seed has only one.
+    These are more events than a quota of 60 calls a minute can serve. The trace is fixed: a seed always gives the same.
     """
     chance, planned = world.chance("closing time"), []
     for _ in range(invoices):
@@ -55,30 +55,30 @@ def closing_time(world: World, *, now: Now, invoices: int = CLOSING_TIME_INVOICE
         for event in world.visit(now=now()).events:
             planned.append(Planned(at, event))
             at += chance.uniform(*_BETWEEN_EVENTS)
-    return iter(sorted(planned, key=lambda one: one.at))
+    return iter(sorted(planned, key=lambda event: event.at))
 
 
 def disturbed(plan: Iterable[Planned], world: World, *, switched: Switched) -> Iterator[Planned]:
-    """The plan as it comes over the wire: some events bare, some delivered twice, some held back, by the switches.
+    """The plan as sent over the wire: some events bare, some delivered twice, some held back, by the switches.
 
-    What is held back, and what comes again, goes out after a few of the following, at the latest with the last.
+    Events held back and second deliveries go out after a few later events, or at the end.
     """
     chance, held, at = world.chance("wire"), list[tuple[int, Planned]](), 0.0
     for at, event, _ in plan:
         switches = switched()
-        bare, late, again, distance = (chance.random() for _ in range(4))  # each drawn, that one leaves the others be
-        told = world.bare(event) if bare < switches.bare else event
-        held = [(left - 1, one) for left, one in held]
+        bare, late, again, distance = (chance.random() for _ in range(4))  # always all: a switch changes no other draw
+        sent = world.bare(event) if bare < switches.bare else event
+        held = [(left - 1, later) for left, later in held]
         wait = 1 + int(distance * switches.reordered_by)
         if late < switches.reordered:
-            held.append((wait, Planned(at, told, "reordered")))
+            held.append((wait, Planned(at, sent, "reordered")))
         else:
-            yield Planned(at, told)
+            yield Planned(at, sent)
         if again < switches.duplicates:
-            held.append((wait, Planned(at, world.again(told), "duplicate")))
-        yield from (one._replace(at=at) for left, one in held if left <= 0)
-        held = [(left, one) for left, one in held if left > 0]
-    yield from (one._replace(at=at) for _, one in held)
+            held.append((wait, Planned(at, world.again(sent), "duplicate")))
+        yield from (later._replace(at=at) for left, later in held if left <= 0)
+        held = [(left, later) for left, later in held if left > 0]
+    yield from (later._replace(at=at) for _, later in held)
 
 
 def _mixed(world: World, *, count: int | None, now: Now) -> Iterator[WebhookEvent]:
@@ -100,7 +100,7 @@ def _mixed(world: World, *, count: int | None, now: Now) -> Iterator[WebhookEven
 def _with_others(
     events: Iterator[WebhookEvent], world: World, *, now: Now, switched: Switched
 ) -> Iterator[WebhookEvent]:
-    """After each event as many of the others as are due, so that they are their share of all."""
+    """After each event, yield as many other events as are due for their share of all events."""
     due = 0.0
     for event in events:
         yield event

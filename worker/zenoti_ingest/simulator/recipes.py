@@ -1,6 +1,6 @@
-"""The simulator's memory: of each invoice the recipe, not the document: a day's run must not fill the memory.
+"""The simulator's memory: it keeps the recipe of each invoice, not the document, so that a day's run fits into memory.
 
-Pure, as the world is. A recipe says how the invoice is drawn, always the same, and how far its visit has come.
+It is pure. A recipe holds how to draw the invoice, always with the same result, and the progress of its visit.
 """
 
 from datetime import datetime, timedelta
@@ -11,20 +11,20 @@ from zenoti_ingest.simulator import documents, invention
 from zenoti_ingest.simulator.catalogue import InvoiceWish
 from zenoti_ingest.simulator.invention import Center, Json, Scene
 
-_OTHERS_FROM = 500_000  # invoice numbers beside those of the visits
+_OTHERS_FROM = 500_000  # invoice numbers of other occasions begin here
 
 
 class Recipe(msgspec.Struct):
-    """How to draw one invoice, and how it stands.
+    """How to draw an invoice, and its state.
 
     Attributes:
-        series: `visit`, or `other` for what happens beside them; each is numbered by itself.
+        series: `visit`, or `other` for all other occasions; each series has its own numbers.
         number: counts from 0 within the series.
         now: when it was issued, UTC.
         wanted: what is bought and what is odd about it.
         progress: 0 booked, 1 started, 2 completed.
         closed: paid.
-        gone: the API knows it no longer.
+        gone: the API no longer knows it.
     """
 
     series: str
@@ -37,24 +37,24 @@ class Recipe(msgspec.Struct):
 
 
 def scene_of(seed: int, series: str, number: int, now: datetime) -> Scene:
-    """The scene of one visit or other occasion: its chance begins anew at each call."""
+    """The scene of a visit or other occasion; its randomness restarts with each call."""
     rng = invention.rng(f"{seed}:{series}:{number}")
     center = rng.choice(invention.CENTERS)
     return Scene(rng, now, center, id_of(seed, center.name), id_of(seed, "organization"))
 
 
 def at_center(seed: int, scene: Scene, center: Center) -> Scene:
-    """The same in a centre that is not left to chance."""
+    """The same scene in a given centre."""
     return scene._replace(center=center, center_id=id_of(seed, center.name))
 
 
 def id_of(seed: int, name: str) -> str:
-    """The id of what has a name and is always the same: a ware, a centre, a therapist."""
+    """The fixed id of something with a name: a ware, a centre, a therapist."""
     return invention.guid(invention.rng(f"{seed}:name:{name}"))
 
 
 def draw(seed: int, recipe: Recipe) -> Json:
-    """The invoice as it will be once paid and closed, every part of it there."""
+    """The invoice as it will be once paid and closed, with all its parts."""
     scene = scene_of(seed, recipe.series, recipe.number, recipe.now)
     if recipe.wanted.center is not None:
         scene = at_center(seed, scene, recipe.wanted.center)

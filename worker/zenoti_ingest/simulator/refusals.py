@@ -1,6 +1,6 @@
-"""Zenoti's ways of saying no: the codes of its error table, by status or inside a 200, in each shape that is about.
+"""Zenoti's error answers: the codes of its error table, as a status or inside a 200, in each known shape.
 
-Pure. A refusal has a name, `<code>[/<status>[/<shape>]]`: `500`, `602` (in a 200, since no status is called so),
+It is pure. A refusal has a name, `<code>[/<status>[/<shape>]]`: `500`, `602` (in a 200, since there is no such status),
 `418/200/text`. Table: https://docs.zenoti.com/reference/retrieve-invoice-details; shapes: seen by integrators.
 """
 
@@ -33,7 +33,7 @@ SHAPES: Final[Mapping[str, Callable[[int | str, str], dict[str, Any]]]] = {
     "Error": lambda code, text: {"Error": {"StatusCode": code, "Message": text}},
     "bare": lambda code, text: {"code": code, "message": text},
     "StatusCode": lambda code, text: {"StatusCode": code, "Message": text, "InternalMessage": None},
-    "Message": lambda _, text: {"Message": text},  # ASP.NET's own: only the status tells the code
+    "Message": lambda _, text: {"Message": text},  # ASP.NET's own: only the status shows the code
 }
 _NAME: Final = re.compile(r"(?P<code>\d{3}|[A-Z]{2}\d{3})(?:/(?P<status>[2-9]\d\d)(?:/(?P<shape>\w+))?)?")
 _STATUSES: Final = range(400, 600)
@@ -48,7 +48,7 @@ class ApiRefusal(NamedTuple):
 
 
 def refusal(name: str, *, text: str = "") -> ApiRefusal:
-    """The refusal of that name, with the vendor's words or other ones.
+    """The refusal of that name, with the vendor's text or `text`.
 
     Raises:
         ValueError: there is no such name.

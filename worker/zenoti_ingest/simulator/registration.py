@@ -1,4 +1,4 @@
-"""A webhook as the vendor keeps it: its tries, their spacing, and the failures after which it is switched off.
+"""A webhook by the vendor's rules: its tries, their intervals, and the failures after which it is switched off.
 
 Rules: https://docs.zenoti.com/docs/webhooks: no answer in 10 s is a failure; five tries, exponentially 30 s to 10 min
 apart; 20 failures in a row switch the webhook off until a person switches it on.
@@ -18,7 +18,7 @@ from zenoti_ingest.simulator.world import WebhookEvent
 TRIES: Final = 5
 FAILURES_IN_A_ROW: Final = 20
 _FIRST_SECONDS, _LAST_SECONDS = 30.0, 600.0
-_SHORTEST_PATIENCE: Final = 2.0  # seconds; a door's own deadlines, 1.5 s for the broker, know of no speed
+_SHORTEST_PATIENCE: Final = 2.0  # seconds; the door's own deadlines, 1.5 s for the broker, do not scale with speed
 
 RETRY_SECONDS: Final = tuple(
     _FIRST_SECONDS * (_LAST_SECONDS / _FIRST_SECONDS) ** (gap / (TRIES - 2)) for gap in range(TRIES - 1)
@@ -28,16 +28,16 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def patience_seconds(speed: float) -> float:
-    """How long the vendor waits for an answer, at that speed."""
+    """How long the vendor waits for an answer, at this speed."""
     return max(PATIENCE_SECONDS / speed, _SHORTEST_PATIENCE)
 
 
 class Registration:
-    """One webhook, switched on and off on the board.
+    """A webhook, switched on and off on the board.
 
     Args:
         sender: posts to its door.
-        board: says whether it is on, and counts.
+        board: holds its switch and its counters.
     """
 
     def __init__(self, sender: WebhookSender, board: Board) -> None:
@@ -45,7 +45,7 @@ class Registration:
         self._board = board
 
     async def first_try(self, event: WebhookEvent) -> int | None:
-        """Post once and return the status; the test request goes before, where one is due. None if it is off."""
+        """Post once and return the status, after the test request if that is due; None if the webhook is off."""
         if not self._is_on:
             self._board.webhooks.unsent += 1
             return None
@@ -55,7 +55,7 @@ class Registration:
         return await self._try(event)
 
     async def later_tries(self, event: WebhookEvent) -> int:
-        """Post again after each of the waits until it is taken or the webhook is off; returns the last status."""
+        """Post again after each wait until the event is taken or the webhook is off; return the last status."""
         status = NO_ANSWER
         for seconds in RETRY_SECONDS:
             if self._is_on:

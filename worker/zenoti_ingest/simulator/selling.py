@@ -1,7 +1,7 @@
 """The simulator's sales: `data` of Invoice.Closed, of memberships, packages and guest passes.
 
-Pure, as the world is. Invoice.Closed is shaped as https://docs.zenoti.com/reference/sample-events; of the others only
-where they name their invoice is known, the rest of them is plausible.
+It is pure. Invoice.Closed has the shape of https://docs.zenoti.com/reference/sample-events. Of the other events, only
+the place of the invoice is known; the rest is plausible.
 """
 
 from zenoti_ingest.simulator.appointments import respelled
@@ -14,27 +14,27 @@ _UNSAID = (
 
 
 def closed(invoice: Json) -> Json:
-    """`data` of Invoice.Closed; a group's id is told where there is one."""
-    told = {key: value for key, value in invoice.items() if key not in _UNSAID}
-    if told["group_invoice_id"] is None:
-        del told["group_invoice_id"]
+    """`data` of Invoice.Closed; it has the group's id if there is a group."""
+    shown = {key: value for key, value in invoice.items() if key not in _UNSAID}
+    if shown["group_invoice_id"] is None:
+        del shown["group_invoice_id"]
     guest = dict(invoice["guest"])
     guest["guest_email"] = guest.pop("email")
-    told["guest"] = guest
-    told["invoice_items"] = [
+    shown["guest"] = guest
+    shown["invoice_items"] = [
         {key: value for key, value in item.items() if key not in ("is_giftcard", "hsn", "sac")}
         for item in invoice["invoice_items"]
     ]
-    told["appointments"] = [respelled(a) for a in invoice["appointments"]]
-    return {"invoice": told}
+    shown["appointments"] = [respelled(a) for a in invoice["appointments"]]
+    return {"invoice": shown}
 
 
 def closed_drifted(invoice: Json) -> Json:
-    """`data` of Invoice.Closed for a drifted invoice: each key in the spelling that the API's own document has not."""
-    told = {key: value for key, value in invoice.items() if key not in _UNSAID}
-    told["guest"] = renamed(invoice["guest"], {"guest_email": "email"})
-    told["appointments"] = [renamed(a, {"TherapistId": "therapist_id"}) for a in invoice["appointments"]]
-    return {"invoice": told}
+    """`data` of Invoice.Closed for a drifted invoice: each key in the spelling that the API's document does not use."""
+    shown = {key: value for key, value in invoice.items() if key not in _UNSAID}
+    shown["guest"] = renamed(invoice["guest"], {"guest_email": "email"})
+    shown["appointments"] = [renamed(a, {"TherapistId": "therapist_id"}) for a in invoice["appointments"]]
+    return {"invoice": shown}
 
 
 def closed_again(invoice: Json) -> Json:
@@ -43,7 +43,7 @@ def closed_again(invoice: Json) -> Json:
 
 
 def guest_pass(invoice: Json, *, scene: Scene) -> Json:
-    """`data` of Guestpass.redeemed. Plausible but for `invoice_id`."""
+    """`data` of Guestpass.redeemed. Plausible, except `invoice_id`, which is known."""
     return {
         "id": scene.guid(),
         "code": f"GP{scene.rng.randrange(10**6):06d}",
@@ -57,7 +57,7 @@ def guest_pass(invoice: Json, *, scene: Scene) -> Json:
 
 
 def membership(invoice: Json, *, scene: Scene, membership_id: str, state: tuple[str, int]) -> Json:
-    """`data` of Guest.Membership.*: what was done, and the status after it. Plausible but for `invoice.id`."""
+    """`data` of Guest.Membership.*: the action, and the status after it. Plausible, except the known `invoice.id`."""
     (item,) = invoice["invoice_items"]
     return {
         "id": membership_id,
@@ -74,7 +74,7 @@ def membership(invoice: Json, *, scene: Scene, membership_id: str, state: tuple[
 
 
 def package(invoice: Json, *, scene: Scene, package_id: str, state: tuple[str, int]) -> Json:
-    """`data` of Guest.Package.*: what was done, and the status after it. Plausible but for `invoice.id`."""
+    """`data` of Guest.Package.*: the action, and the status after it. Plausible, except the known `invoice.id`."""
     (item,) = invoice["invoice_items"]
     return {
         "id": package_id,
@@ -90,12 +90,12 @@ def package(invoice: Json, *, scene: Scene, package_id: str, state: tuple[str, i
 
 
 def without_invoice(data: Json) -> Json:
-    """The same, told of no invoice: the key is not there."""
+    """The same data without an invoice: the key is missing."""
     return {key: value for key, value in data.items() if key != "invoice"}
 
 
 def zero_invoice(data: Json) -> Json:
-    """The same, told of no invoice: an id of zeros."""
+    """The same data without an invoice: its id is zeros."""
     return data | {"invoice": {"id": ZERO_GUID, "invoice_number": ""}}
 
 

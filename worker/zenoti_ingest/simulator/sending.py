@@ -1,6 +1,6 @@
-"""A plan carried out: each event posted at its time, an invoice's own in order, retries beside the rest.
+"""Carries out a plan: posts each event at its time, the events of an invoice in order, retries beside the rest.
 
-The world is as far as an event says from just before its first post. What falls behind the plan is caught up.
+The world takes over an event's state just before its first post. Events behind the plan are sent as fast as possible.
 """
 
 import asyncio
@@ -19,23 +19,23 @@ from zenoti_ingest.simulator.world import WebhookEvent, World
 
 OnSent = Callable[[WebhookEvent, int], None]
 
-_LANES: Final = 128  # as many posts are under way at a time
+_LANES: Final = 128  # posts under way at the same time
 
 
 async def send(
     plan: Iterable[Planned], world: World, registration: Registration, *, board: Board, on_sent: OnSent
 ) -> None:
-    """Carry the plan out; returns when each of its events is taken, given up, or was not to be sent.
+    """Carry out the plan; return when each of its events is taken, given up, or skipped.
 
     Args:
-        plan: what is to be sent when.
-        world: is told of each event.
+        plan: the events and their times.
+        world: takes over the state of each event.
         registration: the webhook.
-        board: counts, and tells the speed.
-        on_sent: told once of every event, with the status of its last try; 0 is no answer, or a webhook that is off.
+        board: holds the counters and the speed.
+        on_sent: called once per event, with the status of its last try; 0: no answer, or the webhook is off.
     """
     start = asyncio.get_running_loop().time()
-    # A lock lets in by order of arrival, so what shares one keeps its order.
+    # A lock is granted in order of arrival, so events that share a lock keep their order.
     lanes = [asyncio.Lock() for _ in range(_LANES)]
 
     async def deliver(event: WebhookEvent, lane: asyncio.Lock) -> None:
@@ -48,31 +48,31 @@ async def send(
         on_sent(event, status or NO_ANSWER)
 
     async with asyncio.TaskGroup() as posts:
-        for one in plan:
-            await _until(start + one.at / board.speed)
-            lane = lanes[zlib.crc32(one.event.invoice_id.lower().encode() or one.event.body) % _LANES]
+        for planned in plan:
+            await _until(start + planned.at / board.speed)
+            lane = lanes[zlib.crc32(planned.event.invoice_id.lower().encode() or planned.event.body) % _LANES]
             await lane.acquire()
-            _count(one, board.webhooks)
-            if one.disturbed != "duplicate":  # it tells nothing new, so nobody need ask for its invoice again
-                world.sent(one.event)
-            posts.create_task(deliver(one.event, lane))
+            _count(planned, board.webhooks)
+            if planned.disturbed != "duplicate":  # it has nothing new, so nobody needs to fetch its invoice again
+                world.sent(planned.event)
+            posts.create_task(deliver(planned.event, lane))
 
 
 async def send_visits(
     sender: WebhookSender, world: World, *, visits: int | None, rate: float, now: Now, on_sent: OnSent
 ) -> None:
-    """Send visits undisturbed, in real time and without a test request first; None goes on until cancelled."""
+    """Send visits without disturbances, in real time and without a test request; `visits` None: until cancelled."""
     board = Board(keys=["-"], switches=Switches(webhooks=WebhookSwitches(rate=rate)))
     board.untested = False
     plan = plans.visits(world, count=visits, now=now, switched=lambda: board.switches.webhooks)
     await send(plan, world, Registration(sender, board), board=board, on_sent=on_sent)
 
 
-def _count(one: Planned, counters: WebhookCounters) -> None:
+def _count(planned: Planned, counters: WebhookCounters) -> None:
     counters.events += 1
-    counters.duplicates += one.disturbed == "duplicate"
-    counters.reordered += one.disturbed == "reordered"
-    counters.bare += bool(one.event.path_type)
+    counters.duplicates += planned.disturbed == "duplicate"
+    counters.reordered += planned.disturbed == "reordered"
+    counters.bare += bool(planned.event.path_type)
 
 
 async def _until(at: float) -> None:

@@ -1,6 +1,6 @@
-"""The simulator's switches: how its API and its webhooks behave, as one document that flags and PATCH change.
+"""The simulator's switches: how its API and its webhooks behave, as a document that flags and PATCH change.
 
-Pure: values, their bounds, and the change of some of them. Seconds and rates are the simulated ones, before --speed.
+It is pure: values, their bounds, and their changes. Seconds and rates are simulated, before --speed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from zenoti_ingest.simulator.refusals import is_refusal
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
-# What goes wrong on the wire, beside the refusals; `faults` plays them.
+# Faults on the wire, in addition to the refusals; `faults` plays them.
 WIRE_FAULTS: Final = (
     "cut", "hang", "hang-after-headers", "drip", "half-answer", "truncated-json", "empty", "html", "no-invoice",
     "another-invoice", "redirect", "too-large",
@@ -28,11 +28,11 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         calls_per_minute: the whole organisation's quota, and its burst.
-        other_calls: calls a minute that the organisation's other integrations spend of the same quota.
-        quota_headers: whether the answers tell of the quota; each of the headers is optional.
+        other_calls: calls a minute that the organisation's other integrations spend from the same quota.
+        quota_headers: whether answers have the quota headers; each header is optional.
         latency: shortest and longest time to an answer.
-        faults: share of the calls that go wrong, by name: one of WIRE_FAULTS, or a refusal.
-        split_expands: a call that asks for several parts gets none of them; one part at a time is there.
+        faults: by name, the share of calls with this fault: one of WIRE_FAULTS, or a refusal.
+        split_expands: a call that asks for several parts gets none of them; a call for a single part gets it.
         late: share of the invoices that are not found at first.
         late_calls: how many calls do not find such an invoice.
     """
@@ -47,7 +47,7 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     late_calls: Annotated[int, Meta(ge=1, le=_MANY)] = 1
 
     def __post_init__(self) -> None:
-        """Check what the types cannot say."""
+        """Check what the types cannot express."""
         if self.latency[0] > self.latency[1]:
             raise ValueError("latency: the shortest first, then the longest")
         unknown = [name for name in self.faults if name not in WIRE_FAULTS and not is_refusal(name)]
@@ -65,12 +65,12 @@ class WebhookSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Attributes:
         on: whether the webhook is switched on; 20 failures in a row switch it off.
-        rate: events a second; what is sent by a trace has its own times.
-        others: share of all other kinds of events among those of the visits.
-        bare: share of events without their envelope, the type in the path.
-        duplicates: share of events that are delivered twice, the second time under another delivery id.
-        reordered: share of events that are held back, so that later ones overtake them.
-        reordered_by: at most so many later ones.
+        rate: events a second; a fixed trace has its own times.
+        others: share of other kinds of events among all events.
+        bare: share of events without an envelope, with the type in the path.
+        duplicates: share of events that are delivered twice, the second time with another delivery id.
+        reordered: share of events that are held back, so that later events overtake them.
+        reordered_by: at most this many later events.
     """
 
     on: bool = True
@@ -83,14 +83,14 @@ class WebhookSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of them."""
+    """All switches."""
 
     api: ApiSwitches = ApiSwitches()
     webhooks: WebhookSwitches = WebhookSwitches()
 
 
 class WrongSwitch(ValueError):
-    """What was wished for cannot be; `where` is the path of it, as `api.late`, and `what` says why."""
+    """A change is invalid; `where` is its path, such as `api.late`, and `what` the reason."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}" if where else what)
@@ -99,10 +99,10 @@ class WrongSwitch(ValueError):
 
 
 def changed(switches: Switches, patch: bytes) -> Switches:
-    """The switches changed by a JSON Merge Patch (RFC 7396) of the same form; null takes back to the default.
+    """The switches, changed by a JSON Merge Patch (RFC 7396) of the same shape; null restores the default.
 
     Raises:
-        WrongSwitch: it is no such object, or a value is out of bounds. Nothing is changed then.
+        WrongSwitch: the patch has another shape, or a value is out of bounds; then nothing changes.
     """
     try:
         wished = msgspec.json.decode(patch, type=dict[str, Any])

@@ -1,4 +1,4 @@
-"""One webhook over HTTP: signed as Zenoti signs, posted once. When, and how often, is decided elsewhere."""
+"""Posts a webhook over HTTP, signed as Zenoti signs, once. `registration` decides when and how often."""
 
 import hmac
 from typing import Final
@@ -17,24 +17,24 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def sign(secret: bytes, body: bytes) -> str:
-    """Return the signature header's value for `body`: HMAC-SHA256 as `sha256 =18-2E-…`, space and all."""
+    """Return the signature header's value for `body`: HMAC-SHA256 as `sha256 =18-2E-…`, including the space."""
     return f"sha256 ={hmac.digest(secret, body, 'sha256').hex('-').upper()}"
 
 
 def taken(status: int) -> bool:
-    """Whether the vendor holds this answer for a success: any 2xx."""
+    """Whether the vendor counts this answer as a success: any 2xx."""
     return 200 <= status < 300  # noqa: PLR2004  2xx
 
 
 class WebhookSender:
-    """Posts webhooks to one door.
+    """Posts webhooks to a door.
 
     Args:
         door_url: address of the door with its source, e.g. `http://127.0.0.1:8080/webhooks/main`.
-        secret: signs every body; None leaves the signature header out.
-        token: goes along as `?token=`; None leaves it out.
-        session: stays the caller's to close.
-        patience_seconds: after which no answer is a failure.
+        secret: signs every body; None: no signature header.
+        token: sent as `?token=`; None: none.
+        session: the caller closes it.
+        patience_seconds: without an answer within this time, a post has failed.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class WebhookSender:
         self._patience = aiohttp.ClientTimeout(total=patience_seconds)
 
     async def post(self, event: WebhookEvent) -> int:
-        """Post once and return the status, or NO_ANSWER if none came in time; the reason of that is logged.
+        """Post once and return the status, or NO_ANSWER if no answer came in time; the reason is logged.
 
-        An event with a type for the path goes to `<door>/<type>`.
+        An event with a `path_type` goes to `<door>/<type>`.
         """
         signature = {} if self._secret is None else {SIGNATURE_HEADER: sign(self._secret, event.body)}
         return await self._post(event.body, headers=signature, path_type=event.path_type)
 
     async def ping(self) -> int:
-        """Post what the console's test button sends, empty and unsigned; returns as `post` does."""
+        """Post what the test button of Zenoti's console sends, empty and unsigned; return the same as `post`."""
         return await self._post(b"", headers={}, path_type="")
 
     async def _post(self, body: bytes, *, headers: dict[str, str], path_type: str) -> int:

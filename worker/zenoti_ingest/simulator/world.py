@@ -1,8 +1,8 @@
-"""The simulated organisation: invoices, the events that tell of them, and how far each visit has come.
+"""The simulated organisation: invoices, their events, and the progress of each visit.
 
-Pure: seed and `now` come in, bytes go out. No clock, no socket, no environment, no randomness that a seed does not fix.
+It is pure: seed and `now` come in, bytes go out. No clock, no socket, no environment, no randomness beside the seed.
 Shapes: https://docs.zenoti.com/reference/retrieve-invoice-details and the samples under
-https://docs.zenoti.com/reference/webhook-events, misspellings included; every value is invented.
+https://docs.zenoti.com/reference/webhook-events, including misspellings; every value is invented.
 """
 
 import random
@@ -26,11 +26,11 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="number")  # 0.10 leaves a
 
 
 class WebhookEvent(msgspec.Struct, frozen=True):
-    """One occurrence, ready to post.
+    """An event, ready to post.
 
-    `body` is the JSON to send and sign, byte for byte; `event_id` is the envelope's, empty where there is none.
-    `invoice_id` is empty where the event names no invoice. `path_type` is the type to be given in the door's path,
-    empty where the body says it, or where its shape is to tell.
+    `body` is the JSON to send and sign, byte for byte; `event_id` is the envelope's, empty without an envelope.
+    `invoice_id` is empty if the event names no invoice. `path_type` is the type for the door's path, empty if the body
+    contains the type or its shape must show it.
     """
 
     event_type: str
@@ -45,26 +45,26 @@ class _Enveloped(msgspec.Struct):
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """A guest's visit: its invoice and the five events that tell of it, in the order they happen."""
+    """A guest's visit: its invoice and its five events, in the order they happen."""
 
     invoice_id: str
     events: tuple[WebhookEvent, ...]
 
 
 class World:
-    """All that happens in one simulated organisation, made in order from a seed."""
+    """All that happens in a simulated organisation, made in order from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._recipes: dict[str, Recipe] = {}
         self._issued = {"visit": 0, "other": 0}
-        self._told = self._rounds = 0
+        self._made = self._rounds = 0
         self._again = 0
         self._unasked: set[str] = set()
         self._round: Iterator[tuple[int, WebhookEvent]] = iter(())
 
     def visit(self, *, now: datetime) -> Visit:
-        """Make the next visit; the n-th of a seed is always the same but for what depends on `now`.
+        """Make the next visit; the n-th visit of a seed is always the same, except what depends on `now`.
 
         Args:
             now: when the guest books, with a time zone.
@@ -75,30 +75,31 @@ class World:
         invoice, recipe = self._issue("visit", now, InvoiceWish())
         scene = recipes.scene_of(self._seed, "visit", recipe.number, recipe.now)
         events = tuple(
-            self._event(told, recipe, place=place) for place, told in enumerate(catalogue.visit(invoice, scene=scene))
+            self._event(planned, recipe, place=place)
+            for place, planned in enumerate(catalogue.visit(invoice, scene=scene))
         )
         return Visit(invoice_id=invoice["id"], events=events)
 
     def seed_events(self, *, now: datetime) -> tuple[WebhookEvent, WebhookEvent]:
-        """Make an Invoice.Closed and a bare Appointment.Completed in the very shape of the two published samples.
+        """Make an Invoice.Closed and a bare Appointment.Completed in exactly the shape of the two published samples.
 
-        Each tells of an invoice of its own. The first is enveloped the older way, with `event_resource`; the second
-        has no envelope, so that its type is to be told from its shape alone.
+        Each has its own invoice. The first has the older envelope, with `event_resource`; the second has no envelope,
+        so only its shape shows its type.
 
         Raises:
             ValueError: `now` has no time zone.
         """
         invoice, recipe = self._issue("visit", now, InvoiceWish("documented"))
-        *_, told = catalogue.visit(invoice, scene=recipes.scene_of(self._seed, "visit", recipe.number, recipe.now))
-        closed = self._event(told, recipe, place=0, resource="Invoice")
+        *_, planned = catalogue.visit(invoice, scene=recipes.scene_of(self._seed, "visit", recipe.number, recipe.now))
+        closed = self._event(planned, recipe, place=0, resource="Invoice")
         invoice, _ = self._issue("visit", now, InvoiceWish("documented"))
         bare = _encoder.encode(progressed(invoice, progress=2))
         return closed, WebhookEvent("Appointment.Completed", bare, invoice["id"], "")
 
     def catalogue(self, *, now: datetime) -> tuple[WebhookEvent, ...]:
-        """Make one event at least of every kind, enveloped, in an order in which they could happen.
+        """Make at least one event of every kind, with envelopes, in an order in which they could happen.
 
-        The n-th catalogue of a seed is always the same but for what depends on `now`, whatever visits come between.
+        The n-th catalogue of a seed is always the same, except what depends on `now`, whatever visits come between.
 
         Raises:
             ValueError: `now` has no time zone.
@@ -112,35 +113,35 @@ class World:
             return self._issue("other", now, wanted._replace(center=scene.center))[0]
 
         events = []
-        for told in catalogue.everything(scene, issue):
-            recipe.number, self._told = self._told, self._told + 1
-            events.append(self._event(told, recipe, place=0))
+        for planned in catalogue.everything(scene, issue):
+            recipe.number, self._made = self._made, self._made + 1
+            events.append(self._event(planned, recipe, place=0))
             recipe.now += timedelta(milliseconds=1)
         return tuple(events)
 
     def other(self, *, now: datetime) -> WebhookEvent:
-        """Make the next event beside the visits: catalogue after catalogue, one in four events bare.
+        """Make the next event beside the visits: catalogue after catalogue, with every fourth event bare.
 
         Raises:
             ValueError: `now` has no time zone.
         """
         following = next(self._round, None)
         if following is None:
-            shift = self._rounds  # so that it is not the same kinds that are bare each time
+            shift = self._rounds  # so that different kinds are bare each time
             self._round = iter(enumerate(self.catalogue(now=now), start=shift))
             following = next(self._round)
         place, event = following
         return event if place % _BARE_ONE_IN else self.bare(event)
 
     def bare(self, event: WebhookEvent) -> WebhookEvent:
-        """The same event without its envelope, its type to be given in the path; a bare one only gets the path."""
+        """The same event without its envelope, with its type for the path; a bare event only gets the path."""
         body = event.body
         if event.event_id:
             body = bytes(msgspec.json.decode(body, type=_Enveloped).data)
         return WebhookEvent(event.event_type, body, event.invoice_id, "", path_type=event.event_type)
 
     def again(self, event: WebhookEvent) -> WebhookEvent:
-        """The same occurrence delivered once more, under a delivery id of its own; a bare one is the same bytes."""
+        """A second delivery of the same event, with a delivery id of its own; a bare event has the same bytes."""
         if not event.event_id:
             return event
         self._again += 1
@@ -149,11 +150,11 @@ class World:
         return msgspec.structs.replace(event, body=head + found + delivery_id.encode() + rest[len(delivery_id) :])
 
     def chance(self, name: str) -> random.Random:
-        """Chance for one purpose, which the seed fixes."""
+        """Randomness for a single purpose, fixed by the seed."""
         return invention.rng(f"{self._seed}:chance:{name}")
 
     def sent(self, event: WebhookEvent) -> None:
-        """Let the invoice be as far as this event says; an event told again, or late, takes nothing back.
+        """Update the invoice's state from an event; a repeated or late event never sets it back.
 
         Raises:
             KeyError: the event names an invoice of another world.
@@ -169,22 +170,22 @@ class World:
             self.asked(event.invoice_id)
 
     def asked(self, invoice_id: str) -> None:
-        """Let it be known that the API has told of this invoice."""
+        """Record that the API has returned this invoice."""
         self._unasked.discard(invoice_id.lower())
 
     @property
     def unasked(self) -> int:
-        """Invoices of which the API has not told since their latest event; those that are gone are none of them."""
+        """The number of invoices that the API has not returned since their latest event, without deleted invoices."""
         return len(self._unasked)
 
     def invoice(self, invoice_id: str, *, expand: Collection[str]) -> bytes | None:
-        """Return the API's document `{"invoice": …, "error": null}` as things stand, or None for an unknown id.
+        """Return the API's current document `{"invoice": …, "error": null}`, or None for an unknown id.
 
-        Unknown is also the invoice of a group whose deletion was sent.
+        The invoice of a group is also unknown once its deletion was sent.
 
         Args:
             invoice_id: in any letter case.
-            expand: the parts asked for, in any letter case; the others are null. An unknown part is ignored.
+            expand: the requested parts, in any letter case; other parts are null. An unknown part is ignored.
         """
         recipe = self._recipes.get(invoice_id.lower())
         if recipe is None or recipe.gone:
@@ -200,10 +201,10 @@ class World:
         self._recipes[invoice["id"]] = recipe
         return invoice, recipe
 
-    def _event(self, told: PlannedEvent, recipe: Recipe, *, place: int, resource: str | None = None) -> WebhookEvent:
-        """The event in its envelope: the place-th of what the recipe's number stands for."""
+    def _event(self, planned: PlannedEvent, recipe: Recipe, *, place: int, resource: str | None = None) -> WebhookEvent:
+        """The event in its envelope: number `place` among the events of the recipe's number."""
         at = recipe.now + timedelta(milliseconds=place)
-        # Shaped as Mongo's object ids: seconds, five bytes of the process, a counter, which alone makes them unique.
+        # Like MongoDB's object ids: seconds, five bytes of the process, a counter. Only the counter makes them unique.
         process = "machine" if recipe.series == "visit" else f"machine:{recipe.series}"
         machine = invention.rng(f"{self._seed}:{process}").getrandbits(40)
         counter = (recipe.number * _EVENTS_OF_A_VISIT + place) * 2
@@ -211,15 +212,15 @@ class World:
         envelope = {
             "id": delivery_id,
             "event_id": event_id,
-            "event_schema": told.schema,
+            "event_schema": planned.schema,
             "event_resource": resource,
-            "event_type": told.event_type,
+            "event_type": planned.event_type,
             "event_timestamp": f"{invention.naive(at)}.{at.microsecond:06d}{recipe.number % 10}Z",
-            "data": told.data,
+            "data": planned.data,
         }
-        if not told.dated:
+        if not planned.dated:
             del envelope["event_timestamp"]
-        return WebhookEvent(told.event_type, _encoder.encode(envelope), told.invoice_id, event_id)
+        return WebhookEvent(planned.event_type, _encoder.encode(envelope), planned.invoice_id, event_id)
 
 
 def _utc(now: datetime) -> datetime:

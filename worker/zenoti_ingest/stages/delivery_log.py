@@ -1,10 +1,13 @@
 """Records each settled delivery: a log line, its span's outcome, and metrics. Only this module records them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from zenoti_ingest.core.delivery.delivery import Delivery
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.reading import Event
 from zenoti_ingest.core.events.spans import DEAD_LETTER, DUPLICATE, RETRIED
@@ -65,7 +68,7 @@ class DeliveryLog:
         span.outcome(to, error=reason)
         self._passed_on.labels(self._source, to).inc()
         age = self._write(
-            log_canonical, Outcome.PASSED_ON, delivery, event.received, {**_of(event), "to": to, "reason": reason}
+            log_canonical, Outcome.PASSED_ON, delivery, event.received, event.identity, to=to, reason=reason
         )
         if to != LANE and age is not None and not event.received.replay and not event.received.redriven:
             way_seconds.labels(self._source, to).observe(age)
@@ -74,23 +77,23 @@ class DeliveryLog:
         """The event had been passed on before."""
         span.outcome(DUPLICATE)
         duplicates.labels(self._source, self.stage).inc()
-        self._write(log_canonical, Outcome.DUPLICATE_DROPPED, delivery, event.received, _of(event))
+        self._write(log_canonical, Outcome.DUPLICATE_DROPPED, delivery, event.received, event.identity)
 
     def retried(self, delivery: Delivery, event: Event, *, span: Span, delay_seconds: int, reason: str) -> None:
         """The event is in a retry queue, and comes again after the delay."""
         span.outcome(RETRIED, error=reason)
         retries.labels(self._source).inc()
-        more = {**_of(event), "delay_seconds": delay_seconds, "reason": reason}
-        self._write(log_canonical, Outcome.RETRIED, delivery, event.received, more)
+        at = {"delay_seconds": delay_seconds}
+        self._write(log_canonical, Outcome.RETRIED, delivery, event.received, event.identity, **at, reason=reason)
 
     def dead_lettered(
-        self, delivery: Delivery, message: Received, verdict: DeadLetter, *, span: Span, known: Mapping[str, str]
+        self, delivery: Delivery, message: Received, verdict: DeadLetter, *, span: Span, identity: Identity
     ) -> None:
-        """The broker has confirmed the dead letter; `known` is what could be read of the event."""
+        """The broker has confirmed the dead letter."""
         span.outcome(DEAD_LETTER, error=verdict.reason)
         dead_letters.labels(message.source, verdict.reason).inc()
-        more = {**known, "reason": verdict.reason, "detail": verdict.detail}
-        self._write(log.warning, Outcome.DEAD_LETTERED, delivery, message, more)
+        reason, detail = verdict.reason, verdict.detail
+        self._write(log.warning, Outcome.DEAD_LETTERED, delivery, message, identity, reason=reason, detail=detail)
 
     def _write(
         self,
@@ -98,14 +101,15 @@ class DeliveryLog:
         outcome: Outcome,
         delivery: Delivery,
         message: Received,
-        fields: Mapping[str, str | int],
+        identity: Identity,
+        **more: str | int,
     ) -> float | None:
         """Write the log line; returns the event's age in seconds, or None if it has no time of receipt."""
         seconds = self._clock.monotonic() - delivery.came_at
         self._seconds.observe(seconds)
         age = seconds_since(message.received_at, now=self._clock.unix_microseconds())
-        line = {name: value for name, value in fields.items() if value}
-        if fields["event_type"] not in EVENTS:
+        line = {name: value for name, value in (msgspec.structs.asdict(identity) | more).items() if value}
+        if identity.event_type not in EVENTS:
             line.pop("event_type", None)  # text of unknown origin
         if message.receipt_id:
             line["receipt_id"] = message.receipt_id
@@ -122,12 +126,3 @@ class DeliveryLog:
             **({} if age is None else {"age_seconds": round(age, 3)}),
         )
         return age
-
-
-def _of(event: Event) -> dict[str, str | int]:
-    return {
-        "event_id": event.event_id or "",
-        "cloudevent_id": event.id,
-        "invoice_id": event.invoice_id or "",
-        "event_type": event.type,
-    }

@@ -18,6 +18,7 @@ from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
+from zenoti_ingest.core.events.identity import UNKNOWN, Identity
 from zenoti_ingest.core.events.messages import Outgoing, Received, carried, message_of
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.spans import HELD
@@ -514,10 +515,7 @@ class Lane:
             verdict,
             subscription=held.subscription,
             span=held.span,
-            event_type=event.type,
-            event_id=event.event_id or "",
-            cloudevent_id=event.id,
-            invoice_id=event.invoice_id or "",
+            identity=event.identity,
         )
 
     async def _dead_letter(
@@ -528,7 +526,9 @@ class Lane:
         *,
         subscription: Subscription,
         span: Span = NO_SPAN,
-        **known: str,
+        identity: Identity = UNKNOWN,  # of a message that could not be read
     ) -> None:
         with await self._room.enter(len(message.body)):
-            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, span=span, **known)
+            await self._settler.dead_letter(
+                delivery, message, verdict, subscription=subscription, span=span, identity=identity
+            )

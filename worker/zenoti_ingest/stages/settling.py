@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from zenoti_ingest.core.delivery.delivery import Delivery
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import PUBLISH_SECONDS, Outgoing, Received
 from zenoti_ingest.core.events.spans import HANDED_BACK, Place
 from zenoti_ingest.core.failures import dead_letter
@@ -102,10 +103,7 @@ class Settler:
         *,
         subscription: Subscription,
         span: Span,
-        event_type: str = "",
-        event_id: str = "",
-        cloudevent_id: str = "",
-        invoice_id: str = "",
+        identity: Identity,
     ) -> None:
         """Publish the dead letter, then ack. After too many defects in a row it writes none, and the stage stops.
 
@@ -122,14 +120,8 @@ class Settler:
                 subscription.fail(TOO_MANY_DEFECTS)
                 return
             self.defects.noted()
-        known = {
-            "event_type": event_type,
-            "event_id": event_id,
-            "cloudevent_id": cloudevent_id,
-            "invoice_id": invoice_id,
-        }
         letter = dead_letter.write(
-            message, verdict, names=self._names, stage=self._log.stage, dead_at=self._clock.utc_now(), **known
+            message, verdict, names=self._names, stage=self._log.stage, dead_at=self._clock.utc_now(), identity=identity
         )
         archived = self._archived and bool(message.received_at)  # the archive is searched by it
         bare = dead_letter.without_body(letter, body_at=dead_letter.ARCHIVE)
@@ -144,6 +136,6 @@ class Settler:
                 delivery.ack()
             else:
                 subscription.reject(delivery.tag)
-        self._log.dead_lettered(delivery, message, verdict, span=span, known=known)
+        self._log.dead_lettered(delivery, message, verdict, span=span, identity=identity)
         if verdict.reason != DEFECT:
             self.defects.went_well()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.failures import dead_letter
 from zenoti_ingest.core.failures.backoff import Backoff
 from zenoti_ingest.core.failures.errors import (
@@ -102,7 +103,12 @@ class TooLargeEvents:
         """Publish a letter; whether the broker confirmed it."""
         verdict = DeadLetter(TooLarge.reason, "the broker takes no body of this size")
         letter = dead_letter.write(
-            noted(spooled), verdict, names=self._names, stage=dead_letter.INTAKE, dead_at=self._clock.utc_now()
+            noted(spooled),
+            verdict,
+            names=self._names,
+            stage=dead_letter.INTAKE,
+            dead_at=self._clock.utc_now(),
+            identity=UNKNOWN,
         )
         letter = dead_letter.without_body(letter, body_at=spooled.body_at)
         try:

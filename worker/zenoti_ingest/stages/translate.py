@@ -14,6 +14,7 @@ from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events import cloud_event
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
+from zenoti_ingest.core.events.identity import UNKNOWN, Identity
 from zenoti_ingest.core.events.messages import Outgoing, Received, message_of
 from zenoti_ingest.core.events.reading import Event, read
 from zenoti_ingest.core.events.routing import routing_key, wants_enrichment
@@ -170,7 +171,7 @@ class Translate:
         except PermanentError as error:
             verdict = DeadLetter(error.reason, str(error))
             await self._settler.dead_letter(
-                delivery, message, verdict, subscription=subscription, span=span, **_known(event, error)
+                delivery, message, verdict, subscription=subscription, span=span, identity=_identity(event, error)
             )
         except (PublishUnconfirmed, Unroutable):
             raise
@@ -178,7 +179,9 @@ class Translate:
             ids = {"receipt_id": message.receipt_id, "trace_id": message.trace_id}
             log.exception("defect", stage=self.name, source=self.source, **ids)
             verdict = DeadLetter(DEFECT, defect_detail(error))
-            await self._settler.dead_letter(delivery, message, verdict, subscription=subscription, span=span)
+            await self._settler.dead_letter(
+                delivery, message, verdict, subscription=subscription, span=span, identity=UNKNOWN
+            )
         else:
             delivery.ack()
             if to is None:
@@ -230,11 +233,8 @@ class Translate:
         return cloud_event.outgoing(event, exchange=self._names.events, enrichment=enrichment), enrichment.status
 
 
-def _known(event: Event | None, error: PermanentError) -> dict[str, str]:
-    """What a dead letter can say of its event, whether it could be read or not."""
+def _identity(event: Event | None, error: PermanentError) -> Identity:
+    """What names the event of a dead letter, whether it could be read or not."""
     if event is not None:
-        ids = {"event_id": event.event_id or "", "cloudevent_id": event.id, "invoice_id": event.invoice_id or ""}
-        return {"event_type": event.type, **ids}
-    if not isinstance(error, Malformed):
-        return {}
-    return {"event_type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}
+        return event.identity
+    return error.identity if isinstance(error, Malformed) else UNKNOWN

@@ -1,4 +1,4 @@
-"""Logs and metrics: the registry of both. An event or metric that is not registered fails."""
+"""Logs and metrics, each with a registry. An unregistered log event is an error."""
 
 from zenoti_ingest.telemetry.logs import EVENTS, configure, log, log_canonical, log_repeats
 

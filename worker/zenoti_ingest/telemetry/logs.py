@@ -1,13 +1,12 @@
-"""Logs: structlog's set-up, and the registry of events. One that is not registered fails.
+"""Logs: structlog's set-up, and the registry of log events. An unregistered event is an error.
 
-Logs go to stderr, one JSON object a line, or readable lines on a terminal. No body and no header's value is ever a
-field; a defect's traceback comes without local variables and without the exception's text.
+Logs go to stderr: a JSON object per line, or readable lines on a terminal. A body or a header's value is never a field.
+A defect's traceback has neither local variables nor the exception's text.
 
-Two lines are *canonical*: `door_request`, one for each request, and `delivery`, one for each delivery that a stage has
-settled. What can repeat itself without bound (warnings, errors, requests that were not let in) is logged
-REPEATS_LOGGED times in REPEATS_SECONDS and then counted. Writing a line never fails: a full disk below the log, or a
-stderr that is closed, must refuse no event. Lines that could not be written are counted, and the count is logged once
-stderr takes lines again.
+Two lines are *canonical*: `door_request`, for each request, and `delivery`, for each delivery that a stage has settled.
+Lines that can repeat without bound (warnings, errors, refused requests) are logged REPEATS_LOGGED times in
+REPEATS_SECONDS, then only counted. Writing a line never fails, so that neither a full disk below the log nor a closed
+stderr can make us refuse an event. Lost lines are counted, and the count is logged once stderr takes lines again.
 """
 
 import json
@@ -62,7 +61,7 @@ EVENTS: Final = frozenset(
 )  # fmt: skip
 REPEATS_LOGGED: Final = 10
 REPEATS_SECONDS: Final = 60.0
-# The fields that separate two faults; each has few values. Ids and details would make every line one of its kind.
+# The fields that distinguish two faults; each has few values. With ids and details, every line would be its own kind.
 _KIND: Final = (
     "source",
     "stage",
@@ -77,12 +76,12 @@ _KIND: Final = (
     "instance",
 )
 _HARMLESS: Final = frozenset({"info", "debug"})
-_TOLD_EACH_TIME: Final = frozenset({"delivery", "repeated", "lines_lost"})
+_NEVER_SUPPRESSED: Final = frozenset({"delivery", "repeated", "lines_lost"})
 _STDERR: Final = 2
 
 log: Final[FilteringBoundLogger] = structlog.get_logger()
 _repeats: Repeats[tuple[tuple[str, Any], ...]] = Repeats(first=REPEATS_LOGGED, seconds=REPEATS_SECONDS)
-_as_text: Callable[[EventDict], bytes] | None = None  # where lines of level info are logged
+_as_text: Callable[[EventDict], bytes] | None = None  # None: lines of level info are not logged
 _encode: Final = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__).encode
 
 
@@ -102,7 +101,7 @@ def configure(*, level: str, fmt: str) -> None:
     def rendered(_: WrappedLogger, method: str, event: EventDict) -> bytes:
         return as_text(_stamped(method, event.pop("event"), **event))
 
-    global _as_text  # noqa: PLW0603  # as structlog's own
+    global _as_text  # noqa: PLW0603  # as in structlog itself
     as_text = for_people if fmt == "console" else _as_json
     _as_text = as_text if number <= logging.INFO else None
     structlog.configure(
@@ -115,9 +114,9 @@ def configure(*, level: str, fmt: str) -> None:
 
 
 def log_canonical(event: str, /, **fields: Any) -> None:
-    """A canonical line of what went well: `log.info` in half of its time, by the same registry and renderer.
+    """Write a canonical line of a success: like `log.info` in half its time, with the same registry and renderer.
 
-    structlog's lookup of the logger, its levels and processors take longer than the writing, at each line.
+    In structlog, looking up the logger, its levels and processors takes longer than writing the line.
     """
     if _as_text is None:
         log.info(event, **fields)
@@ -126,7 +125,7 @@ def log_canonical(event: str, /, **fields: Any) -> None:
 
 
 def log_repeats(*, at_the_end: bool = False) -> None:
-    """Log a line for each kind whose repeats were dropped, once its interval has ended; at the end for all kinds."""
+    """Log a line per kind whose repeats were dropped, once its interval has ended; `at_the_end`: for all kinds."""
     for kind, times in _repeats.dropped(now=inf if at_the_end else time.monotonic()).items():
         fields = dict(kind)
         log.warning("repeated", line=fields.pop("event"), times=times, **fields)
@@ -134,15 +133,15 @@ def log_repeats(*, at_the_end: bool = False) -> None:
 
 
 class _LogStream:
-    """A line is one write of the system's, so that lines of several processes do not mix."""
+    """Writes each line with a single system call, so that lines of several processes do not mix."""
 
     def __init__(self) -> None:
-        self._lost = 0  # and not logged yet
+        self._lost = 0  # lost lines that are not logged yet
         self._takes = True
-        self._before = b""  # ends a line of which only a part was taken: a full disk takes what still fits
+        self._before = b""  # a line end after a partly written line: a full disk takes what still fits
 
     def msg(self, line: bytes) -> None:
-        try:  # half the time of contextlib.suppress, at each line
+        try:  # takes half the time of contextlib.suppress
             left = len(line) + 1 - os.write(_STDERR, self._before + line + b"\n") + len(self._before)
         except OSError:
             left, self._takes = 1, False
@@ -155,21 +154,21 @@ class _LogStream:
     debug = info = warning = error = critical = msg
 
     def log_lost(self) -> None:
-        """A line for those that were lost, once others have been taken again."""
+        """Log how many lines were lost, once stderr takes lines again."""
         if self._lost and self._takes:
             lost, self._lost = self._lost, 0
             log.warning("lines_lost", times=lost)
-            self._lost += lost if self._lost else 0  # this one was lost, too
+            self._lost += lost if self._lost else 0  # this line was lost too
 
 
 _STREAM: Final = _LogStream()
 
 
 def _checked(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The event as it is logged. Raises ValueError where it is not registered, DropEvent where it repeats itself."""
+    """The event to log. Raises ValueError if it is not registered, DropEvent if it repeats too often."""
     name = _registered(event["event"])
-    told_each_time = method in _HARMLESS or name in _TOLD_EACH_TIME
-    if not told_each_time or (name == "door_request" and event.get("status") != 202):  # noqa: PLR2004  # no stranger's
+    never_suppressed = method in _HARMLESS or name in _NEVER_SUPPRESSED
+    if not never_suppressed or (name == "door_request" and event.get("status") != 202):  # noqa: PLR2004  # a refused request
         _not_too_often(name, event)
     if event.pop("exc_info", None):
         _add_traceback(event)
@@ -190,7 +189,7 @@ def _not_too_often(name: str, event: EventDict) -> None:
 
 
 def _add_traceback(event: EventDict) -> None:
-    """Where it happened and of what type; the exception's text is left out, since it may quote a customer's value."""
+    """Add place and type of the current exception, without its text, which may quote a customer's value."""
     error = sys.exception()
     if error is not None:
         frames = traceback.format_tb(error.__traceback__)
@@ -202,7 +201,7 @@ def _stamped(level: str, event: str, /, **fields: Any) -> EventDict:
 
 
 def _as_json(stamped: EventDict) -> bytes:
-    """One object; beyond ASCII everything is escaped, as line separators and control characters are among it."""
+    """A JSON object; all non-ASCII characters are escaped, since some are line separators or control characters."""
     try:
         line = _encode(stamped)
     except ValueError:  # an unpaired surrogate
@@ -212,12 +211,12 @@ def _as_json(stamped: EventDict) -> bytes:
 
 
 def _plain(value: Any) -> str:
-    """What JSON has no form for: a time, or the type of something that should not be in a line."""
+    """The text of a value that JSON cannot hold: a time, or only the type of any other value."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else type(value).__name__
 
 
 class _Forward(logging.Handler):
-    """Libraries' warnings as our own lines: where and how grave; their text can hold what a stranger sent."""
+    """Logs libraries' warnings as our own lines, with place and level but without text, which can hold foreign data."""
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
@@ -233,7 +232,7 @@ def _tame_libraries(level: int) -> None:
     warnings.showwarning = _forward_warning
 
 
-def _forward_warning(  # noqa: PLR0917  # as the module has it
+def _forward_warning(  # noqa: PLR0917  # the signature that the module requires
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -241,6 +240,6 @@ def _forward_warning(  # noqa: PLR0917  # as the module has it
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Python's warnings as lines like all others: aiormq leaves a coroutine unawaited where a connection breaks."""
+    """Log Python's warnings as our own lines: aiormq leaves a coroutine unawaited when a connection breaks."""
     del message, file, line
     log.warning("library", logger="warnings", place=f"{Path(filename).name}:{lineno}", error=category.__name__)

@@ -19,12 +19,12 @@ def test_a_host(host: str) -> None:
         ("x y", "blank"),
         ("a\n", "blank"),
         ("\u202ea", "control"),
-        ("h:80", "no name"),
-        ("a" * 64, "no name"),
-        ("a..b", "no name"),
-        ("a." * 127, "no name"),
-        ("h%20x", "no name"),
-        ("ü" * 64, "no name"),
+        ("h:80", "not a host name"),
+        ("a" * 64, "not a host name"),
+        ("a..b", "not a host name"),
+        ("a." * 127, "not a host name"),
+        ("h%20x", "not a host name"),
+        ("ü" * 64, "not a host name"),
     ],
 )
 def test_no_host(host: str, fault: str) -> None:

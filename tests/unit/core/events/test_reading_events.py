@@ -131,7 +131,7 @@ def test_known_types_are_events_or_malformed(event_type: str, data: Any, key: st
     try:
         found = read(received(body=envelope_body(event_type=event_type, data={key: data} if key else data)))
     except Malformed as error:
-        kind = error.event_type
+        kind = error.identity.event_type
     else:
         assert isinstance(found, Event)
         kind = found.type

@@ -125,8 +125,8 @@ def test_a_malformed_event_is_known_by_its_ids() -> None:
     """A letter for an unusable invoice id tells which event it was."""
     with pytest.raises(Malformed) as caught:
         read(received(body=invoice_closed_body(invoice_id="a/b", event_id="e-1")))
-    assert (caught.value.event_type, caught.value.event_id) == ("invoice.closed", "e-1")
-    assert re.fullmatch(r"e-1\.[0-9a-f]{16}", caught.value.cloudevent_id)
+    assert (caught.value.identity.event_type, caught.value.identity.event_id) == ("invoice.closed", "e-1")
+    assert re.fullmatch(r"e-1\.[0-9a-f]{16}", caught.value.identity.cloudevent_id)
 
 
 @settings(max_examples=100, deadline=None)

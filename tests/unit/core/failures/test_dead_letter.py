@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.builders import INVOICE_ID, RECEIPT_ID, RECEIVED_AT, received
+from zenoti_ingest.core.events.identity import UNKNOWN, Identity
 from zenoti_ingest.core.events.messages import Outgoing, Received
 from zenoti_ingest.core.events.messages import received as read_message
 from zenoti_ingest.core.failures import dead_letter
@@ -24,10 +25,7 @@ def letter(message: Received, *, stage: str = "enrich") -> Outgoing:
         names=NAMES,
         stage=stage,
         dead_at=DEAD_AT,
-        event_type="invoice.closed",
-        event_id="e1",
-        cloudevent_id="e1.0123456789abcdef",
-        invoice_id=INVOICE_ID,
+        identity=Identity("invoice.closed", "e1", "e1.0123456789abcdef", INVOICE_ID),
     )
 
 
@@ -70,7 +68,7 @@ def test_letter() -> None:
 def test_letter_says_what_it_does_not_know() -> None:
     """What could not be read of the event stands in the letter as empty text, `attempts` as 1."""
     verdict = DeadLetter("malformed", "not JSON")
-    found = dead_letter.write(received(), verdict, names=NAMES, stage="translate", dead_at=DEAD_AT)
+    found = dead_letter.write(received(), verdict, names=NAMES, stage="translate", dead_at=DEAD_AT, identity=UNKNOWN)
     assert {found.headers[name] for name in ("event_type", "event_id", "invoice_id")} == {""}
     assert found.headers["attempts"] == 1
 

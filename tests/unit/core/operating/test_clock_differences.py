@@ -1,7 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenoti_ingest.core.operating.clock_differences import DIFFER_SECONDS, MAX_TOLD, SILENT_SECONDS, ClockDifferences
+from zenoti_ingest.core.operating.clock_differences import (
+    DIFFER_SECONDS,
+    MAX_REPORTED,
+    SILENT_SECONDS,
+    ClockDifferences,
+)
 
 NOW = 1_900_000_000_000_000
 SECOND = 1_000_000
@@ -48,7 +53,7 @@ def test_what_is_told_is_bounded(said: list[tuple[str, float]]) -> None:
     for instance, ahead in said:
         heard(differences, instance, ahead)
     found = list(differences.largest(0.0).values())
-    assert len(found) <= MAX_TOLD
+    assert len(found) <= MAX_REPORTED
     assert all(abs(one) > DIFFER_SECONDS - 0.1 for one in found)
     assert found == sorted(found, key=abs, reverse=True)
 

@@ -1,8 +1,8 @@
-"""RabbitMQ: one supervised connection that publishes with confirms or consumes by hand-settled deliveries.
+"""RabbitMQ: a supervised connection that publishes with confirms, or consumes and acknowledges each delivery itself.
 
-aio-pika opens connections; publish, consume and ack go over the channel of aiormq beneath it. aio-pika's robust
-connection is not used: it restores consumers only in some cases and lets publishes wait for a reconnect without end.
-Here a lost connection fails everything on it at once, and whoever consumed subscribes anew.
+aio-pika opens connections; publish, consume and ack use aiormq's channel beneath it. We do not use aio-pika's robust
+connection: it restores consumers only in some cases, and lets publishes wait for a reconnect without end. Here a lost
+connection fails everything on it at once, and its consumers subscribe again.
 """
 
 from zenoti_ingest.adapters.broker.link import Link, LinkState, Prepare

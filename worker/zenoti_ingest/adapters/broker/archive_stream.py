@@ -1,8 +1,8 @@
-"""The stream of everything received: reading it from a time or an offset to where it ended when one began.
+"""Reads the archive stream from a time or an offset up to the end that it had when reading began. It never writes.
 
-A time finds the chunk that holds it, by the broker's clock; `received_at`, by which messages are judged, is the door's.
-A door whose clock is ahead is archived earlier than it says, a body that lay in a spool later. So one begins early, by
-as much as clocks may differ, and reads to the end.
+RabbitMQ finds the chunk of a time by the broker's clock, but messages are selected by `received_at`, the door's clock.
+A body from a door whose clock is ahead stands earlier in the stream than its time, and a body from a spool later. So
+reading begins early, by as much as clocks may differ, and goes on to the end.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 
 PREFETCH = 100  # bodies in memory at a time
-CLOCKS_DIFFER = timedelta(hours=2)  # a time zone mistaken for another, or one that stood still for long
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + CLOCKS_DIFFER  # AMQP's times begin there
-FIRST_SECONDS = 5.0  # a stream delivers at once what it has: after so long it has nothing there
+CLOCKS_DIFFER = timedelta(hours=2)  # a wrong time zone, or a clock that stood still for long
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC) + CLOCKS_DIFFER  # AMQP's times begin in 1970
+FIRST_SECONDS = 5.0  # a stream delivers at once what it has; after this time it has nothing from there on
 REST_SECONDS = 2.0
-LAST_SECONDS = 5.0  # by then the newest chunk has been read; where events keep coming, there is no silence to wait for
-LOST_CHANNEL_POLL_SECONDS = 0.5  # whether the channel is lost
+LAST_SECONDS = 5.0  # by then the newest chunk has been read; a stream with steady events is never silent
+LOST_CHANNEL_POLL_SECONDS = 0.5  # how often to check that the channel is open
 RECONNECT_SECONDS = 30.0
 
 
@@ -27,14 +27,14 @@ Archived = Delivery  # of the archive's stream; `ack` asks for another
 
 
 def offset_of(message: Archived) -> int:
-    """Where it stands in the stream."""
+    """The message's offset in the stream."""
     return int(message.headers["x-stream-offset"])
 
 
 async def ends(link: Subscriber, *, stream: str, last_seconds: float = LAST_SECONDS) -> tuple[Archived, int] | None:
-    """The first message that the stream still has, and the last one's offset; None where it is empty.
+    """The first message that the stream still has, and the offset of the last message; None if it is empty.
 
-    The end may be of what came meanwhile; it is looked for no longer than `last_seconds`.
+    The last message may have come during the search, which takes at most `last_seconds`.
 
     Raises:
         BrokerUnavailable: the stream cannot be read.
@@ -66,10 +66,10 @@ async def _newest(link: Subscriber, stream: str, *, within: float) -> int | None
 async def read(
     link: Subscriber, *, stream: str, since: datetime | int, last: int
 ) -> AsyncGenerator[tuple[int, Archived], None]:
-    """Every message with its offset, from a time or an offset on, up to `last`; goes on after a lost channel.
+    """Yield every message with its offset, from a time or an offset up to `last`; continue after a lost channel.
 
     Raises:
-        BrokerUnavailable: the stream cannot be read, or it delivers no more although there is more.
+        BrokerUnavailable: the stream cannot be read, or it stops delivering before `last`.
     """
     start = max(since, EARLIEST) - CLOCKS_DIFFER if isinstance(since, datetime) else since
     after = -1 if isinstance(start, datetime) else start - 1
@@ -87,7 +87,7 @@ async def read(
             await messages.aclose()
         if after == begun_at:
             if isinstance(start, datetime):
-                return  # nothing is that new
+                return  # no message is that new
             raise BrokerUnavailable(f"{stream} delivers nothing from offset {start} on, and should up to {last}")
         start = after + 1
 
@@ -95,7 +95,7 @@ async def read(
 async def _from(
     link: Subscriber, stream: str, start: str | int | datetime, *, rest_seconds: float
 ) -> AsyncGenerator[Archived, None]:
-    """What the stream delivers from there on; ends where it delivers nothing for a while, or its channel is lost."""
+    """Yield what the stream delivers from `start` on; end when it delivers nothing for a while or loses its channel."""
     inbox: asyncio.Queue[Archived] = asyncio.Queue()
     try:
         async with asyncio.timeout(RECONNECT_SECONDS):

@@ -1,4 +1,4 @@
-"""The batons of the lanes, in a queue each."""
+"""The batons of the lanes, each in a queue of its own. `core/invoices/baton` decides what a baton holds."""
 
 import uuid
 from typing import Protocol
@@ -17,19 +17,19 @@ class _Takes(Protocol):
 
 
 class BatonQueues:
-    """The port `Batons` over the broker.
+    """The port `Batons`, over the broker.
 
     Args:
-        publisher: the connection to publish by.
-        consumer: the connection to take by.
-        names: of exchanges and queues.
+        publisher: the connection to publish on.
+        consumer: the connection to consume on.
+        names: the names of exchanges and queues.
     """
 
     def __init__(self, publisher: Publisher, consumer: _Takes, *, names: Names) -> None:
         self._publisher, self._consumer, self._names = publisher, consumer, names
 
     async def take(self, source: str) -> Baton | None:
-        """As the port says."""
+        """See the port."""
         try:
             body = await self._consumer.take(self._names.turn(source))
         except BrokerUnavailable as error:
@@ -38,7 +38,7 @@ class BatonQueues:
         return None if body is None else baton.decode(body)
 
     async def put(self, source: str, given: Baton, *, within: float) -> bool:
-        """As the port says."""
+        """See the port."""
         message = Outgoing(
             exchange=self._names.work,
             routing_key=self._names.turn(source),

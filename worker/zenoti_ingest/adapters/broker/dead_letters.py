@@ -1,7 +1,7 @@
-"""The queue of the dead letters: look at each without taking it, take out the chosen ones.
+"""The dead-letter queue: reads every letter without removing it, and removes only the chosen letters.
 
-Page by page: each page is delivered to a consumer of its own on the same channel, and stays unsettled there. Closing
-the channel puts back what was not taken out; RabbitMQ 3.10 may put the pages back in another order.
+It reads in pages. Each page goes to a consumer of its own on the same channel, and stays unacknowledged there. Closing
+the channel puts back what was not removed; RabbitMQ 3.10 may put the pages back in another order.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ Letter = Delivery  # of the queue of dead letters; `ack` takes it out
 
 
 class Letters:
-    """The letters of one look, in our hands until it ends."""
+    """The letters of a single reading, unacknowledged until it ends."""
 
     def __init__(self, subscription: Any, inbox: asyncio.Queue[Letter], *, page: int) -> None:
         self._subscription, self._inbox, self._page = subscription, inbox, page
-        self._before = 0  # in hand since earlier pages
+        self._before = 0  # unacknowledged letters of earlier pages
 
     async def first(self, count: int) -> AsyncGenerator[Letter, None]:
-        """The first `count`, those that came back from an earlier look before new ones; fewer where others hold them.
+        """Yield the first `count` letters, those put back earlier first; fewer if other consumers hold some.
 
         Raises:
-            BrokerUnavailable: the channel was lost; all that was not taken out is back in the queue.
+            BrokerUnavailable: the channel was lost; all letters that were not removed are back in the queue.
         """
         for _ in range(count):
             if self._inbox.empty() and len(self._subscription.unsettled) - self._before >= self._page:
@@ -48,35 +48,35 @@ class Letters:
             yield letter
 
     async def publish_instead(self, letter: Letter, message: Outgoing) -> None:
-        """Publish, and take the letter out once that is confirmed.
+        """Publish the message, and remove the letter once the publish is confirmed.
 
-        Both on one channel, whose commands the broker handles in order: the confirm of the next publish says that this
-        letter is out. Whoever is killed between two steps has at most one letter published that is still in the queue.
+        Both use the same channel, whose commands the broker handles in order, so the confirm of the next publish proves
+        that this letter is removed. After a kill between the two steps, at most one published letter is still queued.
 
         Raises:
-            PublishUnconfirmed, Unroutable, Unencodable: it stays in the queue.
+            PublishUnconfirmed, Unroutable, Unencodable: the letter stays in the queue.
             BrokerUnavailable: the channel was lost.
         """
         await self._subscription.publish(message, within=PUBLISH_SECONDS)
         letter.ack()
 
     async def taken_out(self) -> None:
-        """Return once the broker has taken out every letter acknowledged so far.
+        """Return once the broker has removed every letter acknowledged so far.
 
         Raises:
-            BrokerUnavailable: that is not sure.
+            BrokerUnavailable: the broker did not confirm it.
         """
         await self._subscription.acks_arrived()
 
     def held_seconds(self) -> float:
-        """How long the oldest of them has been in our hands."""
+        """How long we have held the oldest unacknowledged letter, in seconds."""
         held: float = self._subscription.held_seconds()
         return held
 
 
 @asynccontextmanager
 async def letters(link: Subscriber, *, queue: str, page: int = PAGE) -> AsyncIterator[Letters]:
-    """A look at the letters, from the oldest on.
+    """Read the letters, from the oldest on.
 
     Raises:
         BrokerUnavailable: the queue cannot be read.

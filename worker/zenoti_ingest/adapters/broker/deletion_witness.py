@@ -1,7 +1,7 @@
-"""Witnesses of queues: whether a queue is still the one it was, even if somebody has made it anew since.
+"""Witness exchanges show that a queue was deleted, even if somebody has declared it again since.
 
-An auto-delete exchange that is bound to nothing but the queue: the broker removes it together with the queue, and
-nobody but us makes it again. A queue that is deleted and declared again between two looks looks whole otherwise.
+A witness is an auto-delete exchange bound only to the queue: the broker deletes it together with the queue, and only we
+declare it again. Without it, a queue that is deleted and declared again between two checks looks untouched.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,24 +11,24 @@ from aio_pika.abc import AbstractConnection
 
 
 class Witnesses:
-    """Exchanges of our own by the queue whose deletion they show.
+    """The witness exchanges of this process, by queue.
 
     Args:
-        queues: that are watched.
-        owner: this process's name among all that run, and that none has: two that share a witness hide from each
-            other that a queue was deleted. Asked when the witnesses are set up.
+        queues: the queues to watch.
+        owner: returns this process's unique name; called at each `set_up`. Two processes that share a witness hide a
+            deletion from each other.
     """
 
     def __init__(self, queues: Sequence[str], *, owner: Callable[[], str]) -> None:
         self._queues, self._owner = queues, owner
         self._exchanges: dict[str, str] = {}
-        self._in_doubt: set[str] = set()  # their witness was being made: it may not be bound, and then proves nothing
+        self._in_doubt: set[str] = set()  # the making of their witness was interrupted: unbound, it proves nothing
 
     async def set_up(self, connection: AbstractConnection) -> list[str]:
-        """From now on each queue has its witness; the queues must be there.
+        """Give each queue its witness; the queues must exist.
 
         Returns:
-            The queues that were deleted since the last time. A new witness would hide that, so it is asked here, too.
+            The queues that were deleted since the last call. A new witness would hide that, so it is checked here too.
         """
         exchanges = self._of(self._owner())
         deleted = await self.deleted(connection)
@@ -46,20 +46,20 @@ class Witnesses:
         return deleted
 
     async def deleted(self, connection: AbstractConnection) -> list[str]:
-        """The queues that have been deleted since, or may have been."""
+        """The queues that have been deleted since `set_up`, or may have been."""
         found = []
         for queue, exchange in self._exchanges.items():
             if queue in self._in_doubt or not await _is_there(connection, exchange):
                 found.append(queue)
-        return [queue for queue in found if queue in self._exchanges]  # the others we have removed ourselves meanwhile
+        return [queue for queue in found if queue in self._exchanges]  # `remove` dropped the others meanwhile
 
     async def remove(self, connection: AbstractConnection) -> None:
-        """What happens to the queues from now on is nobody's deletion; a look that is under way takes it for none."""
+        """Delete the witnesses. Later deletions of queues are not reported, not even by a check already under way."""
         exchanges, self._exchanges = self._exchanges, {}
         await _delete(connection, exchanges.values())
 
     async def clear(self, connection: AbstractConnection, owner: str) -> None:
-        """Remove what another process left when it was killed."""
+        """Delete the witnesses that a killed process left."""
         await _delete(connection, self._of(owner).values())
 
     def _of(self, owner: str) -> dict[str, str]:
@@ -67,7 +67,7 @@ class Witnesses:
 
 
 async def _delete(connection: AbstractConnection, exchanges: Iterable[str]) -> None:
-    """Delete them; to the broker one that is not there is deleted."""
+    """Delete exchanges; the broker accepts the deletion of a missing exchange."""
     async with connection.channel() as channel:
         underlay = await channel.get_underlay_channel()
         for exchange in exchanges:

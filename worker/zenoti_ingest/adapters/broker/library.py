@@ -1,4 +1,4 @@
-"""What aiormq does that we do not want, put right: foreign cancellations, any errors, endless closes, a slow reader."""
+"""Corrects aiormq's behaviour: cancellations that are not ours, unforeseen errors, endless closes, a slow reader."""
 
 import asyncio
 import traceback
@@ -21,15 +21,16 @@ from zenoti_ingest.telemetry import log
 
 CLOSE_SECONDS = 5.0
 OPEN_CHANNEL_SECONDS = 10.0
-# What aiormq raises when the world fails, and whose texts hold codes, addresses and names of queues. A broker that says
-# something that it did not think of makes it raise anything else (KeyError, UnicodeError, AttributeError).
+# aiormq's errors for network and broker failures; their texts hold codes, addresses and names of queues. An answer that
+# aiormq does not foresee makes it raise other errors (KeyError, UnicodeError, AttributeError).
 _FORESEEN = (
     aiormq.exceptions.AMQPError,
     aiormq.exceptions.ChannelInvalidStateError,
     OSError,
     StopAsyncIteration,
 )
-# An AMQP peer offers no less (its specification, 4.2.2), and 0 is no bound. aiormq would cut bodies into nothing.
+# An AMQP peer must offer at least this, or 0 for no limit (specification, 4.2.2). With smaller frames, or with 0,
+# aiormq would cut bodies into empty pieces.
 LEAST_FRAME_BYTES: Final = 4096
 
 
@@ -37,14 +38,14 @@ _closing: Final[set[asyncio.Task[None]]] = set()
 
 
 async def close(connection: AbstractConnection, *, name: str) -> None:
-    """Close a connection, within CLOSE_SECONDS; one that is lost already is closed enough."""
+    """Close a connection within CLOSE_SECONDS; a failure is logged, since a lost connection needs no close."""
     await _close(connection, name=name, within=CLOSE_SECONDS)
 
 
 async def close_channel(channel: aiormq.abc.AbstractChannel, *, name: str) -> None:
-    """Close a channel; nobody waits for longer than CLOSE_SECONDS, but it goes on until it or its connection is closed.
+    """Close a channel. The caller waits at most CLOSE_SECONDS, but the close goes on until channel or connection close.
 
-    Cancelled, aiormq sends another Channel.Close, for which a broker that was merely slow ends the connection.
+    It is never cancelled: aiormq would send a second Channel.Close, for which a slow broker ends the connection.
     """
     closing = asyncio.create_task(_close(channel, name=name, within=None))
     _closing.add(closing)
@@ -63,13 +64,13 @@ async def _close(thing: AbstractConnection | aiormq.abc.AbstractChannel, *, name
 
 @contextmanager
 def rim() -> Iterator[None]:
-    """Whatever the library makes of the broker's side, as BrokerUnavailable; our own errors pass.
+    """Translate every error of the library into BrokerUnavailable; our own errors pass.
 
-    Cancelled or not is what we say, not the library: a connection that hangs makes it cancel tasks that nobody
-    cancelled, and a call that we cancel can end in one of its own errors.
+    A task counts as cancelled only if we cancelled it. The library cancels tasks by itself when a connection hangs, and
+    a call that we cancel can end with an error of the library.
 
     Raises:
-        BrokerUnavailable: instead of any error that is not of `zenoti_ingest.core.failures.errors`.
+        BrokerUnavailable: instead of any error that is not from `zenoti_ingest.core.failures.errors`.
     """
     task = asyncio.current_task()
     try:
@@ -87,10 +88,10 @@ def rim() -> Iterator[None]:
 
 
 def require_frame_size(connection: AbstractConnection) -> None:
-    """Refuse a broker into whose frames nothing fits.
+    """Refuse a broker whose frames are too small.
 
     Raises:
-        BrokerUnavailable: see there.
+        BrokerUnavailable: there is no connection, or its frames are smaller than LEAST_FRAME_BYTES.
     """
     transport = connection.transport
     if transport is None:
@@ -101,17 +102,17 @@ def require_frame_size(connection: AbstractConnection) -> None:
 
 
 def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[ContentHeader, bytes], None]:
-    """Properties that the library cannot decode count as absent.
+    """Treat properties that the library cannot decode as absent.
 
-    As it comes, one message whose timestamp is out of range ends the reader, and with it the connection, each time it
-    is delivered, and nothing behind it is ever reached.
+    Unpatched, a message with a timestamp out of range ends the reader and the connection at each delivery, so no
+    message behind it is ever delivered.
     """
 
     @wraps(unmarshal)
     def tolerant(header: ContentHeader, data: bytes) -> None:
         try:
             unmarshal(header, data)
-        except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes make of the decoder
+        except Exception as error:  # noqa: BLE001  # foreign bytes can raise any error in the decoder
             header.properties = spec.Basic.Properties()
             log.warning("properties_undecodable", error=type(error).__name__)
 
@@ -119,11 +120,11 @@ def _tolerate(unmarshal: Callable[[ContentHeader, bytes], None]) -> Callable[[Co
 
 
 ContentHeader.unmarshal = _tolerate(ContentHeader.unmarshal)  # type: ignore[method-assign,assignment]
-aiormq.connection.FrameReceiver = FrameReader  # type: ignore[misc]  # there is no public way to name the reader
+aiormq.connection.FrameReceiver = FrameReader  # type: ignore[misc]  # there is no public way to choose the reader
 
 
 def what(error: BaseException) -> str:
-    """A sentence for logs. What nobody foresaw is named by its kind and place alone: its text may hold the URL."""
+    """An error as a text for logs. Of an unforeseen error only type and place: its text may hold the URL."""
     if isinstance(error, (*_FORESEEN, WorkerError)):
         return f"{type(error).__name__}: {error}".rstrip(": ")[:300]
     where = traceback.extract_tb(error.__traceback__)[-1:]

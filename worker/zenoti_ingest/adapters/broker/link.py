@@ -1,4 +1,4 @@
-"""A connection that is kept up, and what goes out over it."""
+"""A connection to RabbitMQ that reconnects by itself, and the publishes and subscriptions on it."""
 
 import asyncio
 import random
@@ -43,7 +43,7 @@ PREPARE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 10
 FIRST_RECONNECT_SECONDS, MAX_RECONNECT_SECONDS = 0.4, 5.0
 BLOCKED_POLL_SECONDS = 1.0
-MAX_UNCONFIRMED = 200  # on one channel, of publishes that nobody waits for any more: the library keeps each in its book
+MAX_UNCONFIRMED = 200  # given-up publishes on a channel: the library keeps each in memory until the channel closes
 REFUSED_CHANNEL_SECONDS = 10.0
 SETTLE_SECONDS = 15.0
 TAKE_SECONDS = 2.0
@@ -54,22 +54,22 @@ R = TypeVar("R")
 
 
 class LinkState(msgspec.Struct, frozen=True):
-    """What a connection says of itself: whether it is usable, what stands against it."""
+    """The state of a connection: whether it is usable, and if not, why."""
 
     ready: bool
     detail: str
 
 
 class Link:
-    """One connection, kept up for ever: backs off with jitter, tries each node in turn.
+    """A connection that reconnects for ever, with backoff and jitter; it tries each node in turn.
 
     Args:
-        urls: the nodes, asked for anew at each attempt, since a file may change.
-        name: how the broker's operator sees it.
-        role: what metrics call it; `name` where not given.
+        urls: returns the nodes' URLs; called at each attempt, since a file may change.
+        name: the connection's name in RabbitMQ's management.
+        role: the label in metrics; `name` if not given.
         prepare: run on each new connection before it counts as ready.
-        refuse_mismatch: a FatalError before the first success ends `run`: a topology that differs, a wrong URL.
-        budget: how large a body may be; the connections of a process share it.
+        refuse_mismatch: a FatalError before the first success (a topology that differs, a wrong URL) ends `run`.
+        budget: the largest allowed body; the connections of a process share it.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class Link:
         connection_ready.labels(self._role).set(0)
 
     async def run(self) -> None:
-        """Keep the connection up until cancelled, whatever the other side says, and whatever the library makes of that.
+        """Keep the connection up until cancelled, whatever the broker sends and the library raises.
 
         Raises:
-            FatalError: with `refuse_mismatch`, before the connection has been ready once.
+            FatalError: only with `refuse_mismatch`, and only before the connection was ready for the first time.
         """
         failures = 0
         backoff = Backoff(FIRST_RECONNECT_SECONDS, MAX_RECONNECT_SECONDS)
@@ -124,7 +124,7 @@ class Link:
                 self._become(ready=False, detail=str(error))
             except BrokerUnavailable as error:
                 self._become(ready=False, detail=str(error))
-            except Exception as error:  # noqa: BLE001  # whoever must stay up foresees no list of errors
+            except Exception as error:  # noqa: BLE001  # no unforeseen error may end the reconnecting
                 self._become(ready=False, detail=what(error))
             finally:
                 await self._drop()
@@ -135,9 +135,9 @@ class Link:
             await asyncio.sleep(delay)
 
     async def _until_lost(self, lost: asyncio.Event) -> None:
-        """Return once the connection is lost; while the broker blocks it, it is not ready.
+        """Return once the connection is lost; while the broker blocks the connection, it is not ready.
 
-        The library reports a block only in its log, or to a caller that asks whether it may write; so this asks.
+        The library shows a block only in its log, or to a caller that waits until it may write; so this method waits.
         """
         transport = self.connection().transport
         assert transport is not None  # noqa: S101  # it has just connected
@@ -158,21 +158,21 @@ class Link:
             ended.cancel()
 
     async def wait_ready(self) -> None:
-        """Return once the connection can be used; callers set the deadline."""
+        """Return once the connection is ready; callers set the deadline."""
         await self._ready.wait()
 
     async def use(self, action: Callable[[AbstractConnection], Awaitable[R]], *, within: float) -> R:
-        """Run something on the connection; return what it returns.
+        """Run `action` on the connection; return its result.
 
         Raises:
-            BrokerUnavailable: there is none, or it did not answer within so many seconds.
+            BrokerUnavailable: there is no connection, or it did not answer within `within` seconds.
         """
         with rim():
             async with asyncio.timeout(within):
                 return await action(self.connection())
 
     async def ready(self, queue: str) -> int:
-        """Messages of a queue that nobody holds.
+        """The number of messages in a queue that no consumer holds.
 
         Raises:
             BrokerUnavailable: the broker does not answer.
@@ -186,10 +186,10 @@ class Link:
             await close_channel(channel, name=queue)
 
     async def take(self, queue: str) -> bytes | None:
-        """The first message of a queue, taken out; None: it is empty.
+        """Remove the first message of a queue and return its body; None: the queue is empty.
 
         Raises:
-            BrokerUnavailable: the broker does not answer; the message may be taken out.
+            BrokerUnavailable: the broker does not answer; it may have removed the message.
         """
         channel = await self._open_channel(confirms=False)
         try:
@@ -201,10 +201,10 @@ class Link:
         return message.body if isinstance(message.delivery, spec.Basic.GetOk) else None
 
     def connection(self) -> AbstractConnection:
-        """The connection as it stands.
+        """The current connection.
 
         Raises:
-            BrokerUnavailable: there is none.
+            BrokerUnavailable: there is none, or it is not ready.
         """
         if self._connection is None or not self._ready.is_set():
             raise BrokerUnavailable(self.state.detail or "not connected")
@@ -214,15 +214,15 @@ class Link:
         """Publish, and return once the broker has confirmed.
 
         Args:
-            message: what and where to.
-            within: seconds for all of it, the wait for a connection included.
+            message: the message, its exchange and its routing key.
+            within: seconds for everything, including the wait for a connection.
 
         Raises:
             PublishUnconfirmed: no confirm in time, or a lost connection; the message may still arrive.
-            PublishRefused: a queue that it goes to takes no more; others may have it.
-            TooLarge: the broker takes no body of this size; none of it has gone out, or the broker said so.
+            PublishRefused: a queue takes no more messages; other queues may have it.
+            TooLarge: the broker takes no body of this size: we knew and sent nothing, or the broker refused it.
             Unroutable: no queue is bound for it.
-            Unencodable: AMQP cannot carry it as it is.
+            Unencodable: AMQP cannot carry the message.
         """
         sender = self._senders.get(message.exchange)
         if sender is None or message.exchange in self._waiting or not self._ready.is_set():
@@ -248,15 +248,16 @@ class Link:
         publishes: bool = False,
         max_bytes: int = sys.maxsize,
     ) -> BrokerSubscription:
-        """A consumer on a channel of its own, with confirms where it publishes too; it begins by being entered.
+        """A consumer on a channel of its own; consuming begins when the subscription's context is entered.
 
         Args:
-            queue: where from.
+            queue: the queue to consume from.
             prefetch: unsettled deliveries at a time.
-            on_delivery: takes one; each runs in a task of its own.
-            arguments: of the consumer.
-            publishes: with confirms.
-            max_bytes: of unsettled bodies; the subscription ends before it has more, and one alone it always takes.
+            on_delivery: handles a delivery; each call runs in a task of its own.
+            arguments: arguments of the consumer.
+            publishes: open the channel with publisher confirms, to publish on it too.
+            max_bytes: limit for unsettled bodies together. The subscription ends before it exceeds the limit, but it
+                always takes a single body.
         """
         return BrokerSubscription(
             self,
@@ -269,7 +270,7 @@ class Link:
         )
 
     async def open_sender(self, *, confirms: bool = True) -> Sender:
-        """A channel of the caller's own and the way out over it, within OPEN_CHANNEL_SECONDS.
+        """Open a channel for the caller alone, within OPEN_CHANNEL_SECONDS; return its sender.
 
         Raises:
             BrokerUnavailable: it could not be opened.
@@ -284,7 +285,7 @@ class Link:
 
     async def _connect(self, url: str, lost: asyncio.Event) -> None:
         target = URL(url)
-        asked = target.query.get("heartbeat", "")  # 0: none, and a frozen process would never be found out
+        asked = target.query.get("heartbeat", "")  # 0 would mean none, and nobody would notice a frozen process
         beat = min(int(asked), HEARTBEAT_SECONDS) if asked.isdecimal() else HEARTBEAT_SECONDS
         target = target.update_query(heartbeat=beat or HEARTBEAT_SECONDS)
         try:
@@ -317,7 +318,7 @@ class Link:
             connection_ready.labels(self._role).set(ready)
 
     async def _in_turn(self, message: Outgoing, *, within: float) -> Sent:
-        """Wait for the exchange's channel, behind those who wait already; whoever comes later gets in line, too."""
+        """Wait in line for the exchange's channel, behind earlier messages; later messages wait in line too."""
         waiting = self._waiting.get(message.exchange)
         if waiting is None:
             waiting = self._waiting[message.exchange] = {}
@@ -334,7 +335,7 @@ class Link:
             waiting.pop(sent, None)
 
     async def _send_all(self, exchange: str) -> None:
-        """Once there is a channel, send what waits for it, at once and in order."""
+        """Once the channel is open, send all waiting messages at once and in order."""
         sender, refused = None, "the broker opens no channel"
         try:
             await self.wait_ready()
@@ -346,7 +347,7 @@ class Link:
                 _send(sender, message, sent, refused=refused)
 
     async def _sender(self, exchange: str) -> Sender:
-        """A channel per exchange: one wrong publish closes its channel and fails all that is in flight on it."""
+        """The exchange's own channel: a wrong publish closes its channel and fails all publishes in flight on it."""
         sender = self._senders.get(exchange)
         if sender is None:
             sender = self._senders[exchange] = await self.open_sender()
@@ -368,7 +369,7 @@ class Link:
             del self._senders[exchange]
 
     def _retire(self, exchange: str, sender: Sender) -> None:
-        """Take another channel; closing the old one, once nobody waits for its confirms, clears the library's book."""
+        """Use a new channel. The old channel closes once nobody waits for its confirms, which frees aiormq's memory."""
         if self._senders.get(exchange) is not sender:
             return
         self._forget(exchange, sender)
@@ -379,7 +380,7 @@ class Link:
         await sender.close(name=self._name)
 
     def _was_refused_for_long(self, sender: Sender) -> bool:
-        """RabbitMQ 3.10 goes on refusing on a channel that it has refused, also once the queue's policy is gone."""
+        """RabbitMQ 3.10 keeps refusing publishes on a channel after a refusal, even once the queue's policy is gone."""
         return 0 < sender.refused_since < self._loop.time() - REFUSED_CHANNEL_SECONDS
 
     def _run_aside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -389,7 +390,7 @@ class Link:
 
 
 def _send(sender: Sender | None, message: Outgoing, sent: "asyncio.Future[Sent]", *, refused: str) -> None:
-    """Send for somebody who waits, if he still does."""
+    """Send a message in line, if its caller still waits."""
     if sent.done():
         return
     if sender is None:
@@ -399,5 +400,5 @@ def _send(sender: Sender | None, message: Outgoing, sent: "asyncio.Future[Sent]"
         sent.set_result(sender.begin(message))
     except (PublishUnconfirmed, PermanentError) as error:
         sent.set_exception(error)
-    except Exception as error:  # noqa: BLE001  # of this one: those behind it are sent
+    except Exception as error:  # noqa: BLE001  # it fails this message only: the messages behind it are sent
         sent.set_exception(PublishUnconfirmed(what(error)))

@@ -1,6 +1,6 @@
-"""RabbitMQ's management API: what a virtual host holds, bindings and policies too, which AMQP does not show.
+"""RabbitMQ's management API: reads what a virtual host holds, including bindings and policies, which AMQP cannot show.
 
-It only reads. Its user wants the tag `monitoring` or `management`, and to be let into the virtual host.
+It never writes. Its user needs the tag `monitoring` or `management`, and access to the virtual host.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _COLUMNS = {
 
 
 class _Counts(msgspec.Struct):
-    """A queue's messages; the API leaves them out until it has counted them."""
+    """A queue's message counts; the API omits them until it has counted."""
 
     name: str
     messages: int = 0
@@ -35,13 +35,13 @@ class _Counts(msgspec.Struct):
 
 
 class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the API is, and who asks.
+    """The API's address and user.
 
     Attributes:
-        url: where it is; a user in it goes before the one given, `?cafile=` names a CA of one's own.
+        url: its address. A user in the URL takes precedence over `user`; `?cafile=` names a private CA.
         vhost: the virtual host.
-        user: for the API, where the URL names none.
-        password: the user's.
+        user: the API user, if the URL names none.
+        password: the password of `user`.
     """
 
     url: str
@@ -53,7 +53,7 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
         """Read exchanges, queues and bindings.
 
         Raises:
-            BrokerUnavailable: it does not answer in time, or not as it should; the text shows no credentials.
+            BrokerUnavailable: no valid answer in time; the text shows no credentials.
         """
         async with self._asking(DEADLINE_SECONDS) as (session, base):
             read = {kind: await _read(session, base, kind, self.vhost, columns) for kind, columns in _COLUMNS.items()}
@@ -64,10 +64,10 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
             )
 
     async def in_hands(self) -> dict[str, int]:
-        """How many messages of each queue are not ready: a consumer has them, or the broker's dead-letter worker.
+        """How many messages of each queue are not ready: a consumer holds them, or the broker's dead-letter worker.
 
         Raises:
-            BrokerUnavailable: as by `look`.
+            BrokerUnavailable: as for `look`.
         """
         async with self._asking(COUNT_SECONDS) as (session, base):
             read = await _read(session, base, "queues", self.vhost, ",".join(_Counts.__struct_fields__))
@@ -76,7 +76,7 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
 
     @asynccontextmanager
     async def _asking(self, seconds: float) -> AsyncIterator[tuple[aiohttp.ClientSession, URL]]:
-        """A session that ends within so many seconds, and where to ask."""
+        """A session that ends within `seconds`, and the API's base URL."""
         at = URL(self.url)
         place = f"the management API at {at.host}:{at.port}"
         user, password = (at.user, at.password or "") if at.user else (self.user, self.password)
@@ -101,8 +101,8 @@ class ManagementApi(msgspec.Struct, frozen=True, kw_only=True):
             raise BrokerUnavailable(f"{place} answered something else: {type(error).__name__}") from None
 
 
-class _Refused(Exception):  # it never leaves this page
-    """An answer that is none."""
+class _Refused(Exception):  # never leaves this module
+    """The API answered, but not with data."""
 
 
 async def _read(session: aiohttp.ClientSession, base: URL, kind: str, vhost: str, columns: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What the streams and queues of this package need of a connection."""
+"""The parts of a connection that the streams and queues of this package need, as protocols."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from zenoti_ingest.core.events.messages import Outgoing
 
 
 class Publisher(Protocol):
-    """A connection to publish by; see `Link.publish`."""
+    """A connection to publish on; see `Link.publish`."""
 
     async def wait_ready(self) -> None: ...  # noqa: D102  # as Link says
 
@@ -16,7 +16,7 @@ class Publisher(Protocol):
 
 
 class Subscriber(Protocol):
-    """A connection to consume by; see `Link.subscribe`."""
+    """A connection to consume on; see `Link.subscribe`."""
 
     async def wait_ready(self) -> None: ...  # noqa: D102  # as Link says
 

@@ -1,8 +1,8 @@
-"""What one channel sends: publishes and acks that come up in one turn of the event loop leave in one write.
+"""Sends on a channel: all publishes and acks of the same turn of the event loop leave in a single write.
 
 aiormq's own `basic_publish` takes a lock, three context managers, two time-outs, a turn of the event loop and a system
-call for each message. Here the same frames go the same way (`write_queue`); aiormq still reads what the
-broker answers, and finds the confirmation in the channel's book.
+call for each message. Here the same frames go into the same `write_queue`. aiormq still reads the broker's answers, and
+finds the future of each confirm in the channel's `confirmations`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from zenoti_ingest.telemetry import log
 
 
 class Sent(NamedTuple):
-    """A message on its way, until the broker confirms."""
+    """A published message that awaits the broker's confirm."""
 
     sender: "Sender"
     message: Outgoing
@@ -41,15 +41,15 @@ class Sent(NamedTuple):
 
 
 class Sender:
-    """The way out over a channel with confirms, until that closes.
+    """Sends on a channel with confirms, until the channel closes.
 
     Args:
-        channel: to send on; nobody else publishes on it.
-        why: what is known to stand against publishing.
-        budget: how large a body may be.
+        channel: the channel; nobody else publishes on it.
+        why: returns the known reason why publishing cannot work now; empty: none.
+        budget: the largest allowed body.
 
     Attributes:
-        unconfirmed: publishes that nobody waits for any more; the library keeps each in the channel's book.
+        unconfirmed: publishes that nobody waits for any more; the library keeps each in the channel's memory.
         refused_since: when the broker first refused a publish on it (the event loop's clock); 0: never.
     """
 
@@ -69,30 +69,30 @@ class Sender:
 
     @property
     def is_closed(self) -> bool:
-        """Nothing leaves any more: the channel is closed, or one end has begun to close it.
+        """Nothing may be sent any more: the channel is closed, or either end has begun to close it.
 
-        Whatever came after a Channel.Close or its Close-Ok would end the connection ("expected 'channel.open'").
+        A frame after Channel.Close or Close-Ok would end the connection ("expected 'channel.open'").
         """
         return self._closes or self._closed_by_broker
 
     async def close(self, *, name: str) -> None:
-        """Close the channel; what was sent before goes before (see `library.close_channel`)."""
+        """Close the channel, after what was sent before (see `library.close_channel`)."""
         self._closes = True
         await close_channel(self.channel, name=name)
 
     async def settled(self, *, within: float) -> None:
-        """Return once nobody waits for a confirm any more, or after so many seconds."""
+        """Return once nobody waits for a confirm any more, or after `within` seconds."""
         until = self._loop.time() + within
         while self._deadlines and (left := until - self._loop.time()) > 0:
             await asyncio.wait(list(self._deadlines), timeout=left)
 
     def begin(self, message: Outgoing) -> Sent:
-        """Number a message, enter it in the channel's book, and send it.
+        """Number a message, register it for its confirm, and send it.
 
         Raises:
             TooLarge: the body is over the budget.
             PublishUnconfirmed: the channel is closed.
-            Unencodable: AMQP cannot carry it as it is.
+            Unencodable: AMQP cannot carry the message.
         """
         self._budget.require(len(message.body))
         channel, message_id = self.channel, message.message_id or uuid.uuid4().hex
@@ -104,7 +104,7 @@ class Sender:
             raise Unencodable(f"AMQP cannot carry it: {type(error).__name__}") from error
         channel.delivery_tag = tag = channel.delivery_tag + 1
         channel.confirmations[tag] = confirmed = self._loop.create_future()
-        channel.message_id_delivery_tag[message_id] = tag  # by which aiormq finds what is returned
+        channel.message_id_delivery_tag[message_id] = tag  # aiormq finds a returned message by it
         self._send(*parts)
         return Sent(self, message, message_id, tag, confirmed)
 
@@ -112,10 +112,10 @@ class Sender:
         """Return once the broker has confirmed.
 
         Raises:
-            PublishUnconfirmed: the channel is lost, or something known stands against publishing.
-            ConfirmTimedOut: no confirm within so many seconds.
+            PublishUnconfirmed: the channel is lost, or no confirm came in time for a known reason.
+            ConfirmTimedOut: no confirm within `within` seconds, and no reason is known.
             PublishRefused: the broker answered with a nack.
-            TooLarge: the broker closed the channel for a size, and this body is over the limit that it named.
+            TooLarge: the broker closed the channel because of a body's size, and this body exceeds the limit it named.
             Unroutable: no queue is bound for it.
         """
         message, book = sent.message, self.channel.message_id_delivery_tag
@@ -140,7 +140,7 @@ class Sender:
             task = asyncio.current_task()
             if task is None or task.cancelling() > 0:
                 raise
-            raise PublishUnconfirmed("the connection hangs") from error  # the library has cancelled, not we
+            raise PublishUnconfirmed("the connection hangs") from error  # cancelled by the library, not by us
         except Exception as error:
             self._learn_limit(error)
             self._budget.require(len(message.body))
@@ -151,20 +151,20 @@ class Sender:
                 del book[sent.message_id]
 
     def reject(self, tag: int) -> None:
-        """Leave a delivery to the broker, which makes it a dead letter; unless it is closed."""
+        """Reject a delivery, which the broker then dead-letters; do nothing on a closed channel."""
         if not self.is_closed:
             self._send(frames.of_reject(tag, channel=self.channel.number))
 
     def ack(self, tag: int, *, multiple: bool) -> None:
-        """Acknowledge a delivery, unless it is closed; `multiple`: all up to it."""
+        """Acknowledge a delivery; do nothing on a closed channel; `multiple`: all deliveries up to it."""
         if self.is_closed:
             return
         self._send(frames.of_ack(tag, multiple=multiple, channel=self.channel.number))
 
     @property
     def _closed_by_broker(self) -> bool:
-        channel = self.channel  # is_closed comes some turns after the broker's Close has been answered
-        return channel.is_closed or channel._close_exception is not None  # noqa: SLF001  # no public word for it
+        channel = self.channel  # is_closed becomes true some turns after the broker's Close has been answered
+        return channel.is_closed or channel._close_exception is not None  # noqa: SLF001  # there is no public way
 
     def _send(self, *parts: bytes) -> None:
         self._parts.extend(parts)
@@ -182,7 +182,7 @@ class Sender:
         self.channel.write_queue.put_nowait(self._frame())
 
     async def _write_once_there_is_room(self) -> None:
-        """One at a time: who waits for room in the library's queue can be overtaken, and tags count what is sent."""
+        """Only one task waits: several could overtake each other in the library's queue, but tags number the order."""
         while self._parts:
             await self.channel.write_queue.put(self._frame())
         self._writing = False
@@ -193,7 +193,7 @@ class Sender:
         return ChannelFrame(payload=payload, should_close=False)
 
     def _closed(self, closing: "asyncio.Future[None]") -> None:
-        """Whatever waits for a confirm on a closed channel waits in vain."""
+        """Fail every publish that waits for a confirm on the closed channel."""
         reason = None if closing.cancelled() else closing.exception()
         self._learn_limit(reason)
         lost = reason if isinstance(reason, Exception) else aiormq.exceptions.ChannelInvalidStateError("closed")
@@ -202,13 +202,13 @@ class Sender:
                 confirmed.set_exception(lost)
 
     def _learn_limit(self, reason: BaseException | None) -> None:
-        """A refusal for size closes the channel under all publishes in flight, and names the limit."""
+        """Lower the budget if the broker closed the channel because of a body's size: its text names the limit."""
         limit = limit_in(str(reason))
         if limit is not None and self._budget.lower(limit):
             log.error("size_budget_lowered", max_message_bytes=limit)
 
     def _look_at(self, due: float) -> None:
-        """One timer for all: one each is a tenth of what a publish costs, and nearly none comes to its time."""
+        """Set the only timer. A timer per publish would be a tenth of a publish's cost, and nearly none would fire."""
         if self._looks is not None:
             self._looks.cancel()
         self._looks = self._loop.call_at(due, self._give_up)

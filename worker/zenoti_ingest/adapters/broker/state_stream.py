@@ -1,4 +1,4 @@
-"""The stream of what the daemons say of themselves: writing to it, hearing the others, reading the newest of each."""
+"""The state stream, in which daemons publish their states: publish our own, listen to the others, read the newest."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from zenoti_ingest.core.failures.errors import BrokerUnavailable, PermanentError
 from zenoti_ingest.telemetry import log
 from zenoti_schemas.state import DaemonState
 
-TELL_SECONDS = 5.0
-SPACING_SECONDS = 0.2  # between two states at least: the stream is small, and `status` wants 15 seconds of it
+PUBLISH_INTERVAL_SECONDS = 5.0
+SPACING_SECONDS = 0.2  # least time between two states: the stream is small, and `status` needs its last 15 seconds
 WAIT_SECONDS = 3.0
 AGAIN_SECONDS = 1.0
 PREFETCH = 100
@@ -26,28 +26,28 @@ _decoder = msgspec.json.Decoder(DaemonState)
 
 
 class StateStream:
-    """What this process says of itself, and what it hears the others say.
+    """Publishes this process's states, and receives those of the others.
 
     Args:
-        publisher: the connection to publish by.
-        exchange: where states go.
+        publisher: the connection to publish on.
+        exchange: the exchange of the states.
     """
 
     def __init__(self, publisher: Publisher, *, exchange: str) -> None:
         self._publisher, self._exchange = publisher, exchange
         self._own: tuple[str, str] | None = None
-        self._said = self._answered = self._heard = 0  # how many states, or the number of the last
+        self._said = self._answered = self._heard = 0  # numbers of our last state published, answered and received
         self._is_confirmed = True
         self._wanted, self._changed = asyncio.Event(), asyncio.Condition()
 
     async def run(
         self, describe: Callable[[], DaemonState], *, confirmed: Callable[[DaemonState], None] = lambda _: None
     ) -> None:
-        """Say it every TELL_SECONDS and when asked to, for ever; a daemon that cannot be heard goes on working.
+        """Publish our state every PUBLISH_INTERVAL_SECONDS and on request, until cancelled; failures stop nothing.
 
         Args:
-            describe: this process as it stands.
-            confirmed: the broker has confirmed this state of ours.
+            describe: returns the state of this process.
+            confirmed: called with each state that the broker has confirmed.
         """
         while True:
             await self._publisher.wait_ready()
@@ -61,31 +61,31 @@ class StateStream:
                 self._changed.notify_all()
             await asyncio.sleep(SPACING_SECONDS if self._is_confirmed else AGAIN_SECONDS)
             with suppress(TimeoutError):
-                async with asyncio.timeout(TELL_SECONDS - SPACING_SECONDS):
+                async with asyncio.timeout(PUBLISH_INTERVAL_SECONDS - SPACING_SECONDS):
                     await self._wanted.wait()
 
     def say_soon(self) -> None:
-        """Say it now rather than at the next turn."""
+        """Publish the state now, not only at the next interval."""
         self._wanted.set()
 
     async def said(self) -> bool:
-        """Return once the next state is confirmed; False: it is not within WAIT_SECONDS, or the last one was not."""
+        """Wait until our next state is confirmed; False: not within WAIT_SECONDS, or the last state was unconfirmed."""
         last = self._answered
         return self._is_confirmed and await self._until(lambda: self._answered > last) and self._is_confirmed
 
     async def catch_up(self) -> bool:
-        """Return once all that was said before this has been heard; False: it was not within WAIT_SECONDS."""
+        """Wait until all states published before this call have been received; False: not within WAIT_SECONDS."""
         last = self._said
         self.say_soon()
         return await self._until(lambda: self._heard > last)
 
     async def listen(self, link: Subscriber, *, stream: str, heard: Callable[[DaemonState, bool], None]) -> None:
-        """Hear what the others say, for ever, from the oldest state that the stream still has.
+        """Receive the states of other processes until cancelled, from the oldest in the stream on.
 
         Args:
-            link: the connection to consume by.
-            stream: of the states.
-            heard: a state of another process, and whether it was said just now.
+            link: the connection to consume on.
+            stream: the name of the state stream.
+            heard: called with a state of another process, and whether it is newer than this subscription.
         """
         start: str | int = "first"
         newest = 0
@@ -104,7 +104,7 @@ class StateStream:
 
         while True:
             await link.wait_ready()
-            newest = self._said  # what comes before our next state is of the past
+            newest = self._said  # states that come before our next state are from the past
             arguments = {"x-stream-offset": start}
             try:
                 async with link.subscribe(
@@ -126,7 +126,7 @@ class StateStream:
             content_type="application/json",
         )
         try:
-            await self._publisher.publish(message, within=TELL_SECONDS)
+            await self._publisher.publish(message, within=PUBLISH_INTERVAL_SECONDS)
         except (PublishUnconfirmed, Unroutable, PermanentError) as error:
             log.debug("state_unpublished", detail=str(error))
             return False
@@ -141,7 +141,7 @@ class StateStream:
 
 
 def _read(body: bytes) -> DaemonState | None:
-    """A state; None: something else, put there by a stranger."""
+    """Decode a state; None: the message is not a state, but somebody else's."""
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -159,7 +159,7 @@ async def _silence(heard: asyncio.Event) -> None:
 
 
 async def latest(link: Subscriber, *, stream: str) -> list[DaemonState]:
-    """The newest state of each process that has spoken within STALE_SECONDS.
+    """The newest state of each process that has published within STALE_SECONDS.
 
     Raises:
         BrokerUnavailable: the stream cannot be read.
@@ -169,13 +169,13 @@ async def latest(link: Subscriber, *, stream: str) -> list[DaemonState]:
 
     async def on_delivery(delivery: Delivery) -> None:
         if (state := _read(delivery.body)) is not None:
-            newest[state.instance] = state  # the stream keeps their order, whatever a clock says
+            newest[state.instance] = state  # the stream keeps their order, whatever the clocks say
         heard.set()
         delivery.ack()
 
-    lately = {"x-stream-offset": f"{STALE_SECONDS}s"}  # by the broker's clock: a daemon with a wrong one is seen, too
+    lately = {"x-stream-offset": f"{STALE_SECONDS}s"}  # by the broker's clock: a daemon's wrong clock does not matter
     async with link.subscribe(stream, prefetch=PREFETCH, on_delivery=on_delivery, arguments=lately):
-        with suppress(TimeoutError):  # many daemons never fall silent together; by then each has spoken
-            async with asyncio.timeout(TELL_SECONDS):
+        with suppress(TimeoutError):  # many daemons are never silent all at once; by then each has published
+            async with asyncio.timeout(PUBLISH_INTERVAL_SECONDS):
                 await _silence(heard)
     return sorted(newest.values(), key=lambda state: (state.daemon, state.instance))

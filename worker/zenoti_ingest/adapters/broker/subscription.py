@@ -1,4 +1,4 @@
-"""A consumer: deliveries until it is left, and their acks."""
+"""A consumer on a channel of its own: its deliveries and their acks. It never subscribes again by itself."""
 
 import asyncio
 import sys
@@ -16,14 +16,14 @@ from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.telemetry import log
 
-ACKS_REACH_SECONDS = 0.1  # acks written just before a close can be lost, and their deliveries come again
+ACKS_REACH_SECONDS = 0.1  # without this pause, acks written just before a close can be lost: redeliveries
 
 
 class Opens(Protocol):
-    """What a subscription needs of its connection."""
+    """The part of a connection that a subscription needs."""
 
     async def open_sender(self, *, confirms: bool) -> Sender:
-        """A channel of its own, and the way out over it.
+        """Open a channel for the caller alone; return its sender.
 
         Raises:
             BrokerUnavailable: it could not be opened.
@@ -31,24 +31,24 @@ class Opens(Protocol):
 
 
 class BrokerSubscription:
-    """A consumer's life, from subscribe to the close of its channel; closing hands back what is unsettled, in order.
+    """A consumer, from subscribing to the close of its channel, which returns unsettled deliveries in order.
 
-    `ended` is set when the broker ended it, or `fail` was called; whoever owns it leaves the context and begins anew.
+    `ended` is set when the broker ends it or `fail` is called; its owner then leaves the context and subscribes again.
 
     Attributes:
-        ended: it is over; what is in hand may still be settled while its channel lives.
-        leaving: nothing new is to be begun; set with `ended` too.
+        ended: it has ended; deliveries in hand may still be settled while the channel is open.
+        leaving: begin nothing new; also set together with `ended`.
         detail: why it ended.
-        lost: the channel ended by itself, or with its connection.
+        lost: the channel was lost, alone or with its connection.
         orderly: we ended it, and nothing is wrong.
         by_defect: a defect of ours ended it.
-        delivered: how many have come.
+        delivered: the number of deliveries that have come.
         unsettled: delivery tag -> when it came (the event loop's clock), oldest first.
-        in_hand: delivery tag -> bytes of its body, of those unsettled ones whose body is kept.
-        bytes_in_hand: of these bodies together.
-        passed_at: how many were in hand when the next would have passed `max_bytes`; 0: that has not been so. From then
-            on it is over, and no body of what still comes is kept.
-        filled: set whenever as many are in hand as may be.
+        in_hand: delivery tag -> bytes of its body, for the unsettled deliveries whose body is kept.
+        bytes_in_hand: bytes of these bodies together.
+        passed_at: how many deliveries were in hand when the next would have exceeded `max_bytes`; 0: that has not
+            happened. Then the subscription ends, and keeps no body of later deliveries.
+        filled: set whenever `prefetch` deliveries are in hand.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class BrokerSubscription:
         """Subscribe.
 
         Raises:
-            BrokerUnavailable: it could not be done.
+            BrokerUnavailable: it failed.
         """
         self._sender = await self._link.open_sender(confirms=self._publishes)
         channel = self._sender.channel
@@ -112,7 +112,7 @@ class BrokerSubscription:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the acks reach the broker, then close the channel; after a basic.cancel a standby would run beside."""
+        """Let the acks reach the broker, then close the channel. A basic.cancel would let a standby consumer start."""
         self._left = True
         if self._sender is None or self._sender.is_closed:
             return
@@ -125,7 +125,7 @@ class BrokerSubscription:
             await asyncio.wait(self._handling)
 
     def fail(self, detail: str, *, orderly: bool = False, defect: bool = False) -> None:
-        """End it: what is unsettled is to be handed back."""
+        """End the subscription; its owner hands back what is unsettled."""
         if not self.ended.is_set():
             self.detail = detail
             self.orderly = orderly
@@ -134,10 +134,10 @@ class BrokerSubscription:
             self.leaving.set()
 
     async def next_page(self) -> None:
-        """Take up to the prefetch again, beside what is in hand: that stays on the channel, unsettled.
+        """Receive up to `prefetch` more deliveries; those already in hand stay on the channel, unsettled.
 
         Raises:
-            BrokerUnavailable: it could not be done.
+            BrokerUnavailable: it failed.
         """
         channel = self._open_sender().channel
         try:
@@ -149,26 +149,26 @@ class BrokerSubscription:
             raise BrokerUnavailable(f"cannot go on consuming {self._queue}: {error}") from error
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
-        """As Link.publish, on this channel: the broker handles it after the acks before it, and confirms it after them.
+        """Publish on this channel; the broker handles and confirms it after the acks sent before it.
 
         Raises:
-            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: as there.
+            PublishUnconfirmed, Unroutable, TooLarge, Unencodable: see `Link.publish`.
         """
         sender = self._open_sender()
         self._write_acks()
         await sender.confirmed(sender.begin(message), within=within)
 
     def reject(self, tag: int) -> None:
-        """Leave a delivery to the broker, which makes it a dead letter with its body; comes again where that fails."""
+        """Reject a delivery, which the broker then dead-letters with its body; if that fails, it is redelivered."""
         self._forget(tag)
         if self._sender is not None:
             self._sender.reject(tag)
 
     async def acks_arrived(self) -> None:
-        """Return once the broker has handled every ack so far: it answers one question after what came before it.
+        """Return once the broker has handled every ack so far: it answers the basic.qos after all earlier commands.
 
         Raises:
-            BrokerUnavailable: it does not answer, so the last ones may come again.
+            BrokerUnavailable: it does not answer, so the last deliveries may come again.
         """
         channel = self._open_sender().channel
         self._write_acks()
@@ -181,11 +181,11 @@ class BrokerSubscription:
 
     @property
     def most_returned(self) -> int:
-        """How often the one of those in hand that has come back most often has done so."""
+        """The highest redelivery count among the deliveries in hand."""
         return max(self._returned.values(), default=0)
 
     def held_seconds(self) -> float:
-        """How long the oldest unsettled delivery has been in our hands."""
+        """How long we have held the oldest unsettled delivery, in seconds."""
         oldest = next(iter(self.unsettled.values()), None)
         return 0.0 if oldest is None else self._loop.time() - oldest
 
@@ -195,7 +195,7 @@ class BrokerSubscription:
         return self._sender
 
     def _settle(self, tag: int) -> bool:
-        """Acknowledge a delivery, with the others of this turn of the event loop; False where the channel is gone."""
+        """Acknowledge a delivery together with the others of this turn of the loop; False if the channel is closed."""
         self._forget(tag)
         if self._sender is None or self._sender.is_closed:
             return False
@@ -205,12 +205,12 @@ class BrokerSubscription:
         return True
 
     def _write_acks(self) -> None:
-        """One multiple ack for those before the oldest unsettled one, one each for the others."""
+        """Send a multiple ack for all deliveries before the oldest unsettled, and a single ack for each of the rest."""
         acks, self._acks = self._acks, []
         if self._sender is None or self._sender.is_closed:
             return
         oldest = next(iter(self.unsettled), self.delivered + 1)
-        # Were there a tag that never reached us, a multiple ack would lose it.
+        # A multiple ack would lose a delivery whose tag never reached us.
         below = [tag for tag in acks if tag < oldest] if self._has_all_tags else []
         if below:
             self._sender.ack(max(below), multiple=True)
@@ -234,15 +234,15 @@ class BrokerSubscription:
         self.unsettled[delivery.tag] = delivery.came_at
         if not self._keep(delivery):
             return
-        # A task of our own: the library cancels its own when the channel closes, a publish in mid-confirm with it.
+        # Our own task: the library cancels its tasks when the channel closes, even during a publish.
         task = self._loop.create_task(self._handle(delivery))
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
 
     def _keep(self, delivery: Delivery) -> bool:
-        """Count a delivery's body; False where it is one too many: then the close of the channel hands it back.
+        """Count a delivery's body; False if it exceeds `max_bytes`: then closing the channel hands it back.
 
-        The prefetch bounds their number alone, so bytes are counted as they come. One alone is kept, however large.
+        The prefetch only limits the number of deliveries, so we count bytes. A single body is kept, however large.
         """
         size = len(delivery.body)
         if self.passed_at or (self.in_hand and self.bytes_in_hand + size > self._max_bytes):

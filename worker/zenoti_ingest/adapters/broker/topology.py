@@ -1,7 +1,7 @@
-"""The declared topology against the broker's: compare, declare, verify.
+"""Compares the declared topology with the broker's, declares it, and verifies it.
 
-The broker reports a difference in arguments only to a client that declares again (406 names the argument), and that a
-queue is missing only to those who ask passively (404). Both close the channel; each question takes a new one after.
+The broker reports different arguments only to a client that declares again (406 names the argument), and a missing
+queue only to a passive declare (404). Both close the channel, so the next question needs a new channel.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ async def compare(
     Args:
         connection: to the broker.
         topology: what must be there.
-        passive: ask only for what is missing, which needs no right to configure.
-        where_allowed: the first refusal of that right ends the asking for what is different, not the comparison; what
-            the broker does not let us look at (from 4.3 on: a queue that we may not read) counts as there.
-            A receiver's own queue that we may not look at always does.
+        passive: check only what is missing, which needs no configure permission.
+        where_allowed: after the first refusal of that permission, check only what is missing. Whatever the broker does
+            not let us check (from 4.3 on: a queue that we may not read) counts as present. A receiver's own queue that
+            we may not check always counts as present.
     """
     asker = _Asker(connection)
     found: list[Difference] = []
@@ -58,11 +58,11 @@ async def compare(
 
 
 class Declared(msgspec.Struct, frozen=True):
-    """What a declaration came to.
+    """The result of a declaration.
 
     Attributes:
-        new_queues: how many queues it made.
-        absent: queues of receivers that are not there; nothing was bound to them, and their events wait.
+        new_queues: how many queues it created.
+        absent: missing queues of receivers; nothing was bound to them, and their events wait.
     """
 
     new_queues: int
@@ -70,10 +70,10 @@ class Declared(msgspec.Struct, frozen=True):
 
 
 async def declare(connection: AbstractConnection, topology: Topology) -> Declared:
-    """Declare what is missing, bind all of it, remove superseded bindings; return once new queues are safe to use.
+    """Declare what is missing, bind everything, remove superseded bindings; return once new queues are safe to use.
 
     Raises:
-        TopologyMismatch: something is there with other arguments.
+        TopologyMismatch: something exists with other arguments.
     """
     differences = await compare(connection, topology)
     _refuse([d for d in differences if d.state == "different"])
@@ -87,7 +87,7 @@ async def declare(connection: AbstractConnection, topology: Topology) -> Declare
             if queue.name in missing and queue.ours:
                 await _declare_queue(channel, queue, passive=False)
     await _bind_all(connection, topology, absent=absent)
-    await _begin(connection, [one for one in topology.beginnings if missing.issuperset(one.queues)])
+    await _begin(connection, [first for first in topology.beginnings if missing.issuperset(first.queues)])
     new = sum(d.kind == "queue" and d.ours for d in differences)
     if new:
         await asyncio.sleep(NEW_QUEUE_SECONDS)
@@ -99,15 +99,19 @@ async def _begin(connection: AbstractConnection, beginnings: Sequence[Beginning]
         return
     async with connection.channel() as channel:
         underlay = await channel.get_underlay_channel()
-        for one in beginnings:
-            properties = spec.Basic.Properties(delivery_mode=2, content_type=one.content_type)
+        for first in beginnings:
+            properties = spec.Basic.Properties(delivery_mode=2, content_type=first.content_type)
             await underlay.basic_publish(
-                one.body, exchange=one.exchange, routing_key=one.routing_key, properties=properties, mandatory=True
+                first.body,
+                exchange=first.exchange,
+                routing_key=first.routing_key,
+                properties=properties,
+                mandatory=True,
             )
 
 
 async def _bind_all(connection: AbstractConnection, topology: Topology, *, absent: Collection[str]) -> None:
-    """Bind, then remove what is superseded; a receiver's own queue that we may not bind stays as its owner bound it."""
+    """Bind, then remove superseded bindings; a receiver's own queue that we may not bind keeps its owner's bindings."""
     asker, theirs = _Asker(connection), {queue.name for queue in topology.queues if not queue.ours}
     steps = [(_bind_one, binding) for binding in topology.bindings]
     steps += [(_unbind_one, binding) for binding in topology.superseded]
@@ -125,13 +129,13 @@ async def _bind_all(connection: AbstractConnection, topology: Topology, *, absen
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> Declared:
-    """Ask whether every exchange and queue is there, and, where the broker lets us, is as declared; bind them anew.
+    """Check that every exchange and queue exists and, if the broker lets us, is as declared; bind them again.
 
-    Nothing is made: a question for the arguments of what is there makes nothing either. Whether a binding is there
-    the broker shows nobody over AMQP; binding again changes nothing where it is.
+    This creates no exchange or queue. Nobody can see over AMQP whether a binding exists, so we bind again, which
+    changes nothing if it does.
 
     Raises:
-        TopologyMismatch: something is different, or something is missing that is no receiver's queue.
+        TopologyMismatch: something differs, or something other than a receiver's queue is missing.
     """
     receivers = _receivers(topology)
     differences = await compare(connection, topology, where_allowed=True)
@@ -140,10 +144,10 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Declared
 
 
 async def still_there(connection: AbstractConnection, topology: Topology) -> Declared:
-    """Bind everything anew.
+    """Bind everything again.
 
     Raises:
-        TopologyMismatch: something is missing that is no receiver's queue.
+        TopologyMismatch: something other than a receiver's queue is missing.
     """
     lost, receivers = [d.name for d in await missing_ends(connection, topology)], _receivers(topology)
     if ours := [name for name in lost if name not in receivers]:
@@ -152,14 +156,14 @@ async def still_there(connection: AbstractConnection, topology: Topology) -> Dec
 
 
 def _receivers(topology: Topology) -> set[str]:
-    """Queues whose absence concerns their receiver alone."""
+    """The receivers' queues; a missing queue affects its receiver only."""
     return {queue.name for queue in topology.queues if queue.receiver}
 
 
 async def missing_ends(connection: AbstractConnection, topology: Topology) -> list[Difference]:
-    """Bind everything anew, which shows what is missing; where the broker does not let us bind, look.
+    """Bind everything again, which shows what is missing; if the broker does not let us bind, compare passively.
 
-    Needs the fewest rights of all questions (`core/topology/permissions`), and the broker logs nothing of it.
+    This check needs the fewest permissions (`core/topology/permissions`), and the broker does not log it.
     """
     asker = _Asker(connection)
     exchanges, queues = {e.name: e for e in topology.exchanges}, {q.name: q for q in topology.queues}
@@ -182,12 +186,12 @@ async def missing_ends(connection: AbstractConnection, topology: Topology) -> li
 async def depths(
     connection: AbstractConnection, queues: Sequence[str], *, refused: set[str] | None = None
 ) -> dict[str, tuple[int, int] | None]:
-    """Messages ready and consumers of each queue; None where it is missing.
+    """The ready messages and the consumers of each queue; None if it is missing.
 
     Args:
         connection: to the broker.
-        queues: by name.
-        refused: takes the names of those that the broker does not let us look at; None: that is an error.
+        queues: names of queues.
+        refused: receives the names of queues that the broker does not let us check; None: such a queue is an error.
     """
     asker = _Asker(connection)
     found: dict[str, tuple[int, int] | None] = {}
@@ -209,7 +213,7 @@ async def depths(
 
 
 async def delete(connection: AbstractConnection, topology: Topology) -> None:
-    """Remove queues and exchanges with all they hold: for prefixes of tests and demonstrations alone."""
+    """Delete queues and exchanges with all they hold; only for the prefixes of tests and demonstrations."""
     async with connection.channel() as channel:
         underlay = await channel.get_underlay_channel()
         for queue in topology.queues:
@@ -221,7 +225,7 @@ async def delete(connection: AbstractConnection, topology: Topology) -> None:
 def _ends(
     binding: Binding, refusal: str, exchanges: Mapping[str, Exchange], queues: Mapping[str, Queue]
 ) -> list[Exchange | Queue]:
-    """Which end of a binding the broker's text names as missing."""
+    """The end of a binding that the broker's text names as missing."""
     if binding.kind == "queue" and "no exchange" not in refusal:
         return [queues[binding.destination]]
     named = [name for name in (binding.exchange, binding.destination) if f"'{name}'" in refusal]
@@ -257,14 +261,14 @@ class _NoRight(TopologyMismatch):
 
 
 class _Asker:
-    """Asks one question after the other, on a new channel after each refusal."""
+    """Asks questions one by one, on a new channel after each refusal."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._channel: AbstractChannel | None = None
 
     async def refusal(self, question: Callable[[AbstractChannel], Awaitable[Any]]) -> Exception | None:
-        """None where the broker says yes; its refusal otherwise."""
+        """The broker's refusal; None if the broker accepts."""
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._connection.channel()
         try:

@@ -1,6 +1,6 @@
-"""The door over HTTP (aiohttp): bounded connections, heads and bodies within their deadlines; asks the stage, answers.
+"""The door over HTTP (aiohttp): limits connections, enforces deadlines for heads and bodies, asks the stage, answers.
 
-Bodies stay as they came over the wire: aiohttp's own inflating is off. Errors are problem details (RFC 9457).
+Bodies stay as they came over the wire: aiohttp's decompression is off. Errors are problem details (RFC 9457).
 """
 
 from zenoti_ingest.adapters.http_door.answers import RETRY_AFTER_SECONDS, TITLES

@@ -1,4 +1,4 @@
-"""What the door answers, as responses: JSON, and problem details that hold no value of the request."""
+"""The door's responses: JSON, and problem details that contain no value of the request."""
 
 import time
 from email.utils import formatdate
@@ -23,13 +23,14 @@ TITLES: Final = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-_BANNER: Final = {"Server": "zenoti-ingest"}  # else aiohttp shows the versions of our libraries
+_BANNER: Final = {"Server": "zenoti-ingest"}  # by default aiohttp shows the versions of our libraries
 
 
 class Taken(web.StreamResponse):
-    """A 2xx, written in one go.
+    """A 2xx response, sent in a single write.
 
-    aiohttp's own response can have cookies, compression, chunks and files, and takes as long as reading the request.
+    aiohttp's own response supports cookies, compression, chunks and files, and costs as much time as reading the
+    request.
     """
 
     def __init__(self, status: int, content: Accepted | Pong) -> None:
@@ -39,15 +40,15 @@ class Taken(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool | None:
-        """Whether the connection stays; None until it has been written."""
+        """Whether the connection stays open; None until the response has been written."""
         return self._stays
 
     def force_close(self) -> None:
-        """The connection ends with it."""
+        """Close the connection after this response."""
         self._stays = False
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write it."""
+        """Write the response."""
         if self._stays is None:
             self._stays = request.keep_alive
         if request.transport is None:
@@ -56,13 +57,13 @@ class Taken(web.StreamResponse):
         request.transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(self._content), self._content))
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """It has been written."""
+        """Do nothing: `prepare` has written the response."""
         del data
 
 
 @lru_cache(maxsize=8)
 def _head(status: int, second: int, *, stays: bool, version: HttpVersion) -> bytes:
-    """All but the length; aiohttp's names for what the connection does, which HTTP/1.0 and 1.1 take for granted."""
+    """The head without Content-Length. It has a Connection header only if that differs from the version's default."""
     lines = [f"HTTP/{version.major}.{version.minor} {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in _BANNER.items()]
     lines += ["Content-Type: application/json", f"Date: {formatdate(second, usegmt=True)}"]
@@ -72,12 +73,12 @@ def _head(status: int, second: int, *, stays: bool, version: HttpVersion) -> byt
 
 
 def unavailable(detail: str) -> web.Response:
-    """Not now: 503 with the time after which to come again."""
+    """503, with the seconds after which the sender may retry."""
     return problem(503, detail, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Problem details; `detail` is ours, never the stranger's."""
+    """Problem details; `detail` is our text, never the sender's."""
     body = msgspec.json.encode(Problem(title=TITLES.get(status, "Error"), status=status, detail=detail))
     return web.Response(
         status=status, body=body, headers=_BANNER | (headers or {}), content_type="application/problem+json"

@@ -1,4 +1,4 @@
-"""Bodies as they are read: each within its size and its deadline, and only while there is room for it."""
+"""Reads request bodies, each within a size limit and a deadline, and only while there is memory for it."""
 
 import asyncio
 from typing import Protocol
@@ -7,19 +7,19 @@ from aiohttp import StreamReader
 
 
 class BodyTooLarge(Exception):
-    """More bytes than one body may have."""
+    """The body has more bytes than allowed."""
 
 
 class BodyTooSlow(Exception):
-    """Not whole within the deadline."""
+    """The body is not complete within the deadline."""
 
 
 class BodyGivenUp(Exception):
-    """All that connections make us keep is more than may be kept, and this body has been under way for longest."""
+    """Connections hold more memory than allowed, and this body has been under way for longest."""
 
 
 class UnderWay:
-    """A body that is being read, until it is whole or given up."""
+    """A body that is being read, until it is complete or given up."""
 
     __slots__ = ("_deadline", "is_given_up")
 
@@ -28,14 +28,14 @@ class UnderWay:
         self.is_given_up = False
 
     def give_up(self) -> None:
-        """Make room for others."""
+        """Stop reading this body, to make room for others."""
         if not self._deadline.expired():
             self.is_given_up = True
             self._deadline.reschedule(0)
 
 
 class Reads(Protocol):
-    """Whoever must know which body is under way: its connection."""
+    """The connection, which must know which body is under way."""
 
     under_way: UnderWay | None
 
@@ -44,11 +44,11 @@ async def read_body(content: StreamReader, connection: Reads, *, max_bytes: int,
     """The whole body, from a connection that may have to give way meanwhile.
 
     Raises:
-        BodyTooLarge: see there; so with the others.
-        BodyTooSlow: …
-        BodyGivenUp: …
+        BodyTooLarge: it has more than `max_bytes`.
+        BodyTooSlow: it is not complete within `seconds`.
+        BodyGivenUp: its connection had to give way.
     """
-    if content.is_eof():  # it has come with its head, as nearly all do: nothing to wait for
+    if content.is_eof():  # it came with its head, as nearly all bodies do: there is nothing to wait for
         whole = content.read_nowait()
         if len(whole) > max_bytes:
             raise BodyTooLarge
@@ -72,6 +72,6 @@ async def read_body(content: StreamReader, connection: Reads, *, max_bytes: int,
 async def _some(content: StreamReader) -> bytes:
     try:
         return await content.readany()
-    except (ConnectionError, RuntimeError) as error:  # the latter: the connection had gone before we asked
-        error.__traceback__ = None  # the reader keeps the error, which would keep this frame, which knows the reader
+    except (ConnectionError, RuntimeError) as error:  # RuntimeError: the connection was lost before we read
+        error.__traceback__ = None  # else a reference cycle: the reader keeps the error, the error this frame
         raise ConnectionResetError from None

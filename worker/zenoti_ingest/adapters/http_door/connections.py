@@ -1,9 +1,8 @@
-"""Connections: how many there may be, and how long each may keep us waiting.
+"""Connections: how many there may be, and how long we wait for each.
 
-aiohttp has a deadline for an idle connection alone; one that sends half a head, or does not read its answers, would
-stay for ever. Here each connection that we wait for has a time at which it is dropped, and where all places are taken
-the one that has waited longest makes room: whoever gets to work is fast, so that slow and idle ones cannot shut good
-ones out.
+aiohttp has a deadline only for idle connections; a connection that sends half a head, or does not read its answers,
+would stay for ever. Here each connection that we wait for has a deadline. When the maximum is reached, the connection
+that we have waited for longest is dropped. Good senders are fast, so slow and idle connections cannot shut them out.
 """
 
 import asyncio
@@ -26,37 +25,37 @@ from zenoti_ingest.telemetry import log
 from zenoti_ingest.telemetry.metrics import door_connections, door_connections_dropped, door_malformed
 
 DEADLINE_POLL_SECONDS = 0.25
-# Many that are due at once must not hold up good requests. Dropping a connection costs 0.2 ms in all, so dropping takes
-# an eighth of the loop's time at most: 800 a second.
+# Many connections that are due at once must not delay good requests. Dropping a connection costs 0.2 ms in all, so
+# dropping takes at most an eighth of the event loop's time: 800 connections a second.
 DROPS_A_TURN = 8
 DROP_PAUSE_SECONDS = 0.01
-A_DAY_SECONDS = 86_400.0  # where a deadline of aiohttp's would go uncounted and blame senders for a held-up loop
+A_DAY_SECONDS = 86_400.0  # for aiohttp's own deadlines, which no metric counts, and which blame senders for a slow loop
 LINE_BYTES = 14  # of a request line beside method and target, and of the empty line behind the headers
-# Half of what is parsed at most of a body that nobody reads yet; of chunks, one for each 16 bytes of it. Chunks of a
-# byte cost fifty bytes and a microsecond each: with aiohttp's 256 KiB a read of one connection took 30 ms.
+# Of a body that nobody reads yet, aiohttp parses at most twice this size, and at most a chunk for each 16 bytes of it.
+# Chunks of a byte cost 50 bytes and a microsecond each: with aiohttp's 256 KiB a read of a connection took 30 ms.
 READ_AHEAD_BYTES = 16 * 1024
-CHUNKED_FACTOR = 3  # what a byte of a chunked body costs, where it is a trailer or a chunk of its own
+CHUNKED_FACTOR = 3  # memory per byte of a chunked body, if the byte is a trailer or a chunk of its own
 HEAD_END = b"\r\n\r\n"
 SEPARATOR_BYTES = 4  # `: ` and the end of a header's line
-# So many whole requests aiohttp's parser lets pass before it waits for them to be taken; by itself 32, each with its
-# head in memory. Nothing but this constant says so to the parser.
+# aiohttp's parser parses this many requests ahead of their handling; by default 32, each with its head in memory. This
+# constant is the only way to change that.
 web_protocol.MAX_MSG_QUEUE_SIZE = 1
-LINGERING_PAUSE_SECONDS = 0.05  # between two reads of what is thrown away
-LINGERING_SECONDS = 2.0  # so long a body that nobody wants is read on, so that its sender can read our answer
+LINGERING_PAUSE_SECONDS = 0.05  # between two reads of discarded bytes
+LINGERING_SECONDS = 2.0  # how long a refused body is read and discarded, so that its sender can read our answer
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class NoRequest(Exception):
-    """What came is no HTTP."""
+    """The bytes received are not an HTTP request."""
 
 
 class TooLong(NoRequest):
-    """A line or a header of it is longer than may be."""
+    """The request line or a header is longer than allowed."""
 
 
 class Connections(web.Server):
-    """aiohttp's server over connections of our kind."""
+    """aiohttp's server, with our `Connection` as its protocol."""
 
     def __init__(self, handler: Handler, *, limits: Limits, max_connections: int) -> None:
         super().__init__(handler, request_factory=self._begun)
@@ -69,21 +68,19 @@ class Connections(web.Server):
         door_connections.set_function(lambda: self._open)
         self._loop = asyncio.get_running_loop()
         self._looked_at = self._loop.time()
-        self.now = (
-            0.0  # counts the time in which we had ears: what came while we were held up is not the sender's delay
-        )
+        self.now = 0.0  # does not count the time in which the event loop was blocked: that delay is not the sender's
         self._look: asyncio.Handle = self._loop.call_later(DEADLINE_POLL_SECONDS, self._drop_the_slow)
 
     def __call__(self) -> "Connection":
-        """The protocol of a connection that has just come."""
+        """The protocol of a new connection."""
         limits = self.limits
         return Connection(
             self,
             loop=self._loop,
-            access_log=None,  # aiohttp's halves the throughput, and shows the token in the query
+            access_log=None,  # aiohttp's log halves the throughput, and shows the token in the query
             auto_decompress=False,
-            tcp_keepalive=False,  # no connection is silent for long enough to need it
-            keepalive_timeout=A_DAY_SECONDS,  # aiohttp's; ours comes before it
+            tcp_keepalive=False,  # no connection is silent long enough to need it
+            keepalive_timeout=A_DAY_SECONDS,  # aiohttp's deadline; ours comes first
             lingering_time=LINGERING_SECONDS,
             read_bufsize=READ_AHEAD_BYTES,
             max_line_size=limits.max_line_bytes,
@@ -92,11 +89,11 @@ class Connections(web.Server):
         )
 
     def stop(self) -> None:
-        """Look after connections no more."""
+        """Stop checking deadlines."""
         self._look.cancel()
 
     def admit(self) -> bool:
-        """Whether one more may come; if need be, the one that has waited longest makes room."""
+        """Whether another connection may come; if necessary, the connection we have waited for longest is dropped."""
         if self._open >= self._max_connections:
             if not self.waiting:
                 door_connections_dropped.labels("full").inc()
@@ -107,14 +104,14 @@ class Connections(web.Server):
         return True
 
     def gone(self) -> None:
-        """One that was admitted has ended."""
+        """An admitted connection has ended."""
         self._open -= 1
 
     def _begun(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         protocol.request_begun(payload)
         try:
             return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
-        except Exception:  # noqa: BLE001  # aiohttp stumbles over some targets (CONNECT without one), then nobody answers
+        except Exception:  # noqa: BLE001  # aiohttp fails on some targets (an empty CONNECT) and would not answer
             return web.BaseRequest(message._replace(url=URL("/")), payload, protocol, writer, task, self._loop)
 
     def _drop_the_slow(self) -> None:
@@ -125,23 +122,24 @@ class Connections(web.Server):
             self._overdue.extend(connection for connection in self.waiting if connection.due <= self.now)
         for _ in range(min(DROPS_A_TURN, len(self._overdue))):
             connection = self._overdue.popleft()
-            if connection.due <= self.now and connection in self.waiting:  # it may have come further meanwhile
+            if connection.due <= self.now and connection in self.waiting:  # it may have made progress meanwhile
                 connection.drop("idle" if connection.phase == "idle" else "slow")
         pause = DROP_PAUSE_SECONDS if self._overdue else DEADLINE_POLL_SECONDS
         self._look = self._loop.call_later(pause, self._drop_the_slow)
 
 
 class Connection(web.RequestHandler):
-    """One connection: `head` until a request's head is whole, `request` until it is answered, `idle` until the next.
+    """A connection: `head` until a request's head is complete, `request` until it is answered, `idle` until the next.
 
-    It takes one request at a time. What comes behind an unanswered one stays unparsed, and is read on once the answer
-    has left, so a sender that does not read its answers makes us keep one of them, and what came in one read.
+    It handles a single request at a time. Bytes behind an unanswered request stay unparsed, and reading goes on once
+    the answer has left. So a sender that does not read its answers costs the memory of one answer and of one read.
 
     Attributes:
-        due: when it is dropped (by `Connections.now`), unless it has come further by then.
+        due: when it is dropped (by `Connections.now`), unless it makes progress by then.
         under_way: the body that is being read.
-        head_bytes: of all headers of the last request.
-        is_refused: there is no room for the request at hand, and some of it may have been thrown away: it is the last.
+        head_bytes: size of all headers of the last request.
+        is_refused: there is no memory for the current request, and some of it may have been discarded, so it is the
+            last on this connection.
     """
 
     __slots__ = (
@@ -167,14 +165,14 @@ class Connection(web.RequestHandler):
         super().__init__(connections, **options)
         self._connections = connections
         self._admitted = False
-        self._partial_bytes = 0  # of a head that is not whole
-        self._came = 0  # what has come and belongs to no answered request; at most
-        self._came_last = 0  # in one read
+        self._partial_bytes = 0  # of an incomplete head
+        self._came = 0  # at most so many bytes have come that belong to no answered request
+        self._came_last = 0  # in the last read
         self._content: StreamReader | None = None  # the body of the request that has not been answered
-        self._factor = 1  # what a byte of it costs
-        self._head_cost = 0  # of the last head: the parser and aiohttp's loop keep it until the next one
-        self._line_bytes = 0  # of the last request: its first line, and what separates its headers
-        self._lingers = False  # what still comes of an answered request is read and thrown away
+        self._factor = 1  # memory per byte of that body
+        self._head_cost = 0  # memory of the last head: the parser and aiohttp's loop keep it until the next head
+        self._line_bytes = 0  # of the last request: its first line, and the separators of its headers
+        self._lingers = False  # the rest of an answered request is read and discarded
         self._own_transport: asyncio.BaseTransport | None = None  # aiohttp forgets its own before it is closed
         self.head_bytes = 0
         self.is_refused = False
@@ -183,18 +181,18 @@ class Connection(web.RequestHandler):
         self.phase: Literal["head", "request", "idle"] = "head"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it, or close it at once."""
+        """Admit the connection, or close it at once."""
         self._own_transport = transport
         self._admitted = self._connections.admit()
         if not self._admitted:
-            transport.abort()  # type: ignore[attr-defined]  # of a socket it always is a Transport
+            transport.abort()  # type: ignore[attr-defined]  # a socket's transport is always a Transport
             return
-        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]  # likewise; an answer that stays here counts as unread
+        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]  # likewise; a buffered answer counts as unread
         super().connection_made(transport)
         self._wait("head", self._connections.limits.header_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let it go."""
+        """Release what the connection held."""
         if self._admitted:
             self._admitted = False
             self._connections.gone()
@@ -203,11 +201,11 @@ class Connection(web.RequestHandler):
         self._content = None
         super().connection_lost(exc)
         transport, self._own_transport = self._own_transport, None
-        if hasattr(transport, "_read_ready_cb"):  # Python 3.11's knows itself by it: only the collector would free it
-            transport._read_ready_cb = None  # type: ignore[union-attr]  # noqa: SLF001  # no public word for it
+        if hasattr(transport, "_read_ready_cb"):  # Python 3.11: a reference cycle, which only the collector would free
+            transport._read_ready_cb = None  # type: ignore[union-attr]  # noqa: SLF001  # there is no public way
 
     def data_received(self, data: bytes) -> None:
-        """Parse up to the end of one request, and count what comes before a head is whole."""
+        """Parse up to the end of a single request, and count what comes before a head is complete."""
         if self._lingers:
             self._read_on_later()
             return
@@ -230,14 +228,14 @@ class Connection(web.RequestHandler):
                 self.drop("huge")
                 return
         if self._content is not None and self._content.is_eof() and not self._buffer_paused:
-            self._pause_reading_for_buffer()  # until it is answered; aiohttp does so where a head came with its body
+            self._pause_reading_for_buffer()  # until it is answered; aiohttp does so if a head comes with its body
         self._count()
 
     def eof_received(self) -> None:
-        """The sender closes its side. It is heard once nothing whole is unanswered: then nothing is to be answered."""
+        """The sender closes its side. We read this only when no complete request is unanswered: asyncio may close."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
-        """Where nothing was paused there is nothing to resume; aiohttp would parse once more after each body."""
+        """Resume reading only if it was paused; aiohttp would parse once more after each body."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
@@ -251,7 +249,7 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write the answer; once it has left, take the next request."""
+        """Write the answer; once it has been sent, take the next request."""
         finished = await super().finish_response(request, resp, start_time)
         if self.writing_paused:
             limits = self._connections.limits
@@ -263,15 +261,15 @@ class Connection(web.RequestHandler):
     def request_begun(self, content: StreamReader) -> None:
         """A request's turn has come."""
         if not content.is_eof():
-            self._resume_reading_for_buffer()  # of the body that is not whole
+            self._resume_reading_for_buffer()  # to read the rest of the body
 
     def at_work(self) -> None:
-        """The body is whole: from here on the connection is not dropped to make room."""
+        """The body is complete: from now on the connection is not dropped to make room."""
         self._connections.waiting.pop(self, None)
         self._connections.memory.stays(self)
 
     def answered(self, *, whole: bool) -> None:
-        """The answer is about to be written; `whole`: all of the request has come, so another may follow."""
+        """The answer is about to be written; `whole`: the request is complete, so another may follow."""
         content, self._content = self._content, None
         if content is not None:
             used = self._line_bytes + self.head_bytes + content.total_bytes
@@ -285,29 +283,29 @@ class Connection(web.RequestHandler):
         self._count()
 
     def give_way(self) -> None:
-        """Too much is kept for all connections together, and this one's for longest."""
+        """Free memory: all connections together hold too much, and this connection has held some for longest."""
         if self._content is None:
             self.drop("memory")
         else:
             self._refuse()
 
     def drop(self, why: Literal["full", "huge", "idle", "memory", "slow"]) -> None:
-        """End it without an answer."""
+        """Close the connection without an answer."""
         self._connections.waiting.pop(self, None)
         if self.transport is not None:
             door_connections_dropped.labels(why).inc()
             self.transport.abort()
-            if self.phase != "request":  # all of it is the parser's; else it is free once its request has had its turn
+            if self.phase != "request":  # the parser holds all of it; a request frees its own after its turn
                 self._parser = None
                 self._connections.memory.released(self)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """What is no HTTP gets a problem that repeats nothing of it, no line in the log, and the connection's end."""
+        """Answer malformed HTTP with a problem that quotes nothing of it, log nothing, and close the connection."""
         del message
         if request.writer.output_size > 0:
-            raise ConnectionResetError  # whoever has half an answer gets no other
+            raise ConnectionResetError  # half an answer has been sent: no other may follow
         if status >= web.HTTPInternalServerError.status_code:
             self.log_exception()
         else:
@@ -322,11 +320,11 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *_: Any, **__: Any) -> None:
-        """Log without a stranger's bytes what aiohttp would log with them."""
+        """Log the defect without the sender's bytes, which aiohttp would log."""
         log.exception("defect", stage="door")
 
     def _refused(self, data: bytes) -> bytes:
-        """Of what there is no room for, as much as must be parsed so that it gets its answer; empty: nothing."""
+        """Refuse a request for lack of memory; return the bytes to parse so that it gets an answer; empty: none."""
         end = 0
         if self.phase != "request":
             end = data.find(HEAD_END, 0, SMALL_REQUEST_BYTES) + len(HEAD_END)
@@ -346,20 +344,20 @@ class Connection(web.RequestHandler):
             self.under_way.give_up()
 
     def _read_on_later(self) -> None:
-        """Throw away what came, and leave the next turns of the event loop to others."""
+        """Discard what came, and leave the next turns of the event loop to other connections."""
         self._pause_reading_for_buffer()
         self._loop.call_later(LINGERING_PAUSE_SECONDS, self._resume_reading_for_buffer)
 
     def _resume_reading_if_drained(self) -> None:
-        """Not yet: aiohttp would parse the next request as soon as it takes up this one."""
+        """Do nothing: aiohttp would parse the next request as soon as it begins to handle this request."""
 
     def _take_next(self) -> None:
-        """Parse what came behind an answered request; where there is none in it, read on."""
+        """Parse what came behind an answered request; read on if that holds no complete request."""
         taken = self._content is not None or self._messages or not self._buffer_paused
         if taken or self._close or self._force_close or self.transport is None:
             return
         self.data_received(b"")
-        if self._upgraded and self._parser is not None:  # to no protocol: what follows is HTTP as before
+        if self._upgraded and self._parser is not None:  # we upgrade to no other protocol: HTTP follows as before
             tail, self._message_tail = self._message_tail, b""
             self._upgraded = False
             self._parser.set_upgraded(False)
@@ -372,7 +370,7 @@ class Connection(web.RequestHandler):
             self._wait("head", self._connections.limits.header_seconds)
 
     def _parsed(self, message: Any, content: StreamReader) -> None:
-        """The head of the next request is whole, or there is something that is none."""
+        """The head of the next request is complete, or the bytes are not HTTP."""
         self._content = content
         self.head_bytes = self._head_cost = self._line_bytes = 0
         self._factor = 1
@@ -383,16 +381,16 @@ class Connection(web.RequestHandler):
             self._line_bytes += SEPARATOR_BYTES * len(headers)
             self._head_cost = parsed_bytes(headers, self._line_bytes + self.head_bytes)
             self._factor = CHUNKED_FACTOR if message.chunked else 1
-        else:  # its error quotes all that came, escaped, and its traceback keeps it
+        else:  # replace the error: its text quotes all that came, escaped, and its traceback keeps that in memory
             error = TooLong() if isinstance(message.exc, LineTooLong) else NoRequest()
             self._messages[-1] = (type(message)(status=message.status, exc=error, message=""), content)
         if self.phase != "request":
             self._wait("request", inf)  # until its turn comes; reading the body has its own deadline
 
     def _count(self) -> None:
-        """What this connection makes us keep."""
+        """Count the memory that this connection holds."""
         count = self._head_cost + self._factor * self._came
-        if self._came and self.phase != "request":  # some of it may be a part of a head
+        if self._came and self.phase != "request":  # it may contain a part of a head
             count += half_parsed_bytes(self._came, max_headers=self._connections.limits.max_headers)
         self._connections.memory.keeps(self, count)
 

@@ -1,4 +1,4 @@
-"""One request: its route, its head, its body, the stage's answer."""
+"""The public listener: routes a request, reads its body, asks the stage, and answers. It never decides about events."""
 
 import asyncio
 import os
@@ -22,21 +22,21 @@ from zenoti_ingest.telemetry.metrics import door_in_flight, door_requests, stage
 from zenoti_schemas.door import Accepted, Pong
 
 BACKLOG = 1024  # connections that the kernel keeps for us
-# asyncio accepts as many in a turn as its backlog argument says, so it gets a small one: 900 that came at once held up
-# those that were there by turns of 20 to 40 ms, now by turns of 3.
+# asyncio accepts as many connections in a turn as its backlog argument says, so that is small: 900 connections at once
+# delayed the existing connections by turns of 20 to 40 ms; now by turns of 3 ms.
 ACCEPTS_A_TURN = 16
-# What the kernel keeps for a connection, and half of what one read can bring; by itself it grows to megabytes. The
-# sender is a proxy nearby, since the door has no TLS: so 1 MiB is here at once. Answers have some 300 bytes.
+# The kernel's buffer for a connection, and half of what a read can bring; by default it grows to megabytes. The door
+# has no TLS, so the sender is a proxy nearby, and 1 MiB still arrives at once. Answers have some 300 bytes.
 RECEIVED_BYTES = 32 * 1024
 UNREAD_BYTES = 16 * 1024
 WEBHOOKS = "/webhooks/"
 METHODS = frozenset({"POST", "PUT", "PATCH"})
-TUNNEL = "CONNECT"  # what follows such a request is no HTTP
-NO_SOURCE = "-"  # the label of what was sent to no source
+TUNNEL = "CONNECT"  # the bytes after such a request are not HTTP
+NO_SOURCE = "-"  # the metric label of requests to no source
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """One request as the stage sees it: header values as they came, the type in the path, tokens of the query."""
+    """A request as the stage sees it: raw header values, the type from the path, the tokens from the query."""
 
     source: str
     path_type: str
@@ -47,9 +47,9 @@ class Arrival(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What to answer: a status, and for 202 the receipt, for errors the detail; `kept`: in the broker or the spool.
+    """The stage's answer: a status, for 202 the receipt, for errors the detail; `kept`: in the broker or the spool.
 
-    Its fields stand in the request's log line, unless they are empty.
+    The request's log line contains its fields that are not empty.
     """
 
     status: int
@@ -68,9 +68,9 @@ class HttpDoor:
 
     Args:
         receive: the stage.
-        sources: names that exist; any other is a 404.
-        limits: how much of us a stranger may use.
-        answered: hears of every answer to a webhook of a source: its name, the status.
+        sources: the names that exist; any other gets a 404.
+        limits: the resources that senders may use.
+        answered: called after every answer to a webhook of a source, with the source's name and the status.
     """
 
     def __init__(
@@ -97,11 +97,12 @@ class HttpDoor:
         """Listen, and return the port.
 
         Args:
-            host: where.
-            port: where; 0: any.
-            drain_seconds: how long requests in hand may take once it closes.
-            reuse_port: other processes may listen on it too.
-            sockets: that listen already, instead of host and port; whoever gave them goes on listening when we close.
+            host: the address to listen on.
+            port: the port; 0: any free port.
+            drain_seconds: how long requests in hand may take after `close`.
+            reuse_port: allow other processes to listen on the port too.
+            sockets: sockets that listen already, used instead of host and port; their owner goes on listening when we
+                close.
 
         Raises:
             OSError: the port is taken.
@@ -120,14 +121,14 @@ class HttpDoor:
             with socket.socket(fileno=os.dup(each.fileno())) as same:
                 same.listen(BACKLOG)
         address = listening[0].getsockname()
-        return 0 if isinstance(address, str) else int(address[1])  # text: a socket in the file system
+        return 0 if isinstance(address, str) else int(address[1])  # a string: a Unix domain socket
 
     async def close(self) -> None:
         """Take no more connections, finish the requests in hand, close."""
         for server in self._servers:
             server.close()
         if self._connections is not None:
-            await asyncio.sleep(0)  # requests that have just come are begun
+            await asyncio.sleep(0)  # so that requests which have just come are begun
             self._connections.pre_shutdown()
             await self._connections.shutdown(self._drain_seconds)
             self._connections.stop()
@@ -136,7 +137,7 @@ class HttpDoor:
         began, fields = time.monotonic(), dict[str, Any]()
         try:
             response, source = await self._routed(request, fields)
-        except ConnectionError:  # whoever sent it has gone; raised through aiohttp's task, it would become garbage
+        except ConnectionError:  # the sender has gone; passed through aiohttp's task, the error would become garbage
             return _closing(unavailable("the connection has gone"))
         self._record(response.status, source, fields, seconds=time.monotonic() - began)
         connection = _connection(request)
@@ -145,7 +146,7 @@ class HttpDoor:
         return response if whole else _closing(response)
 
     def _record(self, status: int, source: str, fields: dict[str, Any], *, seconds: float) -> None:
-        """One line for each request, and its metrics."""
+        """Write the request's log line and its metrics."""
         door_requests.labels(source, status).inc()
         if source != NO_SOURCE:
             stage_seconds.labels("intake", source).observe(seconds)
@@ -155,8 +156,8 @@ class HttpDoor:
         how("door_request", **({"source": source, "status": status} | fields), seconds=round(seconds, 4))
 
     async def _routed(self, request: web.BaseRequest, fields: dict[str, Any]) -> tuple[web.StreamResponse, str]:
-        """The answer, and of which source."""
-        path = request.rel_url.raw_path  # split before percent-decoding: an encoded slash is none
+        """The answer, and the source that it belongs to."""
+        path = request.rel_url.raw_path  # split before percent-decoding: an encoded slash does not separate
         source, _, path_type = path.removeprefix(WEBHOOKS).partition("/")
         if not path.startswith(WEBHOOKS) or source not in self._sources:
             return problem(404, "there is no such source"), NO_SOURCE
@@ -166,7 +167,7 @@ class HttpDoor:
             response = await self._answer(request, source, unquote(path_type, errors="surrogateescape"), fields)
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001  # every request gets an answer, one that meets a defect of ours too
+        except Exception as error:  # noqa: BLE001  # every request gets an answer, even if it meets a defect of ours
             response = self._refusal(error)
         self._answered(source, response.status)
         return response, source
@@ -181,7 +182,7 @@ class HttpDoor:
                 return problem(413, f"at most {self._limits.max_body_bytes} bytes")
             case BodyGivenUp():
                 return unavailable("too much is on its way in")
-            case _:  # the log says what, the stranger does not hear it
+            case _:  # the error goes to the log, not to the sender
                 log.exception("defect", stage="door")
                 return problem(500, "a defect of ours; it has been logged")
 
@@ -193,7 +194,7 @@ class HttpDoor:
             return problem(431, f"at most {limits.max_header_bytes} bytes of headers")
         if connection.is_refused:
             raise BodyGivenUp
-        if not request.content.is_eof():  # the body of nearly all has come with the head
+        if not request.content.is_eof():  # nearly all bodies come with the head
             if (request.content_length or 0) > limits.max_body_bytes:
                 raise BodyTooLarge
             if self._in_flight >= limits.max_in_flight:
@@ -219,7 +220,7 @@ class HttpDoor:
         finally:
             self._in_flight -= 1
         response = _response(answer)
-        fields |= msgspec.to_builtins(answer)  # only of an answer that is given: its status is among them
+        fields |= msgspec.to_builtins(answer)  # only for an answer that is sent: they include its status
         fields["bytes"] = len(body)
         return response
 
@@ -231,15 +232,15 @@ def _connection(request: web.BaseRequest) -> Connection:
 
 
 def _tokens(query: str) -> tuple[str, ...]:
-    """The tokens of a query; parsed here since a URL would keep all of it, parsed, for as long as its connection."""
+    """The tokens of a query; parsed here, since yarl's URL would keep the parsed query as long as the connection."""
     return tuple(value for name, value in parse_qsl(query, keep_blank_values=True) if name == "token") if query else ()
 
 
 async def _continue(request: web.BaseRequest) -> None:
-    """Ask for the body where its sender waits for that."""
+    """Send 100 Continue if the sender waits for it."""
     if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not been begun
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 def _closing(response: web.StreamResponse) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""How much of us a stranger may use. The numbers come from the settings of the same names; none stands here."""
+"""The resources that senders may use. The numbers come from the settings of the same names, never from here."""
 
 import resource
 
@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connections_possible(wanted: int) -> int:
-    """So many as are wanted, or as the operating system lets this process have; its soft limit is raised if need be."""
+    """`wanted`, or fewer if the operating system allows fewer files; raises the process's soft limit if necessary."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = wanted + RESERVED_FILES
     if soft != resource.RLIM_INFINITY and soft < files:

@@ -1,4 +1,4 @@
-"""Bodies that no broker takes, as files: a record with its checksum each, on disk before its dead letter is written."""
+"""Bodies that the broker does not take, as files: each a record with its checksum, on disk before its dead letter."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from zenoti_ingest.core.intake.spool_record import Spooled, seal, unseal
 
 
 def write(folder: Path, spooled: Spooled) -> Path:
-    """Write the event, and return its file once that is safe on disk; a second time it is the same file.
+    """Write the event; return its file once that is safe on disk. Writing the event again gives the same file.
 
     Raises:
         OSError: it cannot be written.
@@ -26,7 +26,7 @@ def write(folder: Path, spooled: Spooled) -> Path:
 
 
 def read(path: Path) -> Received | None:
-    """The event in a file; None where it is no such file, or is not what was written."""
+    """The event in a file; None if the file cannot be read, is not such a file, or is damaged."""
     try:
         spooled = unseal(path.read_bytes())
     except OSError:

@@ -1,7 +1,7 @@
 """Reads the events of a damaged SQLite file page by page.
 
-It needs no page to find another one, so a damaged page costs what stands in it and nothing else.
-Checksums of records are the caller's business. The format: https://www.sqlite.org/fileformat.html
+It needs no page to find another page, so a damaged page costs only its own content.
+The caller checks the checksums of records. The format: https://www.sqlite.org/fileformat.html
 """
 
 import os
@@ -13,17 +13,17 @@ from typing import Final, NamedTuple
 PAGE_BYTES: Final = 4096
 _LEAF = 13  # the type of a page that holds rows of a table
 _LEAF_HEADER_BYTES = 8
-_MOST_LOCAL_BYTES = PAGE_BYTES - 35  # a longer payload goes on in overflow pages
+_MOST_LOCAL_BYTES = PAGE_BYTES - 35  # a longer payload continues in overflow pages
 _LEAST_LOCAL_BYTES = (PAGE_BYTES - 12) * 32 // 255 - 23
 _OVERFLOW_BYTES = PAGE_BYTES - 4
 _VARINT_BYTES = 9
 _TEXT, _BLOB = 13, 12  # the smallest serial types
 _COLUMNS = 5
-_RECORD_HEADER = re.compile(rb"(?=[\x06-\x29]\x00)")  # its length, then the type of `id`, which is stored as NULL
+_RECORD_HEADER = re.compile(rb"(?=[\x06-\x29]\x00)")  # the header's length, then the type of `id`, stored as NULL
 
 
 class Cell(NamedTuple):
-    """A row as it stands in the file. `is_sure`: a sound page points at it, so it is a row for sure."""
+    """A row as stored in the file. `is_sure`: an undamaged page points at it, so it is certainly a row."""
 
     number: int
     receipt_id: str
@@ -32,9 +32,9 @@ class Cell(NamedTuple):
 
 
 def carve(path: Path) -> Generator[Cell, None, None]:
-    """The rows of a file: first those of sound pages, then whatever looks like a row in the other pages.
+    """Yield the rows of a file: first those of undamaged pages, then whatever looks like a row in the other pages.
 
-    A row can come twice where a page was damaged while SQLite moved rows.
+    A row can come twice if a page was damaged while SQLite moved rows.
 
     Raises:
         OSError: the file cannot be read.
@@ -55,20 +55,20 @@ def carve(path: Path) -> Generator[Cell, None, None]:
 
 
 class _Pages:
-    """The pages of a file. `is_known`: free, or the continuation of a row, so no rows begin there."""
+    """The pages of a file. `is_known`: the page is free or continues a row, so no row begins there."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.count = -(-os.fstat(descriptor).st_size // PAGE_BYTES)  # the last can be torn
+        self.count = -(-os.fstat(descriptor).st_size // PAGE_BYTES)  # the last page can be incomplete
         self.is_known = bytearray(self.count + 1)
         self._mark_free()
 
     def read(self, number: int) -> bytes:
-        """A page; shorter where the file ends."""
+        """A page; shorter if the file ends in it."""
         return os.pread(self._descriptor, PAGE_BYTES, (number - 1) * PAGE_BYTES)
 
     def overflow(self, number: int, size: int) -> bytes | None:
-        """So many bytes of a payload, which go on in this page; None: the chain is broken."""
+        """The `size` bytes of a payload that begin in this overflow page; None: the chain is broken."""
         chain, found = set[int](), list[bytes]()
         while size > 0:
             if not 1 < number <= self.count or number in chain:
@@ -78,8 +78,8 @@ class _Pages:
             found.append(page[4 : 4 + size])
             size -= _OVERFLOW_BYTES
             number = int.from_bytes(page[:4], "big")
-        for each in chain:
-            self.is_known[each] = True
+        for used in chain:
+            self.is_known[used] = True
         return b"".join(found)
 
     def _mark_free(self) -> None:
@@ -96,7 +96,7 @@ class _Pages:
 
 
 def _pointed_at(pages: _Pages, number: int) -> list[Cell] | None:
-    """The rows of a sound leaf; None: it is none."""
+    """The rows of an undamaged leaf; None: the page is not an undamaged leaf."""
     page = pages.read(number)
     count = _number(page, 3)
     if len(page) < PAGE_BYTES or page[0] != _LEAF or _LEAF_HEADER_BYTES + 2 * count > PAGE_BYTES:
@@ -108,7 +108,7 @@ def _pointed_at(pages: _Pages, number: int) -> list[Cell] | None:
 
 
 def _adds_up(page: bytes, count: int, size: int) -> bool:
-    """Whether cells of this size and what is free fill the page: else its header or a pointer is not as it was."""
+    """Whether the cells and the free space fill the page; if not, its header or a pointer is damaged."""
     begin, free = _number(page, 5), _number(page, 1)
     size += begin + page[7]  # header, pointers and the gap behind them; fragments
     while free and size <= PAGE_BYTES:
@@ -118,7 +118,7 @@ def _adds_up(page: bytes, count: int, size: int) -> bool:
 
 
 def _found_in(pages: _Pages, number: int) -> Iterator[Cell]:
-    """Whatever looks like a row, wherever in the page it stands."""
+    """Yield whatever looks like a row, anywhere in the page."""
     page = pages.read(number)
     for match in _RECORD_HEADER.finditer(page):
         for start in range(max(match.start() - 2 * _VARINT_BYTES, 0), match.start() - 1):
@@ -127,7 +127,7 @@ def _found_in(pages: _Pages, number: int) -> Iterator[Cell]:
 
 
 def _cell(pages: _Pages, page: bytes, at: int) -> tuple[Cell, int] | None:
-    """A row of ours, and where it ends in the page."""
+    """A row of the spool, and where it ends in the page; None: there is no such row."""
     size, number, at = _key(page, at)
     lengths = _lengths(page, at)
     if not lengths or sum(lengths) != size:
@@ -160,13 +160,13 @@ def _key(page: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _local(size: int) -> int:
-    """How much of a payload with overflow stands in the leaf itself."""
+    """How many bytes of a payload with overflow pages are in the leaf itself."""
     wanted = _LEAST_LOCAL_BYTES + (size - _LEAST_LOCAL_BYTES) % _OVERFLOW_BYTES
     return wanted if wanted <= _MOST_LOCAL_BYTES else _LEAST_LOCAL_BYTES
 
 
 def _lengths(page: bytes, at: int) -> list[int]:
-    """The bytes of the header, source, receipt, time and record of a row of ours; empty: it is no such row."""
+    """The lengths of header, source, receipt, time and record of a row of the spool; empty: it is not such a row."""
     header = page[at] if at < len(page) else 0
     end, at, types = at + header, at + 1, list[int]()
     while at < min(end, len(page)):
@@ -186,6 +186,6 @@ def _varint(page: bytes, at: int) -> tuple[int, int]:
         if end == at + _VARINT_BYTES:
             return value << 8 | byte, end
         value = value << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004  # the bit that says that the number goes on
+        if byte < 0x80:  # noqa: PLR2004  # the bit that marks another byte of the number
             return value, end
     return 0, len(page) + 1  # cut off by the end of the page

@@ -1,8 +1,8 @@
-"""One SQLite file of events, used by one thread at a time.
+"""A SQLite file of events, used by a single thread at a time.
 
-A rollback journal, not WAL: a flipped bit in a WAL silently drops every commit after it, here it costs one record.
-TRUNCATE with synchronous=FULL: the commit is on disk when it returns. The file is made with the first event and
-removed with the last, which gives the disk its space back and leaves no customer's data behind.
+It has a rollback journal, not a WAL: a flipped bit in a WAL silently drops every commit after it, but costs a single
+record here. With TRUNCATE and synchronous=FULL, a commit is on disk when it returns. The file is created with the first
+event and removed with the last, which frees the disk and leaves no customer data behind.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from zenoti_ingest.adapters.spool.folder import Folder
 BUSY_SECONDS = 1.0  # somebody may look with the sqlite3 shell
 NAME = "events.db"
 _DAMAGED = "damaged-"  # its rows wait to be saved
-_SALVAGED = "salvaged-"  # the rows of the damaged file of the same id; whole once that file has another name
-_KEPT = "kept-"  # damaged, its rows are saved: for `corrupt`
+_SALVAGED = "salvaged-"  # the rows of the damaged file of the same id; complete once that file has another name
+_KEPT = "kept-"  # damaged, but its rows are saved; it waits for its move to `corrupt`
 _SCHEMA = """
 BEGIN;
 CREATE TABLE IF NOT EXISTS events (
@@ -36,8 +36,8 @@ COMMIT;
 """
 _COLUMNS = "INSERT OR IGNORE INTO events (id, source, receipt_id, received_at, record) VALUES (?, ?, ?, ?, ?)"
 _JOURNAL = "-journal"
-_MAX_NUMBER = 1 << 48  # no file of ours comes near; a damaged number may, and SQLite wants to count on from it
-_BLAMELESS = {  # what SQLite says of disks, rights and other processes
+_MAX_NUMBER = 1 << 48  # no file of ours comes near; a damaged number may, and SQLite would count on from it
+_BLAMELESS = {  # SQLite's errors about disks, permissions and other processes
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_BUSY,
@@ -50,7 +50,7 @@ _BLAMELESS = {  # what SQLite says of disks, rights and other processes
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One event as it is stored. `number` is its own in the file; None: the next."""
+    """An event as stored. `number` is its row number in the file; None: the next free number."""
 
     source: str
     receipt_id: str
@@ -60,7 +60,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Key(NamedTuple):
-    """Which row of a file, and whose event it must be."""
+    """Identifies a row of a file, and the event that it must hold."""
 
     number: int
     source: str
@@ -68,17 +68,17 @@ class Key(NamedTuple):
 
 
 class SpoolFile:
-    """A database file, from its first event to its last: a generation. Row numbers are valid for this object alone.
+    """A database file, from its first event to its last: a generation. Row numbers are valid for this object only.
 
     Methods raise sqlite3.Error, OSError or ValueError (text of a damaged schema); then nothing has changed.
 
     Attributes:
-        counts: events by source that wait to be published.
+        counts: by source, the events that wait to be published.
         unreadable: rows whose record cannot be read; they stay until `lay_aside`.
-        published: rows that are published and may still be on disk: a full disk refuses deletions too.
-        used_bytes: what they take on disk.
-        is_replaced: emptied, set apart or gone. It takes no events and gives none.
-        successor: the file that its rows were saved into.
+        published: rows that are published and may still be on disk, since a full disk refuses deletions too.
+        used_bytes: the space of all rows on disk.
+        is_replaced: the file was emptied, set apart or lost. It takes no events and returns none.
+        successor: the file into which its rows were saved.
     """
 
     def __init__(self, folder: Folder, path: Path) -> None:
@@ -102,17 +102,17 @@ class SpoolFile:
 
     @property
     def events(self) -> int:
-        """How many wait."""
+        """How many events wait."""
         return self.counts.total()
 
     @property
     def is_open(self) -> bool:
-        """Whether the file can still be read, be it removed or not."""
+        """Whether we have the file open: then it can be read even if it was removed."""
         return self._open is not None
 
     @property
     def is_in_place(self) -> bool:
-        """Whether folder and file are where they were."""
+        """Whether folder and file are still in their places."""
         try:
             is_same = self._opened is None or os.path.samestat(self._opened, self.path.stat())
         except OSError:
@@ -120,16 +120,16 @@ class SpoolFile:
         return is_same and self.folder.is_in_place
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Store them in one transaction, on disk when this returns. A row that is there already is left out."""
+        """Store the rows in a single transaction, on disk when this returns. Rows already stored are left out."""
         counts: Counter[str] = Counter()
         with self._transaction() as db:
             for row in rows:
                 counts[row.source] += self._insert(db, row)
-        self.counts = self.counts + counts  # new objects: another thread may be looking at the old one
+        self.counts = self.counts + counts  # a new object: another thread may be reading the old object
         self._measure()
 
     def oldest(self, source: str, *, limit: int, max_bytes: int) -> list[tuple[Key, bytes]]:
-        """The oldest that wait, and their records: so many, or so many bytes, at least one."""
+        """The oldest waiting events and their records, up to `limit`; the record that reaches `max_bytes` is last."""
         found: list[tuple[Key, bytes]] = []
         size = 0
         query = "SELECT id, receipt_id, record FROM events WHERE source = ? ORDER BY id"
@@ -146,16 +146,16 @@ class SpoolFile:
         return found
 
     def oldest_received_at(self) -> str:
-        """When the oldest event was received; empty where none waits."""
+        """When the oldest event was received; empty if none waits."""
         if not self.events:
             return ""
         row = self._database().execute("SELECT received_at FROM events ORDER BY id LIMIT 1").fetchone()
         return str(row[0]) if row else ""
 
     def remove(self, keys: Iterable[Key]) -> None:
-        """They are published. Known at once; on disk too when this returns, or else with the next removal.
+        """Remove rows that are published. If the disk refuses, they still count as removed, and the next call retries.
 
-        Of a file that was replaced nothing is taken away but what was saved of these very rows.
+        If the file was replaced, only these same rows are removed from its successor.
         """
         if self.successor is not None:
             self.successor.remove(self.successor.recognised(keys))
@@ -168,7 +168,7 @@ class SpoolFile:
             self._delete_published()
 
     def recognised(self, keys: Iterable[Key]) -> list[Key]:
-        """Those of another generation's rows that are here too, under the same number; they count as handed out."""
+        """The keys of an earlier generation whose rows are here too, with the same number; they count as handed out."""
         if self.successor is not None:
             return self.successor.recognised(keys)
         if self.is_replaced:
@@ -180,12 +180,12 @@ class SpoolFile:
         return found
 
     def cannot_read(self, key: Key) -> None:
-        """The record of this row is not what was stored: it waits for `lay_aside` and is no event any more."""
+        """Mark a row whose record is damaged: it no longer counts as an event, and waits for `lay_aside`."""
         self.unreadable[key.number] = key
         self.counts = self.counts - Counter([key.source])
 
     def lay_aside(self, into: Path) -> None:
-        """Move what cannot be read to files in this folder; once, however often it fails."""
+        """Move unreadable records to files in this folder; a retry after a failure makes no second file."""
         for key in [*self.unreadable.values()]:
             row = self._database().execute("SELECT record FROM events WHERE id = ?", (key.number,)).fetchone()
             if row is not None:
@@ -197,24 +197,24 @@ class SpoolFile:
         self._delete_published()
 
     def cells(self) -> Generator[Cell, None, None]:
-        """All rows, of a file that was removed while we have it open."""
+        """All rows, for a file that was removed while we have it open."""
         for number, receipt_id, record in self._database().execute("SELECT id, receipt_id, record FROM events"):
             yield Cell(number, str(receipt_id), _bytes(record))
 
     def set_apart(self) -> None:
-        """It is damaged: out of the way under another name, which `path` is from now on."""
+        """Rename the damaged file, so that its place is free; `path` is then its new name."""
         self.close()
         self.path = set_apart(self.folder, self.path)
         self.is_replaced = True
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._open is not None:
             self._open.close()
             self._open = self._opened = None
 
     def tidy(self) -> None:
-        """Remove the file if nothing waits in it, where `remove` could not."""
+        """Remove the file if no event waits in it; a retry for `remove`."""
         if not self.is_replaced and not self.events and not self.unreadable:
             self._discard()
 
@@ -282,13 +282,13 @@ class SpoolFile:
 
 
 def remove(path: Path) -> None:
-    """A file that nobody has open, and its journal: that first, since alone it would keep the folder from going."""
+    """Remove a file that nobody has open, and first its journal, since a journal alone would keep the folder alive."""
     _journal(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
 def set_apart(folder: Folder, path: Path) -> Path:
-    """Give a file the name of a damaged one, and its journal with it."""
+    """Rename a file and its journal to names that mark them as damaged."""
     aside = folder.path / f"{_DAMAGED}{uuid_utils.uuid7()}.db"
     if _journal(path).exists():
         _journal(path).rename(_journal(aside))
@@ -320,7 +320,7 @@ def rescued(folder: Folder) -> Path:
 
 
 def is_saved(folder: Folder, damaged: Path) -> None:
-    """From now on the rows of a damaged file are those of `salvaged`: one name changes, so all of them or none."""
+    """From now on `salvaged` holds the rows of a damaged file. A single rename switches all of them at once."""
     folder.sync()
     _journal(damaged).unlink(missing_ok=True)
     damaged.rename(_twin(damaged, _DAMAGED, _KEPT))
@@ -333,22 +333,22 @@ def kept_in(folder: Folder) -> list[Path]:
 
 
 def keep(path: Path, aside: Path) -> None:
-    """Move a damaged file, whose rows are saved, to where an operator may look at it."""
+    """Move a damaged file, whose rows are saved, to the folder for operators."""
     path.rename(aside / _twin(path, _KEPT, _DAMAGED).name)
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether the file itself is to blame, and not its disk; a damaged schema shows in many ways."""
+    """Whether the error means that the file is damaged, not its disk; a damaged schema shows in many errors."""
     if isinstance(error, sqlite3.DatabaseError):
         return (getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF) not in _BLAMELESS
     return isinstance(error, ValueError)
 
 
 def is_sound(path: Path) -> bool:
-    """Whether all of the file hangs together, indexes too; records have checksums of their own.
+    """Whether the file is consistent, including its indexes; records have checksums of their own.
 
     Raises:
-        sqlite3.Error, OSError: somebody has locked it, or it cannot be read.
+        sqlite3.Error, OSError: another process has locked it, or it cannot be read.
     """
     try:
         with closing(_connect(path)) as db:
@@ -360,10 +360,10 @@ def is_sound(path: Path) -> bool:
 
 
 def rows_by_index(path: Path) -> int | None:
-    """How many rows a damaged file should have, by its index; None: not known. Rolls back what was half written.
+    """How many rows a damaged file should have, by its index; None: unknown. Rolls back an unfinished transaction.
 
     Raises:
-        sqlite3.Error: somebody has locked it, or it cannot be read.
+        sqlite3.Error: another process has locked it, or it cannot be read.
     """
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as db:
@@ -375,7 +375,7 @@ def rows_by_index(path: Path) -> int | None:
 
 
 def sweep(folder: Folder) -> None:
-    """Remove journals whose file is gone (a kill came between the two): they would keep the folder from going."""
+    """Remove journals whose file is gone (a kill between the two removals): they would keep the folder alive."""
     for path in folder.path.glob(f"*{_JOURNAL}"):
         if folder.is_in_place and not path.with_name(path.name.removesuffix(_JOURNAL)).exists():
             path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Folders of the spool directory: each process holds one of its own by a lock, which ends with the process.
+"""Folders of the spool directory: each process holds its own folder by a lock, which ends with the process.
 
-The lock is on the folder itself, and whoever removes a folder holds it: no window in which two could own one.
+The lock is on the folder itself, and only its holder removes a folder, so two processes can never own the same folder.
 """
 
 import errno
@@ -13,8 +13,8 @@ from uuid import UUID
 
 import uuid_utils
 
-CORRUPT = "corrupt"  # beside the folders: what could not be read, for an operator to look at
-_FOREIGN = {CORRUPT, "lost+found"}  # the latter is the file system's
+CORRUPT = "corrupt"  # beside the folders: unreadable records and damaged files, for an operator
+_FOREIGN = {CORRUPT, "lost+found"}  # the file system makes lost+found
 
 _PROBE = "probe"
 _PROBE_BYTES = 256 * 1024
@@ -30,7 +30,7 @@ class Folder:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether its path still leads to it."""
+        """Whether its path still leads to this folder."""
         try:
             return self._is_held and os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except OSError:
@@ -38,18 +38,18 @@ class Folder:
 
     @property
     def is_removed(self) -> bool:
-        """Whether it is gone for good: not moved away, nor unmounted."""
+        """Whether it was deleted, not just moved or unmounted."""
         return self._is_held and os.fstat(self._descriptor).st_nlink == 0
 
     def sync(self) -> None:
-        """See the names in it safe on disk."""
+        """Make the file names in it safe on disk."""
         os.fsync(self._descriptor)
 
     def check(self) -> None:
-        """See that it can take events, without a write.
+        """Check that it can take events; it writes only if the disk is nearly full.
 
         Raises:
-            OSError: it cannot.
+            OSError: it cannot take events.
         """
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "the folder cannot be written to", str(self.path))
@@ -58,10 +58,10 @@ class Folder:
             self.try_write()
 
     def try_write(self) -> None:
-        """Write a little and take it away again.
+        """Write a small file and delete it again.
 
         Raises:
-            OSError: the disk takes nothing.
+            OSError: the disk takes no data.
         """
         probe = self.path / _PROBE
         try:
@@ -75,11 +75,11 @@ class Folder:
             probe.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of it; removed where it is empty. Once is enough."""
+        """Remove the folder if it is empty, and release the lock; a second call does nothing."""
         if not self._is_held:
             return
-        if self.is_in_place:  # else the path is another's
-            with suppress(OSError):  # not empty: for another to adopt
+        if self.is_in_place:  # else the path leads to another folder
+            with suppress(OSError):  # not empty: another process will adopt it
                 (self.path / _PROBE).unlink(missing_ok=True)
                 self.path.rmdir()
         self._is_held = False
@@ -90,14 +90,14 @@ def make_own(directory: Path) -> Folder:
     """A new folder; its name sorts by time.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     directory.mkdir(parents=True, exist_ok=True)
     while True:
         path = directory / str(uuid_utils.uuid7())
-        path.mkdir(mode=0o700)  # bodies hold customers' data
+        path.mkdir(mode=0o700)  # bodies hold customer data
         folder = lock(path)
-        if folder is not None:  # else somebody took the empty folder for an orphan
+        if folder is not None:  # else another process took the empty folder for an orphan
             try:
                 _sync(directory)
             except OSError:
@@ -107,7 +107,7 @@ def make_own(directory: Path) -> Folder:
 
 
 def ours_in(directory: Path, *, file: str) -> list[Path]:
-    """The folders of spools, oldest first: those with such a name, and others that hold such a file.
+    """The folders of spools, oldest first: those named like ours (a UUID), and others that contain `file`.
 
     Raises:
         OSError: the directory cannot be read.
@@ -120,7 +120,7 @@ def ours_in(directory: Path, *, file: str) -> list[Path]:
 
 
 def lock(path: Path) -> Folder | None:
-    """Take a folder that nobody holds.
+    """Lock a folder that nobody holds; None: another process holds it, or it is gone.
 
     Raises:
         OSError: it cannot be opened.
@@ -143,7 +143,7 @@ def lock(path: Path) -> Folder | None:
 
 
 def others_bytes(directory: Path, *, ours: Collection[Path]) -> int:
-    """What all files beneath the directory take on disk but for ours; what cannot be read counts nothing."""
+    """The bytes of all files beneath the directory except ours; unreadable files count as 0."""
     return sum(_size(file) for path in _listed(directory) for file in _listed(path) if file not in ours)
 
 
@@ -158,7 +158,7 @@ def _is_ours(path: Path, file: str) -> bool:
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a stranger's folder, which we may not read
+    except OSError:  # somebody else's folder, which we may not read
         return False
 
 
@@ -172,7 +172,7 @@ def _listed(path: Path) -> list[Path]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # drained meanwhile, or a stranger's
+    except OSError:  # drained meanwhile, or somebody else's
         return 0
 
 

@@ -1,4 +1,4 @@
-"""Log lines that begin in threads of the spool; the event loop writes them, since logging is not made for threads."""
+"""Log lines from the spool's threads; the event loop writes them, since our logging is not thread-safe."""
 
 from collections import deque
 from typing import Any
@@ -7,21 +7,21 @@ from zenoti_ingest.telemetry import log
 
 
 class Lines:
-    """Lines that wait to be written."""
+    """Log lines that wait to be written."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, str, dict[str, Any]]] = deque()
 
     def info(self, event: str, /, **fields: Any) -> None:
-        """A line that needs nobody."""
+        """Add a line that needs no action."""
         self._waiting.append(("info", event, fields))
 
     def error(self, event: str, /, **fields: Any) -> None:
-        """A line for an operator."""
+        """Add a line that needs an operator."""
         self._waiting.append(("error", event, fields))
 
     def write(self) -> None:
-        """Write them; from the event loop alone."""
+        """Write the lines; call this only from the event loop."""
         while self._waiting:
             level, event, fields = self._waiting.popleft()
             getattr(log, level)(event, **fields)

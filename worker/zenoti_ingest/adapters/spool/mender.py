@@ -1,6 +1,6 @@
-"""Mends, in a thread of its own: adopts the folders of ended processes, saves the rows of damaged files, clears away.
+"""Mends, in a thread of its own: adopts folders of ended processes, saves the rows of damaged files, cleans up.
 
-What fails for one folder or file is noted, tried again in the next round, and stops no other.
+A failure of a folder or file is noted and retried in the next round; it stops no other folder or file.
 """
 
 import errno
@@ -23,18 +23,18 @@ from zenoti_ingest.telemetry.metrics import spool_corrupt
 
 
 class Mender:
-    """Mends what stands on the shelf.
+    """Mends the files of the shelf.
 
     Args:
-        directory: of all processes' folders.
-        shelf: our files; whatever touches these is done by way of `on_shelf`.
-        lines: where log lines go.
-        on_shelf: does something in the thread of the shelf, and waits for it.
+        directory: holds the folders of all processes.
+        shelf: our files; every access to them goes through `on_shelf`.
+        lines: collects log lines.
+        on_shelf: runs an action in the shelf's thread, and waits for it.
 
     Attributes:
-        troubles: why a folder cannot be taken over, read or mended, by its name.
-        oldest_at: when the oldest event that waits was received; empty: none waits.
-        others_bytes: what other processes' folders and damaged files take on disk.
+        troubles: by folder name, why a folder cannot be taken over, read or mended.
+        oldest_at: when the oldest waiting event was received; empty: none waits.
+        others_bytes: bytes on disk of other processes' folders and of damaged files.
     """
 
     def __init__(
@@ -45,17 +45,17 @@ class Mender:
         self._shelf = shelf
         self._on_shelf = on_shelf
         self._is_stopped = threading.Event()
-        self._told: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
         self.troubles: dict[str, str] = {}
         self.oldest_at = ""
         self.others_bytes = 0
 
     def stop(self) -> None:
-        """Begin nothing new; a salvage under way is undone."""
+        """Begin nothing new, and undo a salvage that is under way."""
         self._is_stopped.set()
 
     def mend(self) -> None:
-        """One round."""
+        """Run a round of mending."""
         troubles: dict[str, str] = {}
         for file in [*self._shelf.replaced]:
             with _isolated(troubles, file.folder.path):
@@ -73,22 +73,22 @@ class Mender:
         self._report(troubles)
 
     def lay_aside(self, file: SpoolFile) -> None:
-        """Move records that cannot be read into `corrupt`; in the thread of the shelf."""
+        """Move unreadable records into `corrupt`; call this in the shelf's thread."""
         if file.unreadable:
             file.lay_aside(corrupt_folder(self._directory))
 
     def note(self, path: Path, error: BaseException) -> None:
-        """Something failed for a folder between two rounds."""
+        """Record a failure of a folder between two rounds."""
         self.troubles = {**self.troubles, path.name: described(error)}
-        self._tell(path.name, described(error))
+        self._log_once(path.name, described(error))
 
     def _folders(self, troubles: dict[str, str]) -> list[Path]:
         with _isolated(troubles, self._directory):
             return folders.ours_in(self._directory, file=files.NAME)
-        return []  # type: ignore[unreachable]  # mypy does not see that _isolated swallows
+        return []  # type: ignore[unreachable]  # mypy does not see that _isolated suppresses errors
 
     def _adopt(self, path: Path) -> None:
-        """Take over a folder that nobody holds, or let go of it."""
+        """Take over a folder that nobody holds; release it again if that fails."""
         folder = None if self._is_stopped.is_set() else folders.lock(path)
         if folder is None:
             return
@@ -111,15 +111,15 @@ class Mender:
             self._lines.info("spool_adopted", folder=path.name, events=counts.total(), sources=sorted(counts))
 
     def _save(self, file: SpoolFile) -> None:
-        """Save the rows of a file that was replaced, in a new one."""
+        """Save the rows of a replaced file in a new file."""
         expected, published = file.events, dict(file.published)
-        if file.is_open:  # it was removed: what we still have open is all there is
+        if file.is_open:  # it was removed: our open copy is the only copy
             target = self._rescued(file, published=published)
         elif file.path.exists():
             target = self._save_damaged(file.folder, file.path, published=published, expected=expected)
         else:
-            target = SpoolFile(file.folder, files.salvaged(file.path))  # there if only the answer got lost
-            self._tell_damaged(file.path, recovered=target.events, lost=expected - target.events)
+            target = SpoolFile(file.folder, files.salvaged(file.path))  # exists if only the result of saving got lost
+            self._log_damaged(file.path, recovered=target.events, lost=expected - target.events)
         self._on_shelf(lambda: self._shelf.succeed(file, target))
 
     def _rescued(self, file: SpoolFile, *, published: Mapping[int, Key]) -> SpoolFile:
@@ -140,7 +140,7 @@ class Mender:
     def _save_damaged(
         self, folder: Folder, damaged: Path, *, published: Mapping[int, Key], expected: int | None
     ) -> SpoolFile:
-        """Save the rows of a damaged file beside it. `expected`: how many; None: as many as its index has."""
+        """Save the rows of a damaged file beside it. `expected`: how many rows; None: as many as its index counts."""
         indexed = files.rows_by_index(damaged)
         expected = indexed if expected is None else expected
         path = files.salvaged(damaged)
@@ -151,7 +151,7 @@ class Mender:
             target.close()
             raise
         lost = None if expected is None else max(expected - target.events, 0)
-        self._tell_damaged(damaged, recovered=target.events, lost=lost)
+        self._log_damaged(damaged, recovered=target.events, lost=lost)
         return target
 
     def _copied(
@@ -163,16 +163,16 @@ class Mender:
         size: int,
         published: Mapping[int, Key],
     ) -> SpoolFile:
-        """A new file with these rows; none where something fails meanwhile."""
+        """A new file with these rows; if anything fails, the file is removed."""
         files.remove(path)
         if shutil.disk_usage(folder.path).free < size:
             raise OSError(errno.ENOSPC, f"the disk is too full to save the rows of {path.name}")
         salvage = Salvage(cells, SpoolFile(folder, path), published=published)
         try:
             while salvage.step():
-                self._tell_unreadable(folder, salvage.unreadable)
+                self._log_unreadable(folder, salvage.unreadable)
                 self._go_on()
-            self._tell_unreadable(folder, salvage.unreadable)
+            self._log_unreadable(folder, salvage.unreadable)
         except BaseException:
             salvage.undo()
             raise
@@ -189,7 +189,7 @@ class Mender:
             files.keep(kept, corrupt_folder(self._directory))
 
     def _look_into_files(self, troubles: dict[str, str]) -> None:
-        """Lay aside what cannot be read, and see how old the oldest is."""
+        """Lay unreadable records aside, and find the oldest event."""
         ages: list[str] = []
 
         def look(file: SpoolFile) -> None:
@@ -203,48 +203,49 @@ class Mender:
 
     def _report(self, troubles: dict[str, str]) -> None:
         for name, reason in troubles.items():
-            self._tell(name, reason)
-        # A folder that another process is trying just now has no trouble with us, and may have it again.
-        self._told = {name: reason for name, reason in self._told.items() if (self._directory / name).exists()}
+            self._log_once(name, reason)
+        # Folders without a failure in this round stay logged while they exist: another process may hold the folder just
+        # now, and the same failure may return.
+        self._logged = {name: reason for name, reason in self._logged.items() if (self._directory / name).exists()}
         self.troubles = troubles
 
-    def _tell(self, name: str, reason: str) -> None:
-        if self._told.get(name) != reason:
+    def _log_once(self, name: str, reason: str) -> None:
+        if self._logged.get(name) != reason:
             self._lines.error("spool_folder_failed", folder=name, detail=reason)
-        self._told[name] = reason
+        self._logged[name] = reason
 
-    def _tell_damaged(self, damaged: Path, *, recovered: int, lost: int | None) -> None:
-        """`lost` is None where nobody knows how many there were."""
+    def _log_damaged(self, damaged: Path, *, recovered: int, lost: int | None) -> None:
+        """`lost` is None if nobody knows how many rows there were."""
         spool_corrupt.inc(lost or 0)
         kept = str(self._directory / CORRUPT / damaged.name)
         self._lines.error("spool_damaged", folder=damaged.parent.name, recovered=recovered, lost=lost, kept=kept)
 
     def record_lost(self, folder: Path, number: int, receipt_id: str) -> None:
-        """A record is not what was stored."""
+        """Log that a record is damaged."""
         kept = str(self._directory / CORRUPT)
         receipt = receipt_id[:36]
         self._lines.error("spool_record_lost", folder=folder.name, number=number, receipt_id=receipt, kept=kept)
 
-    def _tell_unreadable(self, folder: Folder, cells: list[Cell]) -> None:
+    def _log_unreadable(self, folder: Folder, cells: list[Cell]) -> None:
         for cell in cells:
             self.record_lost(folder.path, cell.number, cell.receipt_id)
 
 
 def corrupt_folder(directory: Path) -> Path:
-    """Where an operator finds what could not be read."""
+    """The folder in which an operator finds unreadable records and damaged files; it is created if missing."""
     path = directory / CORRUPT
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
 def described(error: BaseException) -> str:
-    """What went wrong, in a line."""
+    """An error as a single line of text."""
     return f"{type(error).__name__}: {error}"[:300]
 
 
 @contextmanager
 def _isolated(troubles: dict[str, str], path: Path) -> Iterator[None]:
-    """What fails in here is noted for this folder."""
+    """Note failures inside the block for this folder, and suppress them."""
     try:
         yield
     except FAILURES as error:

@@ -1,4 +1,4 @@
-"""Saves the rows of a file that was damaged or removed, a step at a time, into a new file beside our own."""
+"""Saves the rows of a damaged or removed file into a new file, a step at a time."""
 
 from collections.abc import Generator, Mapping
 from typing import Final
@@ -12,16 +12,16 @@ _STEP_ROWS: Final = 256
 
 
 class Salvage:
-    """The rows that are to be saved, and what became of them. Holds a step's rows in memory, however large the file is.
+    """Copies rows and counts them. It holds only a step's rows in memory, however large the file is.
 
     Args:
         cells: the rows that can be read.
-        target: a file of its own, where they go under their own numbers.
+        target: the new file; rows keep their numbers in it.
         published: rows to leave out.
 
     Attributes:
-        recovered: rows saved.
-        unreadable: rows of the last step whose record is not what was stored.
+        recovered: the number of saved rows.
+        unreadable: rows of the last step whose record is damaged.
     """
 
     def __init__(self, cells: Generator[Cell, None, None], target: SpoolFile, *, published: Mapping[int, Key]) -> None:
@@ -32,7 +32,7 @@ class Salvage:
         self._published = published
 
     def step(self) -> bool:
-        """Save some more; whether there may be more."""
+        """Save some more rows; return whether there may be more."""
         self.unreadable.clear()
         rows: list[Row] = []
         size = 0
@@ -49,12 +49,12 @@ class Salvage:
         return False
 
     def close(self) -> None:
-        """Let go of both files; what is saved stays."""
+        """Close both files; what is saved stays."""
         self._cells.close()
         self.target.close()
 
     def undo(self) -> None:
-        """As if nothing had been saved."""
+        """Close both files, and remove the new file."""
         self.close()
         remove(self.target.path)
 

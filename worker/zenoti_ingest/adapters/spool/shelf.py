@@ -1,6 +1,6 @@
-"""The files that this process answers for: its own, and older ones. Used by one thread; others look.
+"""The files that this process is responsible for: its own file and older files. One thread uses them; others only read.
 
-A file that is damaged or was taken away is replaced at once, so that events can be taken; its rows are saved later.
+A damaged or removed file is replaced at once, so that events can still be stored; its rows are saved later.
 """
 
 import sqlite3
@@ -23,14 +23,14 @@ class Shelf:
     """The files of a spool.
 
     Args:
-        directory: of all processes' folders.
-        lines: where log lines go.
+        directory: holds the folders of all processes.
+        lines: collects log lines.
 
     Attributes:
-        own: the file that takes events; None before the first folder was made.
-        older: files of events that were adopted or saved, oldest first.
+        own: the file that takes events; None before the first folder is created.
+        older: files of adopted or saved events, oldest first.
         replaced: files whose rows wait to be saved.
-        folders: what we hold.
+        folders: the folders that we hold.
     """
 
     def __init__(self, directory: Path, lines: Lines) -> None:
@@ -43,12 +43,12 @@ class Shelf:
 
     @property
     def files(self) -> list[SpoolFile]:
-        """Those that events can be read from, oldest first."""
+        """The files from which events can be read, oldest first."""
         own = self.own
         return [file for file in [*self.older, *([own] if own else [])] if not file.is_replaced]
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Store events in our own file; into a new one where that cannot be used any more.
+        """Store events in our own file, or in a new file if that is no longer usable.
 
         Raises:
             sqlite3.Error, OSError: nothing is stored.
@@ -62,7 +62,7 @@ class Shelf:
             self.ready_own().add(rows)
 
     def do(self, file: SpoolFile, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do something with a file. If it turns out damaged or gone it is replaced, and the error goes on."""
+        """Run an action on a file. If the file turns out damaged or gone, replace it and raise the error again."""
         try:
             return action(*args, **kwargs)
         except FAILURES as error:
@@ -70,10 +70,10 @@ class Shelf:
             raise
 
     def check(self, *, thoroughly: bool) -> None:
-        """See that all is where it was and that our own folder can take events; make what is missing.
+        """Check that all files are in place and that our own folder can take events; create what is missing.
 
         Raises:
-            OSError: it can take none.
+            OSError: our folder can take no events.
         """
         for file in [*self.older]:
             if not file.is_replaced and not file.is_in_place:
@@ -84,17 +84,17 @@ class Shelf:
             folder.try_write()
 
     def ready_own(self) -> SpoolFile:
-        """The file that takes events, in a folder that is there.
+        """The file that takes events; it and its folder are created if missing.
 
         Raises:
-            OSError: no folder can be made.
+            OSError: no folder can be created.
         """
         own = self.own
         if own is not None and not own.is_replaced and not own.is_in_place:
             self._gone(own)
         if own is None or not own.folder.is_in_place:
             folder = make_own(self._directory)
-            self._tell_gone(own)
+            self._log_gone(own)
             self.folders.append(folder)
             own = self.own = SpoolFile(folder, folder.path / NAME)
         elif own.is_replaced:
@@ -102,12 +102,12 @@ class Shelf:
         return own
 
     def take(self, folder: Folder, files: Sequence[SpoolFile]) -> None:
-        """A folder and its files are ours from now on."""
+        """Take over a folder and its files."""
         self.folders.append(folder)
         self._place(files)
 
     def succeed(self, old: SpoolFile, new: SpoolFile) -> None:
-        """The rows of a replaced file are saved in this one, which answers for them from now on."""
+        """Register the new file, which holds the saved rows of a replaced file, as its successor."""
         old.close()
         self.replaced.remove(old)
         self._place([new])
@@ -115,9 +115,9 @@ class Shelf:
         old.remove(old.published.values())
 
     def let_go(self) -> None:
-        """Of files that are empty, and of folders without files."""
+        """Let go of empty files, and of folders without files."""
         for file in self.older:
-            with suppress(*FAILURES):  # a disk that cannot be written to; the next look tries again
+            with suppress(*FAILURES):  # the disk cannot be written; the next round tries again
                 file.tidy()
         self.older = [file for file in self.older if not file.is_replaced]
         wanted = {file.folder for file in [*self.older, *self.replaced]} | ({self.own.folder} if self.own else set())
@@ -127,7 +127,7 @@ class Shelf:
             folder.release()
 
     def close(self) -> None:
-        """Let go of all; what is on disk stays for the next process."""
+        """Close all files and release all folders; what is on disk stays for the next process."""
         for file in [*self.files, *self.replaced]:
             file.close()
         for folder in self.folders:
@@ -137,7 +137,7 @@ class Shelf:
         self.older = sorted([*self.older, *files], key=lambda file: (file.folder.path.name, file.path.name == NAME))
 
     def _replace(self, file: SpoolFile, error: BaseException) -> bool:
-        """Put a file out of the way if it must be; whether it was."""
+        """Replace a file if it is damaged or gone; return whether it is replaced."""
         if file.is_replaced:
             return True
         if not file.is_in_place:
@@ -147,14 +147,14 @@ class Shelf:
             self.replaced.append(file)
         else:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
-                file.close()  # opened while the disk was read-only, a connection stays so
+                file.close()  # a connection opened on a read-only disk stays read-only
             return False
         return True
 
     def _gone(self, file: SpoolFile) -> None:
-        """Somebody has removed the file or its folder, or taken it elsewhere (a disk unmounted, a folder moved).
+        """Handle a file that was removed or is elsewhere (a disk unmounted, a folder moved), alone or with its folder.
 
-        What was removed can be read as long as it is open. What lies elsewhere is adopted where it comes back.
+        A removed file can be read as long as we have it open. A file elsewhere is adopted when it comes back.
         """
         is_elsewhere = not file.folder.is_in_place and not file.folder.is_removed
         file.is_replaced = True
@@ -163,9 +163,9 @@ class Shelf:
         else:
             file.close()
         if not file.folder.is_in_place and file is not self.own:
-            self._tell_gone(file)
+            self._log_gone(file)
 
-    def _tell_gone(self, file: SpoolFile | None) -> None:
+    def _log_gone(self, file: SpoolFile | None) -> None:
         if file is not None:
             lies = "removed" if file.folder.is_removed else "elsewhere"
             self._lines.error("spool_folder_gone", folder=file.folder.path.name, events=file.events, detail=lies)

@@ -1,7 +1,7 @@
-"""The spool: takes events in groups, one commit a group; gives the oldest back, and forgets what was published.
+"""The spool: stores events in groups, a commit per group, returns the oldest, and removes what was published.
 
-One thread does all that waits for the disk on behalf of events, another one mends: it adopts the folders that other
-processes have left, and saves the rows of damaged files. What fails for one folder or file stops no other.
+One thread does all disk work for events. Another thread mends: it adopts the folders that other processes have left,
+and saves the rows of damaged files. A failure of a folder or file stops no other.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ from zenoti_ingest.telemetry.metrics import (
     spool_spooled,
 )
 
-FOLDER_POLL_SECONDS: Final = 2.0  # at our own folder; for folders that nobody holds any more; after a failure
+FOLDER_POLL_SECONDS: Final = 2.0  # how often to check our own folder, and to look for folders that nobody holds
 COMMIT_SECONDS: Final = 5.0  # Zenoti gives up after 10 s
 CLOSE_SECONDS: Final = 5.0
 BATCH_BYTES: Final = 8 * 1024 * 1024
-PENDING_BYTES: Final = 32 * 1024 * 1024  # what may wait in memory for the disk
-_ROW_BYTES = 300  # what a row costs beside its record
+PENDING_BYTES: Final = 32 * 1024 * 1024  # bytes that may wait in memory for the disk
+_ROW_BYTES = 300  # bytes of a row beside its record
 _TROUBLES_SHOWN = 3
 
 P = ParamSpec("P")
@@ -46,11 +46,11 @@ R = TypeVar("R")
 
 
 class SpoolLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """What the spool says of itself.
+    """The state of the spool.
 
     Attributes:
-        detail: what stands against taking events; empty: nothing.
-        trouble: which folders cannot be taken over, read or mended, and why; empty: none. Events are taken.
+        detail: why the spool cannot take events; empty: it can.
+        trouble: the folders that cannot be taken over, read or mended, and why; empty: none. Events are still taken.
     """
 
     events: int
@@ -63,7 +63,7 @@ class SpoolLevel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """An event that waits, and where: a row number is valid for its file alone."""
+    """A waiting event and its place: a row number is valid only for its file."""
 
     spooled: Spooled
     key: Key
@@ -71,12 +71,12 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Spool:
-    """The events on disk that this process answers for; nothing works before `run` does.
+    """The events on disk that this process is responsible for; nothing works before `run` runs.
 
     Args:
-        directory: of all processes' folders.
-        max_bytes: bound of the whole directory. Other processes' folders are measured every FOLDER_POLL_SECONDS, so
-            several processes can pass it by what they write meanwhile.
+        directory: holds the folders of all processes.
+        max_bytes: bound for the whole directory. Other processes' folders are measured every FOLDER_POLL_SECONDS, so
+            several processes can exceed it by what they write meanwhile.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
@@ -85,10 +85,10 @@ class Spool:
         self._lines = Lines()
         self._shelf = Shelf(directory, self._lines)
         self._pending: list[tuple[Row, asyncio.Future[None]]] = []
-        self._pending_bytes = 0  # of those that are being written too
+        self._pending_bytes = 0  # including the rows that are being written
         self._refused_bytes = 0
         self._failure = "not open yet"
-        self._resting: set[SpoolFile] = set()  # files that could not be read since the last look
+        self._resting: set[SpoolFile] = set()  # files that could not be read since the last check
         self._arrived = asyncio.Event()
         self._waiting: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -99,7 +99,7 @@ class Spool:
 
     @property
     def state(self) -> SpoolLevel:
-        """As it stands."""
+        """The current state."""
         full = "full" if self._lacks(self._refused_bytes) else ""
         oldest_at = self._mender.oldest_at
         by_source = _by_source([*self._shelf.files, *self._shelf.replaced])
@@ -114,7 +114,7 @@ class Spool:
         )
 
     async def run(self) -> None:
-        """Write, adopt and mend until cancelled; then what is left stays for the next process."""
+        """Write, adopt and mend until cancelled; the remaining events stay for the next process."""
         try:
             await self._look_once()
             async with asyncio.TaskGroup() as group:
@@ -129,10 +129,10 @@ class Spool:
             self._thread.shutdown(wait=False)
 
     async def put(self, spooled: Spooled) -> None:
-        """Return once it is safe on disk.
+        """Return once the event is safe on disk.
 
         Raises:
-            SpoolUnavailable: it could not be written, or not in time; then it may still be.
+            SpoolUnavailable: it was not written, or not in time; after a time-out it may still be written.
         """
         row = _row(spooled, seal(spooled))
         size = len(row.record) + _ROW_BYTES
@@ -158,10 +158,10 @@ class Spool:
         await self._waiting[source].wait()
 
     async def oldest(self, source: str, *, limit: int) -> list[Item]:
-        """The oldest of a source, of one file.
+        """The oldest events of a source, all from the same file.
 
         Raises:
-            SpoolUnavailable: they could not be read; the next look mends what can be.
+            SpoolUnavailable: they could not be read; the next round mends what it can.
         """
         waits = [file for file in self._shelf.files if file.counts[source]]
         failure = SpoolUnavailable("no file can be read until the next look")
@@ -170,17 +170,17 @@ class Spool:
                 try:
                     return await self._oldest_of(file, source, limit=limit)
                 except SpoolUnavailable as error:
-                    self._resting.add(file)  # each attempt can cost a second, for which all others wait
+                    self._resting.add(file)  # an attempt can take a second, and all others wait for it
                     failure = error
-        self._tell()
+        self._refresh()
         if waits:
             raise failure
         return []
 
     async def forget(self, source: str, items: Sequence[Item]) -> None:
-        """They are published: take them off the disk; where it refuses, with the next ones.
+        """Remove published events from the disk; if it refuses, with the next removal.
 
-        Nothing else is taken away: of a file that was replaced meanwhile only what was saved of these very events is.
+        Nothing else is removed: if a file was replaced meanwhile, only these same events leave its successor.
         """
         spool_drained.labels(source).inc(len(items))
         for file in {id(item.file): item.file for item in items}.values():
@@ -188,15 +188,15 @@ class Spool:
                 await self._on(file, file.remove, [item.key for item in items if item.file is file])
             except SpoolUnavailable as error:
                 log.warning("spool_failed", detail=str(error))
-        self._tell()
+        self._refresh()
 
     async def set_aside(self, source: str, item: Item, note: Callable[[Path], Spooled]) -> None:
-        """Move an event to a file of its own in `corrupt/`, and put a note that names the file in its place.
+        """Move an event to a file of its own in `corrupt/`, and store a note with the file's name in its place.
 
-        The bound is not asked: what the event took is free then. A kill in between leaves at most one note too many.
+        `max_bytes` is not checked: removing the event frees its space. A kill in between leaves at most an extra note.
 
         Raises:
-            SpoolUnavailable: the disk refuses; the event is still there.
+            SpoolUnavailable: the disk refuses; the event is still in the spool.
         """
         try:
             path = await self._in_thread(self._write_aside, item.spooled)
@@ -218,13 +218,13 @@ class Spool:
                 await self._on(file, file.cannot_read, key)
                 spool_corrupt.inc()
                 self._mender.record_lost(file.folder.path, key.number, key.receipt_id)
-        with suppress(SpoolUnavailable):  # is noted, and the mender tries again
+        with suppress(SpoolUnavailable):  # `_on` notes it, and the mender tries again
             await self._on(file, self._mender.lay_aside, file)
-        self._tell()
+        self._refresh()
         return found
 
     async def _write(self) -> None:
-        """Commit in groups: all that has come while the last group was being written."""
+        """Commit in groups: each group is all that came while the last group was being written."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -241,7 +241,7 @@ class Spool:
                     if not future.done():
                         future.set_result(None)
             self._pending_bytes -= sum(len(row.record) + _ROW_BYTES for row, _ in group)
-            self._tell()
+            self._refresh()
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         try:
@@ -256,10 +256,10 @@ class Spool:
             await asyncio.sleep(FOLDER_POLL_SECONDS)
             await self._look_once()
             self._resting.clear()
-            self._tell()
+            self._refresh()
 
     async def _look_once(self) -> None:
-        """Whether our own folder is there and can take events."""
+        """Check that our own folder exists and can take events."""
         try:
             await self._in_thread(self._shelf.check, thoroughly=bool(self._failure))
             self._failure = ""
@@ -272,16 +272,16 @@ class Spool:
                 await asyncio.get_running_loop().run_in_executor(self._mending, self._mender.mend)
             except FAILURES as error:
                 self._mender.note(self._directory, error)
-            self._tell()
+            self._refresh()
             await asyncio.sleep(FOLDER_POLL_SECONDS)
 
     async def _close(self) -> None:
         self._mender.stop()
-        await asyncio.get_running_loop().run_in_executor(self._mending, self._mender.stop)  # what is being mended ends
+        await asyncio.get_running_loop().run_in_executor(self._mending, self._mender.stop)  # after the current round
         await self._in_thread(self._shelf.close)
 
     async def _on(self, file: SpoolFile, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do it in the spool's thread; a file that turns out damaged is set apart, for the mender."""
+        """Run an action in the spool's thread; a file that turns out damaged is set apart for the mender."""
         try:
             return await self._in_thread(lambda: self._shelf.do(file, action, *args, **kwargs))
         except FAILURES as error:
@@ -302,7 +302,7 @@ class Spool:
     def _lacks(self, size: int) -> bool:
         return self._used_bytes() + self._pending_bytes + size > self._max_bytes
 
-    def _tell(self) -> None:
+    def _refresh(self) -> None:
         self._lines.write()
         readable = _by_source(self._shelf.files)
         for source in {*readable, *self._waiting}:

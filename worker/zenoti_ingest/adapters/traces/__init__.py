@@ -1,4 +1,4 @@
-"""Traces (OpenTelemetry): where OTEL_… names a collector, spans go there; else contexts are passed on alone."""
+"""Traces (OpenTelemetry). If OTEL_… names a collector, spans go there; if not, only trace contexts are passed on."""
 
 from zenoti_ingest.adapters.traces.opening import open_traces
 from zenoti_ingest.adapters.traces.untraced import NO_SPAN, UNTRACED, Untraced

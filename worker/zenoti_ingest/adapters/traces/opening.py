@@ -1,6 +1,6 @@
-"""Whether spans are wanted and can be recorded, by OpenTelemetry's own environment variables.
+"""Decides by OpenTelemetry's own environment variables whether spans are wanted, and whether they can be recorded.
 
-The extra `otel` is imported only where they say so: without it nothing is missing, and starting takes no longer.
+The extra `otel` is imported only if the variables ask for it, so nothing needs it and a start takes no longer.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from zenoti_ingest.adapters.traces.untraced import UNTRACED, Untraced
 from zenoti_ingest.telemetry import log
 
-if TYPE_CHECKING:  # for its name alone: it wants the extra
+if TYPE_CHECKING:  # only for the type checker: the import needs the extra
     from zenoti_ingest.adapters.traces.otel import OtelTraces
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -18,16 +18,16 @@ _OURS: Final = "http/protobuf"
 
 
 class CannotTrace(Exception):
-    """Spans are wanted and cannot be recorded; the text says what to do."""
+    """Spans are wanted but cannot be recorded; the text says what to do."""
 
 
 def open_traces(environ: Mapping[str, str], *, service: str, version: str) -> "OtelTraces | Untraced":
-    """Spans to the collector where one is named; an obstacle is logged, and stops nothing.
+    """Record spans if the environment names a collector; a failure is logged and stops nothing.
 
     Args:
-        environ: OTEL_EXPORTER_OTLP_ENDPOINT and its like.
+        environ: holds OTEL_EXPORTER_OTLP_ENDPOINT and the like.
         service: the service's name, unless OTEL_SERVICE_NAME gives another.
-        version: of us.
+        version: our version.
     """
     if not _wanted(environ):
         return UNTRACED
@@ -35,7 +35,7 @@ def open_traces(environ: Mapping[str, str], *, service: str, version: str) -> "O
         return _opened(environ, service=service, version=version)
     except CannotTrace as error:
         log.error("traces_off", detail=str(error))
-    except Exception as error:  # noqa: BLE001  # of the SDK, about what the environment says: no reason to lose events
+    except Exception as error:  # noqa: BLE001  # the SDK rejects a variable: no reason to lose events
         log.error("traces_off", detail=f"OTEL_… is not as OpenTelemetry's SDK wants it: {type(error).__name__}")
     return UNTRACED
 

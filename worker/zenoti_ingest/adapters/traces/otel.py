@@ -1,6 +1,6 @@
-"""Spans by OpenTelemetry's SDK: begun and ended here, described by `core/events/spans`; its own thread exports them.
+"""Spans by OpenTelemetry's SDK: begun and ended here, described by `core/events/spans`, exported by the SDK's thread.
 
-The one module that imports opentelemetry. Nothing here waits: what the collector does not take in time is dropped.
+Only this module imports opentelemetry. Nothing here waits: spans that the collector does not take in time are dropped.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from zenoti_ingest.core.events.trace_context import TraceContext, context, of_me
 from zenoti_ingest.core.invoices.protocol import Request
 from zenoti_ingest.telemetry import log
 
-FLUSH_SECONDS: Final = 3.0  # at the end, for what has not been exported
+FLUSH_SECONDS: Final = 3.0  # at the end, to export the remaining spans
 _KINDS: Final = {
     "server": trace.SpanKind.SERVER,
     "client": trace.SpanKind.CLIENT,
@@ -40,38 +40,38 @@ _server = lru_cache(maxsize=64)(spans.server)  # base URLs of the sources
 
 
 class OtelSpan:
-    """One span; it ends with its block, or by `end`."""
+    """A span; it ends with its `with` block, or by `end`."""
 
     __slots__ = ("_has_failed", "_is_server", "_span", "context")
 
     def __init__(self, span: trace.Span, *, is_server: bool) -> None:
         self._span, self._is_server, self._has_failed = span, is_server, False
-        self.context = _told(span.get_span_context())
+        self.context = _trace_context(span.get_span_context())
 
     def outcome(self, word: str, *, error: str = "") -> None:
-        """What came of it; an error's word makes it failed."""
+        """Record the outcome; an error word marks the span as failed."""
         self._span.set_attribute(spans.OUTCOME, word)
         if error:
             self.failed(error)
 
     def answered(self, status: int) -> None:
-        """The status of HTTP; an error of the other side's is none of a server's."""
+        """Record the HTTP status. 4xx is a failure of a client's span only, 5xx of every span."""
         self._span.set_attribute(spans.STATUS, status)
         if status >= (_SERVER_ERROR if self._is_server else _CLIENT_ERROR):
             self.failed(str(status))
 
     def failed(self, error: str) -> None:
-        """It failed, for a reason of few words."""
+        """Mark the span as failed, with a short reason."""
         self._has_failed = True
         self._span.set_attribute(spans.ERROR, error)
         self._span.set_status(_FAILED)
 
     def end(self) -> None:
-        """It is over."""
+        """End the span."""
         self._span.end()
 
     def link(self, other: "OtelSpan") -> None:
-        """What it has to do with."""
+        """Link this span to another."""
         self._span.add_link(_span_context(other.context))
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class OtelSpan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End it; an exception's type is reported, its text never, since it may quote a customer's value."""
+        """End the span. It reports an exception's type but never its text, which may quote a customer's value."""
         del error, traceback
         if kind is not None and not self._has_failed:
             self.failed(kind.__name__)
@@ -101,20 +101,20 @@ class OtelTraces:
         return self._begin(spans.request(source=source, method=method), parent)
 
     def publishing(self, message: Outgoing, *, anew: bool = False) -> OtelSpan:
-        """A publish, in the message's trace; `anew`: in one that begins here, with a link to the message's."""
+        """A publish, in the message's trace; `anew`: in a new trace, with a link to the message's."""
         before = of_message(message.headers)
         if anew:
             return self._begin(spans.publishing(message), None, links=_links([before]))
         return self._begin(spans.publishing(message), before)
 
     def processing(self, message: Received, place: Place, *, since_ns: int | None = None) -> OtelSpan:
-        """A delivery in the hands of a stage, since then (Unix nanoseconds) or now."""
+        """A stage processes a delivery, since `since_ns` (Unix nanoseconds) or from now on."""
         return self._begin(spans.processing(message, place), message.trace, since_ns=since_ns)
 
     def calling(self, asked: Request, *, source: str, base_url: str, serving: Sequence[OtelSpan]) -> OtelSpan:
-        """A call for all of these: part of the first one's trace that is recorded, linked with every one of them."""
+        """A call that serves several spans: it joins the first recorded trace among them, and is linked with each."""
         contexts = [span.context for span in serving]
-        parent = next((one for one in contexts if one.is_sampled), next(iter(contexts), None))
+        parent = next((known for known in contexts if known.is_sampled), next(iter(contexts), None))
         described = spans.calling(asked, _server(base_url), source=source, events=len(serving))
         call = self._begin(described, parent, links=_links(contexts))
         for span in serving:
@@ -122,7 +122,7 @@ class OtelTraces:
         return call
 
     async def close(self) -> None:
-        """Export what is left, within FLUSH_SECONDS; what takes longer is given up."""
+        """Export the remaining spans within FLUSH_SECONDS; drop what takes longer."""
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
@@ -156,17 +156,17 @@ class OtelTraces:
 
 
 class Telling(SpanExporter):
-    """An exporter of which the log hears once when it begins to fail, and once when it is well again."""
+    """An exporter that logs once when it begins to fail, and once when it works again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._fails = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export; a failure drops them."""
+        """Export the spans; a failure drops them."""
         try:
             result = self._exporter.export(spans)
-        except Exception:  # noqa: BLE001  # of whatever library: spans are no reason for more than a line
+        except Exception:  # noqa: BLE001  # of any library: a failed export is worth a log line, not more
             result = SpanExportResult.FAILURE
         fails = result is not SpanExportResult.SUCCESS
         if fails and not self._fails:
@@ -177,7 +177,7 @@ class Telling(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """No more."""
+        """Stop exporting."""
         self._exporter.shutdown()
 
 
@@ -190,7 +190,7 @@ def exporting(*, service: str, version: str) -> TracerProvider:
 
 
 def _links(contexts: Sequence[TraceContext | None]) -> list[trace.Link]:
-    return [trace.Link(_span_context(one)) for one in contexts if one is not None]
+    return [trace.Link(_span_context(known)) for known in contexts if known is not None]
 
 
 def _span_context(of: TraceContext) -> trace.SpanContext:
@@ -203,6 +203,6 @@ def _span_context(of: TraceContext) -> trace.SpanContext:
     )
 
 
-def _told(at: trace.SpanContext) -> TraceContext:
+def _trace_context(at: trace.SpanContext) -> TraceContext:
     state = at.trace_state.to_header() if at.trace_state else ""
     return context(f"{at.trace_id:032x}", f"{at.span_id:016x}", flags=at.trace_flags, state=state)

@@ -1,4 +1,4 @@
-"""No spans (null object): a context passes through; the door makes one where none came, so that ids hold together."""
+"""No spans (null object): a trace context passes through. The door makes a context if none came, so that ids match."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ class NoSpan:
         self.context = context
 
     def outcome(self, word: str, *, error: str = "") -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def answered(self, status: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 NO_SPAN = NoSpan(None)
@@ -48,27 +48,27 @@ class Untraced:
         self._random_bytes = random_bytes
 
     def request(self, *, source: str, method: str, parent: TraceContext | None) -> NoSpan:
-        """A span with the caller's context, or a new one."""
+        """A span with the caller's context, or with a new context."""
         del source, method
         return NoSpan(parent or begun(self._random_bytes(_CONTEXT_BYTES)))
 
     def publishing(self, message: Outgoing, *, anew: bool = False) -> NoSpan:
-        """Nothing: the message goes on in its own trace."""
+        """Do nothing: the message goes on in its own trace."""
         del message, anew
         return NO_SPAN
 
     def processing(self, message: Received, place: Place, *, since_ns: int | None = None) -> NoSpan:
-        """Nothing: the message goes on in its own trace."""
+        """Do nothing: the message goes on in its own trace."""
         del message, place, since_ns
         return NO_SPAN
 
     def calling(self, asked: Request, *, source: str, base_url: str, serving: Sequence[Any]) -> NoSpan:
-        """Nothing."""
+        """Do nothing."""
         del asked, source, base_url, serving
         return NO_SPAN
 
     async def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 UNTRACED = Untraced()

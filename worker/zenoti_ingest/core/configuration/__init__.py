@@ -1,1 +1,1 @@
-"""How what an operator writes is read, and what it may have meant."""
+"""Reads addresses, secrets and variable names as operators write them, and guesses what a misspelt name means."""

@@ -1,7 +1,7 @@
-"""Addresses as an operator writes them: whether a host can be listened on, whether a URL can be called.
+"""Checks hosts and URLs as an operator writes them. It never connects.
 
-Asked at the start. What is wrong with a host or port otherwise shows at the first connection, as an error of whatever
-library meets it first. Faults never quote the address: a URL can hold a password.
+The check runs at the start. Without it a wrong host or port shows only at the first connection, as an error of some
+library. Faults never quote the address, since a URL can hold a password.
 """
 
 import re
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def host_fault(host: str) -> str:
-    """What is wrong with a host, by name or address; empty: nothing. An empty host would mean every address."""
+    """What is wrong with a host name or IP address; empty: nothing. An empty host would mean every address."""
     if not host.strip():
         return "is empty"
     if not _is_printable(host):
@@ -45,7 +45,7 @@ def url_fault(text: str, *, schemes: Collection[str]) -> str:
     return "it has a fragment; a # in a password is spelled %23" if "#" in text else ""
 
 
-_WANTED = "wanted is a name or an address, with an IPv6 one in [ ], and a port of 1 to 65535"
+_WANTED = "wanted is a name or an address (an IPv6 address in [ ]), and a port of 1 to 65535"
 
 
 def _is_printable(text: str) -> bool:
@@ -53,7 +53,7 @@ def _is_printable(text: str) -> bool:
 
 
 def _name_fault(host: str) -> str:
-    wrong = "is no name: its labels have 1 to 63 letters, digits, - or _ each, 253 together"
+    wrong = "is not a host name: its labels have 1 to 63 letters, digits, - or _ each, 253 together"
     try:
         name = host.encode("idna").decode()
     except UnicodeError:

@@ -1,7 +1,7 @@
-"""Names of environment variables that set nothing, and what their author may have meant.
+"""Finds the setting that a misspelt environment variable may mean.
 
-A setting's name has two underscores between its words. What an orchestrator injects has not, and must not be taken for
-a slip: Kubernetes gives each container `<SERVICE>_SERVICE_HOST`, `<SERVICE>_PORT_8080_TCP` and their like
+A setting's name has two underscores between its words. Variables that an orchestrator injects do not, and they are not
+mistakes: Kubernetes gives each container `<SERVICE>_SERVICE_HOST`, `<SERVICE>_PORT_8080_TCP` and the like
 (https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables).
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 _INJECTED = re.compile(
     r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
 )
-_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")  # of `<SERVICE>_PORT`
-_ALIKE = 0.75  # `config_file` and `config`; not `intake_image` and `intake_host`
+_INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://")  # the value of `<SERVICE>_PORT`
+_ALIKE = 0.75  # matches `config_file` with `config`, but not `intake_image` with `intake_host`
 
 
 def meant(
     rest: str, value: str, keys: Mapping[str, Sequence[str]], *, named: Collection[str]
 ) -> tuple[str, ...] | None:
-    """The words of the setting that may be meant; None: it looks like none.
+    """The words of the setting that may be meant; None: the variable resembles no setting.
 
     Args:
-        rest: the variable's name behind our prefix.
+        rest: the variable's name after our prefix.
         value: its value.
-        keys: of each section; a section without keys is a name of its own.
-        named: those sections whose keys stand beneath a name that the operator chose.
+        keys: by section, its keys; a section without keys is a setting itself.
+        named: the sections whose keys belong to a name that the operator chooses.
     """
     if _INJECTED.fullmatch(rest) or _INJECTED_VALUE.match(value):
         return None
@@ -37,7 +37,7 @@ def meant(
 def _candidates(
     given: Sequence[str], keys: Mapping[str, Sequence[str]], named: Collection[str]
 ) -> Iterator[tuple[str, ...]]:
-    """Every setting; in a section with names each way to read a name out of what was given."""
+    """Yield every setting; for a section with names, yield it with each name that the given words allow."""
     for section, of_section in keys.items():
         if not of_section:
             yield (section,)

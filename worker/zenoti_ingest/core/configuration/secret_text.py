@@ -1,4 +1,4 @@
-"""Secrets as they are written: in a file, one a line; in the configuration, one a text."""
+"""Reads secrets from text: from a file a secret per line, from the configuration a secret per text."""
 
 import re
 
@@ -8,14 +8,14 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class UnusableSecret(ValueError):
-    """A text that holds no secret that can be used; it says why, and quotes nothing."""
+    """The text holds no usable secret; the message says why, and quotes nothing."""
 
 
 def secret(text: str) -> str:
-    """One secret, without blanks around it and without a BOM before it.
+    """A secret, without surrounding blanks and without a byte order mark.
 
     Raises:
-        UnusableSecret: it is empty, or holds what no header can carry.
+        UnusableSecret: it is empty, or contains a character that no header can carry.
     """
     found = text.strip(BLANKS).lstrip(BOM).strip(BLANKS)
     if not found:
@@ -26,10 +26,10 @@ def secret(text: str) -> str:
 
 
 def secrets_in(content: bytes) -> tuple[str, ...]:
-    """The secrets in a file, one a line. Lines end as on any system; empty ones do not count.
+    """The secrets in a file, a secret per line. Line ends of any system are accepted; empty lines do not count.
 
     Raises:
-        UnusableSecret: there is none, one cannot be used, or the file is not UTF-8.
+        UnusableSecret: there is no secret, a secret is unusable, or the file is not UTF-8.
     """
     try:
         lines = re.split(r"\r\n|\r|\n", content.decode())

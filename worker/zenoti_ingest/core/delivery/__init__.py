@@ -1,1 +1,1 @@
-"""How much is in hand at once, and which receivers take events."""
+"""How many deliveries and bytes a stage holds at once, and which receivers take events."""

@@ -1,4 +1,4 @@
-"""How the bytes that one source may have in hand in a stage are divided among what is kept of them."""
+"""Divides the bytes that a source may hold in a stage between waiting bodies, bodies at work and answers."""
 
 from typing import Final, Self
 
@@ -9,13 +9,13 @@ DEFAULT_ENRICH_MAX_BYTES: Final = 256 * 1024 * 1024
 
 
 class ByteShares(msgspec.Struct, frozen=True):
-    """Bytes at most; of each, one alone may be larger.
+    """Limits in bytes; a single body or answer may exceed its limit.
 
     Attributes:
-        kept: bodies as they came, of events that wait or are at work: a compressed one waits compressed.
-        at_work: bodies inflated, with the invoice that goes out with each: they are in memory several times over, as
-            text, encoded and as frames.
-        answers: invoices whose events are not all out. A call under way is not among them: its size is not known.
+        kept: bodies as received, of events that wait or are at work; a compressed body waits compressed.
+        at_work: inflated bodies, each with its outgoing invoice; they are in memory several times: as text, encoded
+            and as frames.
+        answers: invoices whose events are not all published. A call under way does not count: its size is unknown.
     """
 
     kept: int
@@ -24,5 +24,5 @@ class ByteShares(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, max_bytes: int) -> Self:
-        """Divide so many."""
+        """Divide `max_bytes`."""
         return cls(kept=max_bytes * 3 // 4, at_work=max_bytes // 8, answers=max_bytes // 8)

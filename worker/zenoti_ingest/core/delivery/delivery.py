@@ -1,4 +1,4 @@
-"""A message of a queue, until it is settled."""
+"""A delivery: a message that the broker has given us and that we have not settled yet."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ import msgspec
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message of a queue until it is acknowledged or its channel closes.
+    """A message that we hold until it is acknowledged or its channel closes.
 
     Attributes:
-        tag: its number on the channel.
-        settle: acknowledges a tag; False where the channel is gone.
-        came_at: the event loop's time.
+        tag: the delivery tag on its channel.
+        settle: acknowledges a tag; returns False if the channel is closed.
+        came_at: when it came, by the event loop's clock, in seconds.
     """
 
     body: bytes
@@ -28,10 +28,10 @@ class Delivery(msgspec.Struct, frozen=True):
 
     @property
     def returned(self) -> int:
-        """How often it has come back unsettled, as the broker counts it: hand-backs too, up to 4.2."""
+        """How often it was redelivered, by the broker's count; up to RabbitMQ 4.2 that includes our hand-backs."""
         count = self.headers.get("x-delivery-count")
         return count if isinstance(count, int) else 0
 
     def ack(self) -> bool:
-        """Settle it; False where its channel is gone and it will come again."""
+        """Acknowledge it; return False if its channel is closed, so that it will come again."""
         return self.settle(self.tag)

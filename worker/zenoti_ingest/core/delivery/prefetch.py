@@ -1,9 +1,9 @@
-"""How many deliveries a subscription takes. AMQP bounds their number alone, so the number follows the sizes seen.
+"""The prefetch of a subscription. AMQP only limits the number of deliveries, so this number follows the body sizes.
 
-It begins with all that the stage can hold: bytes are bounded as bodies come, and the number only keeps it rare that one
-is too many. Each change costs a subscription: the channel is closed, which hands back what is in hand, out of its turn
-where others consume the queue, too, and the next one takes another number. So it shrinks only where the bound was
-passed, and grows again only where the number was the limit, at once as far as the sizes allow.
+It begins with all that the stage can hold. Bytes are limited as bodies come; the prefetch only makes it rare that a
+body is too many. Each change costs a subscription: closing the channel hands back what is in hand, out of order if
+other processes consume the queue too, and the next subscription has another prefetch. So the prefetch shrinks only
+after the limit in bytes was exceeded. It grows only when it was the limit itself, at once as far as the sizes allow.
 """
 
 from math import inf
@@ -13,19 +13,19 @@ from zenoti_ingest.core.failures.policy import RETURNS_OF_A_SUSPECT
 
 FIRST_PATIENCE_SECONDS: Final = 10.0
 MAX_PATIENCE_SECONDS: Final = 600.0
-_SHARE: Final = 2  # what is in hand is to take one part in so many: the next events may be larger
-_LEAST_GROWTH: Final = 2  # times as many, or it is not worth a subscription
+_SHARE: Final = 2  # bodies in hand should use half of the bytes: the next events may be larger
+_LEAST_GROWTH: Final = 2  # a smaller factor is not worth a new subscription
 
 
 class Prefetch:
-    """The number for one queue; times are seconds of any monotonic clock.
+    """The prefetch of a queue; times are seconds of any monotonic clock.
 
     Args:
         most: deliveries that the stage can hold.
-        max_bytes: of their bodies in hand.
+        max_bytes: limit for their bodies in hand.
 
     Attributes:
-        count: for the next subscription, from 1 to `most`.
+        count: the prefetch of the next subscription, from 1 to `most`.
     """
 
     def __init__(self, most: int, *, max_bytes: int) -> None:
@@ -37,16 +37,16 @@ class Prefetch:
 
     @property
     def can_grow(self) -> bool:
-        """Whether a subscription may ever be worth more deliveries than now."""
+        """Whether the prefetch is below the most that the stage can hold."""
         return self.count < self._most
 
     def grow(self, held: int, held_bytes: int, *, returned: int, now: float) -> bool:
-        """As many deliveries are in hand as may be. Whether the next subscription is to take more: then `count` is so.
+        """`count` deliveries are in hand: raise `count` if that is worth a new subscription; return whether it is.
 
         Args:
             held: deliveries in hand.
-            held_bytes: of their bodies.
-            returned: how often the one among them that was handed back most often has come back.
+            held_bytes: bytes of their bodies.
+            returned: the highest redelivery count among them.
             now: the time.
         """
         wanted = min(self._most, held * self._max_bytes // (_SHARE * max(held_bytes, 1)))
@@ -55,15 +55,15 @@ class Prefetch:
         if now < self._passed_at + self._patience:
             return False
         if returned + 1 >= RETURNS_OF_A_SUSPECT:
-            return False  # handed back once more it would be taken for what ends the process
+            return False  # handed back once more, it would count as a suspect that may end the process
         self.count = wanted
         return True
 
     def passed(self, held: int, *, now: float) -> None:
-        """So many deliveries were in hand when the next one would have passed the bound: fewer from now on.
+        """The next body would have exceeded the limit while `held` deliveries were in hand: lower `count`.
 
-        What passes it again and again waits longer each time until it may grow: each time costs the events in hand a
-        delivery count.
+        Each repetition doubles the time until `count` may grow again, since each costs the events in hand a delivery
+        count.
         """
         if now - self._passed_at > MAX_PATIENCE_SECONDS:
             self._patience = 0.0

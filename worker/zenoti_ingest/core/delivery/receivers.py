@@ -1,11 +1,12 @@
-"""Which receivers take events, as one process sees it: what the fan-out decides.
+"""Which receivers take events, as seen by this process: the decisions of the fan-out.
 
-A receiver *refuses* once its queue has refused, returned or not confirmed an event. From then on every receiver is
-published to alone, and what is for the refusing one goes to its wait queue. Once that is seen empty, one event asks:
-the receiver refuses until one has been taken. So a slow receiver at its limit does not go to and fro.
+A receiver *refuses* once its queue has refused, returned or not confirmed an event. From then on the process publishes
+to each receiver separately, and events for the refusing receiver go to its wait queue. Once that is seen empty, a
+single event is tried. The receiver refuses until it has taken such an event, so a slow receiver at its limit does not
+switch back and forth.
 
-A queue that is no receiver of ours can refuse, too: then all of ours take their copies and the publish to all is
-refused nevertheless. For a pause that grows, each is published to alone.
+A queue that belongs to no receiver can refuse too: then all receivers take their copies, and the broker still refuses
+the common publish. For a pause that doubles, the process publishes to each receiver separately.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,7 +19,7 @@ from zenoti_ingest.core.failures.backoff import Backoff
 
 FIRST_STRANGER_SECONDS = 10.0
 MAX_STRANGER_SECONDS = 600.0
-KEEP_GONE_LOOKS = 720  # an hour of looks, so that an operator sees what happened
+KEEP_GONE_LOOKS = 720  # an hour of checks, so that an operator sees what happened
 
 
 class Refusal(msgspec.Struct):
@@ -27,8 +28,8 @@ class Refusal(msgspec.Struct):
     Attributes:
         since: RFC 3339, UTC.
         detail: what its queue did.
-        has_waiting: its wait queue was not seen empty since.
-        asked: an event is on its way to ask whether the receiver takes events again.
+        has_waiting: its wait queue has not been seen empty since.
+        asked: a trial event is on its way to see whether the receiver takes events again.
     """
 
     since: str
@@ -38,11 +39,11 @@ class Refusal(msgspec.Struct):
 
 
 class Gone(msgspec.Struct):
-    """A receiver's queue that is not there, or was not until lately. Times are RFC 3339, UTC.
+    """A receiver's queue that is missing, or was missing until recently. Times are RFC 3339, UTC.
 
     Attributes:
-        since: when it was last seen; it was deleted after that.
-        back_at: when it was seen again; None: it is still gone.
+        since: when the queue was last seen; it was deleted after that.
+        back_at: when it was seen again; None: it is still missing.
     """
 
     since: str
@@ -53,11 +54,11 @@ class Receivers:
     """The receivers of all events; times are seconds of any monotonic clock.
 
     Args:
-        patterns: the binding keys of each receiver, by its name.
+        patterns: by receiver name, its binding keys.
 
     Attributes:
-        refusals: by receiver; those that are not in it take events.
-        gone: by receiver, those whose queue is or was gone; forgotten KEEP_GONE_LOOKS looks after it came back.
+        refusals: by receiver; receivers not in it take events.
+        gone: by receiver, its missing queue; removed KEEP_GONE_LOOKS checks after the queue came back.
     """
 
     def __init__(self, patterns: Mapping[str, tuple[str, ...]]) -> None:
@@ -71,16 +72,16 @@ class Receivers:
         self.gone: dict[str, Gone] = {}
 
     def wanting(self, routing_key: str, *, only: str = "") -> tuple[str, ...]:
-        """The receivers that want an event; of those `only` one, where it is named."""
+        """The receivers that want an event; if `only` names a receiver, that receiver at most."""
         found = self._of_key(routing_key)
         return tuple(name for name in found if name == only) if only else found
 
     def must_be_apart(self, names: tuple[str, ...], *, now: float) -> bool:
-        """Whether each of these receivers is published to alone."""
+        """Whether to publish to each of these receivers separately."""
         return bool(names) and (now < self._alone_until or not self.refusals.keys().isdisjoint(names))
 
     def takes(self, name: str) -> bool:
-        """Whether the next event for a receiver goes to its queue; otherwise it waits. At most one asks at a time."""
+        """Whether the next event goes to the receiver's queue; if not, it waits. Only a single trial runs at a time."""
         refusal = self.refusals.get(name)
         if refusal is None:
             return True
@@ -90,45 +91,45 @@ class Receivers:
         return True
 
     def refused(self, name: str, detail: str, *, at: str) -> bool:
-        """A receiver did not take an event, which waits now; whether that is news."""
+        """Record that a receiver did not take an event, which waits now; return whether that is new."""
         is_new = name not in self.refusals
         since = at if is_new else self.refusals[name].since
         self.refusals[name] = Refusal(since, detail)
         return is_new
 
     def took(self, name: str) -> bool:
-        """A receiver took an event that was for it alone; whether it had refused until now."""
+        """Record that a receiver took an event published to it alone; return whether it had refused until now."""
         return self.refusals.pop(name, None) is not None
 
     def unknown(self, name: str) -> None:
-        """Nobody knows whether a receiver took the event that asked: another may ask."""
+        """Record that the outcome of a trial event is unknown: another trial may follow."""
         if (refusal := self.refusals.get(name)) is not None:
             refusal.asked = False
 
     def wait_queue_is_empty(self, name: str) -> None:
-        """Nothing waits for a refusing receiver any more: the next event asks."""
+        """Record that nothing waits for a refusing receiver any more: the next event is a trial."""
         if (refusal := self.refusals.get(name)) is not None:
             refusal.has_waiting = False
 
     def all_took(self) -> None:
-        """One publish reached every queue that is bound to the events exchange."""
+        """Record that a publish reached every queue bound to the events exchange."""
         self._strangers.succeeded()
 
     def stranger_refused(self, *, now: float) -> None:
-        """The publish to all was refused, and each receiver took its own: a queue of somebody else's refuses."""
+        """Record that the common publish was refused but each receiver took its copy: somebody else's queue refuses."""
         self._alone_until = now + self._strangers.failed()
 
     @property
     def a_stranger_refuses(self) -> bool:
-        """Whether a queue of somebody else's refused again after a pause; once may be a receiver at its limit."""
+        """Whether somebody else's queue refused again after a pause; a first refusal may be a receiver at its limit."""
         return self._strangers.seconds > FIRST_STRANGER_SECONDS
 
     def looked(self, absent: Collection[str], *, at: str) -> list[str]:
-        """Somebody looked at the receivers' queues; returns those that are newly gone.
+        """Record a check of the receivers' queues; return the receivers whose queue is newly missing.
 
         Args:
-            absent: receivers whose queue is not there.
-            at: when it was looked.
+            absent: receivers whose queue is missing.
+            at: the time of the check.
         """
         news = [name for name in absent if name not in self.gone or self.gone[name].back_at]
         for name in news:

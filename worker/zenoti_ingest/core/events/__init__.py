@@ -1,1 +1,1 @@
-"""What an event is: from bytes to an event, its key, its trace, and the CloudEvent it becomes."""
+"""From a webhook's bytes to an event, its routing key and trace, and to the CloudEvent that goes out."""

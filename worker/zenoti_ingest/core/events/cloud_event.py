@@ -1,7 +1,7 @@
-"""Event and invoice -> CloudEvent and routing key. The webhook's body and the invoice are spliced in as they came.
+"""Event and invoice -> CloudEvent and routing key. The webhook's body and the invoice are inserted byte for byte.
 
-Headers: the attributes again with the prefix `ce-`, by the CloudEvents binding for RabbitMQ, so that one can route and
-filter without parsing. Beside them the event's trace (W3C `traceparent`, `tracestate`).
+The headers repeat the attributes with the prefix `ce-` (CloudEvents binding for RabbitMQ), so that receivers can route
+and filter without parsing. They also carry the event's trace (W3C `traceparent`, `tracestate`).
 """
 
 import msgspec
@@ -21,10 +21,10 @@ def outgoing(event: Event, *, exchange: str, enrichment: Enrichment, fetched: by
     """The message for the events exchange.
 
     Args:
-        event: as translate read it.
-        exchange: the topic exchange that downstream queues are bound to.
-        enrichment: how `fetched` came about.
-        fetched: the API's object, byte for byte; it stands beside the event under the word of its kind.
+        event: the event as read by translate.
+        exchange: the topic exchange to which downstream queues are bound.
+        enrichment: how `fetched` was obtained.
+        fetched: the API's object, byte for byte; it goes beside the event, under the word of its kind.
     """
     received = event.received
     parts = {INVOICE: _NULL}

@@ -1,8 +1,8 @@
-"""Idempotent receiver (EIP): has this been passed on before, within the window?
+"""Idempotent receiver (EIP): remembers which keys were passed on within a time window.
 
-Best effort within one process; ids are stable, so receivers can finish the job. Bounded in time and in number. Of a
-key 64 bits are kept, Python's own hash of text, keyed anew in each process: a key takes 21 to 42 bytes, in a dict 270.
-That a new key has the hash of one of 200,000 is to be expected once in 10^14 events.
+It is best effort within a process; ids are stable, so receivers can drop the rest. It is limited in time and in number.
+It keeps 64 bits of a key: Python's hash of the text, with a random seed per process. A key takes 21 to 42 bytes; in a
+dict it would take 270. A new key has the same hash as any of 200,000 known keys once in 10^14 events.
 """
 
 from array import array
@@ -11,15 +11,15 @@ from typing import Final
 
 _BITS: Final = 2**64 - 1
 _LEAST_SLOTS: Final = 256
-_SLOTS_A_KEY: Final = 1.75  # fewer, and what is not there is looked for long
+_SLOTS_A_KEY: Final = 1.75  # with fewer slots, searching for an absent key takes long
 _NEVER: Final = -inf
 
 
 class DuplicateFilter:
-    """Keys passed on lately; times are seconds of any monotonic clock.
+    """Keys passed on recently; times are seconds of any monotonic clock.
 
-    They stand in two halves, and once the younger is full, or as old as the window, the older is forgotten: the
-    newest half of `max_keys` is always known, as long as the window has it.
+    The keys are in two halves. Once the younger half is full, or as old as the window, the older half is forgotten. So
+    the newest half of `max_keys` is always known, within the window.
     """
 
     def __init__(self, *, window_seconds: float, max_keys: int) -> None:
@@ -31,7 +31,7 @@ class DuplicateFilter:
         return self._young.count + self._old.count
 
     def has(self, key: str, *, now: float) -> bool:
-        """Whether it was passed on within the window."""
+        """Whether the key was passed on within the window."""
         mark = _mark(key)
         at = self._young.at(mark)
         if at is _NEVER:
@@ -39,7 +39,7 @@ class DuplicateFilter:
         return now - at < self._window_seconds
 
     def remember(self, key: str, *, now: float) -> None:
-        """It has been passed on (confirmed by the next hop)."""
+        """Record that the key has been passed on (confirmed by the next hop)."""
         young = self._young
         if young.count >= self._max_half or now - young.oldest >= self._window_seconds:
             self._old = young if now - young.newest < self._window_seconds else self._half()
@@ -59,8 +59,8 @@ class _Half:
     """Marks and their times, in an open-addressed table.
 
     Args:
-        expected: so many marks can be put before it is made anew.
-        most: there will never be more.
+        expected: the number of marks that fit before the table grows.
+        most: the largest number of marks.
     """
 
     def __init__(self, expected: int, *, most: int) -> None:
@@ -69,7 +69,7 @@ class _Half:
         self._make(max(_LEAST_SLOTS, int(expected * _SLOTS_A_KEY) + 1))
 
     def at(self, mark: int) -> float:
-        """When it was put last."""
+        """When the mark was last put."""
         marks, slots = self._marks, self._slots
         slot = mark % slots
         while found := marks[slot]:
@@ -79,7 +79,7 @@ class _Half:
         return _NEVER
 
     def put(self, mark: int, now: float) -> None:
-        """It is put now."""
+        """Put a mark with the time `now`."""
         if not self.count:
             self.oldest = now
         marks, slots = self._marks, self._slots
@@ -104,5 +104,5 @@ class _Half:
                 marks[slot], afters[slot] = mark, after
 
     def _make(self, slots: int) -> None:
-        """`_after`: seconds since the oldest, to within milliseconds of a day."""
+        """Make an empty table. `_after`: seconds since the oldest mark; over a day exact to milliseconds."""
         self._marks, self._after, self._slots = array("Q", bytes(8 * slots)), array("f", bytes(4 * slots)), slots

@@ -1,6 +1,6 @@
-"""Content encodings (RFC 9110, section 8.4): a compressed body is inflated, layer by layer, in bounded memory and time.
+"""Content encodings (RFC 9110, section 8.4): inflates a compressed body, layer by layer, in bounded memory and time.
 
-Compression is recognised by the bytes; the words of the header only say how many layers there may be.
+The bytes decide which compression it is; the words of the header only limit the number of layers.
 """
 
 import re
@@ -10,15 +10,15 @@ from zenoti_ingest.core.failures.errors import Malformed, TooLarge
 
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate"})
 _PLAIN = frozenset({"", "identity"})
-_MAX_LAYERS = 4  # each may be as large as the bound: what a stranger writes into a header must not multiply it
+_MAX_LAYERS = 4  # each layer may be as large as the limit: a sender's header must not multiply that without bound
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _PADDING = re.compile(rb"\0*")
-_STEP_BYTES = 4096  # what zlib gives back behind each of many small members: at most so much is copied again
+_STEP_BYTES = 4096  # zlib returns the unused input behind each member: at most so much is copied again
 
 
 def layers(content_encoding: str | None) -> int:
-    """How many compressions a header names; `identity` and unknown words are none."""
+    """How many compressions a header names; `identity` and unknown words do not count."""
     return min(_MAX_LAYERS, sum(word in _COMPRESSIONS for word in _words(content_encoding)))
 
 
@@ -28,17 +28,17 @@ def is_known(content_encoding: str | None) -> bool:
 
 
 def inflate(body: bytes, *, at_most: int) -> bytes:
-    """One layer less: gzip of any number of members, zlib, or deflate without a wrapper.
+    """Remove a layer of compression: gzip with any number of members, zlib, or deflate without a wrapper.
 
-    Zero bytes between members, and whatever follows the last one without beginning another, are skipped as padding.
+    Zero bytes between members, and any bytes after the last member, are skipped as padding.
 
     Args:
-        body: compressed.
-        at_most: bytes that may come out.
+        body: the compressed body.
+        at_most: the largest allowed result, in bytes.
 
     Raises:
-        Malformed: a broken or unfinished stream.
-        TooLarge: more than `at_most` bytes.
+        Malformed: the stream is broken or incomplete.
+        TooLarge: the result exceeds `at_most` bytes.
     """
     try:
         if body.startswith(_GZIP_MAGIC):
@@ -68,7 +68,7 @@ def _members(body: bytes, at_most: int) -> bytes:
 
 
 def _stream(body: bytes, at: int, window_bits: int, at_most: int, taken: int = 0) -> tuple[bytes, int]:
-    """What one compressed stream holds, and where it ends; `taken` bytes of `at_most` are spent."""
+    """The content of a compressed stream, and where the stream ends; `taken` bytes of `at_most` are used already."""
     inflater = zlib.decompressobj(window_bits)
     found: list[bytes] = []
     with memoryview(body) as view:
@@ -78,6 +78,6 @@ def _stream(body: bytes, at: int, window_bits: int, at_most: int, taken: int = 0
             found.append(inflater.decompress(view[at : at + _STEP_BYTES], at_most - taken + 1))
             taken += len(found[-1])
             if taken > at_most:
-                raise TooLarge(f"inflated it is over {at_most} bytes, the most that the broker takes")
+                raise TooLarge(f"the inflated body has over {at_most} bytes, the most that the broker takes")
             at = min(at + _STEP_BYTES, len(body))
     return b"".join(found), at - len(inflater.unused_data)

@@ -1,7 +1,7 @@
-"""The messages between our own stages (EIP: canonical data model): the raw body, and a few headers beside it.
+"""The messages between our own stages (EIP: canonical data model): the raw body, and a few headers.
 
-Raw queue, lane, delay queue and redrive all carry this one format, so a message can go back to where it came from.
-Thousands are in hand at a time, and none can be part of a cycle: they are not the collector's business (`gc=False`).
+Raw queue, lane, delay queue and redrive use the same format, so a message can go back to where it came from. Thousands
+are in hand at a time and none can be part of a reference cycle, so the garbage collector ignores them (`gc=False`).
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PUBLISH_SECONDS: Final = 15.0  # how long the publish of a message waits for its
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A publish as data: where to, and what. Headers are strings and ints."""
+    """A publish as data: its destination and its content. Headers are strings and ints."""
 
     exchange: str
     routing_key: str
@@ -29,7 +29,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 def carried(message: Outgoing, trace: TraceContext | None) -> Outgoing:
-    """The message as part of a trace; as it is where that is none, or its own."""
+    """The message with the headers of a trace; unchanged if `trace` is None or the message's own."""
     if trace is None or of_message(message.headers) == trace:
         return message
     others = {name: value for name, value in message.headers.items() if name not in _TRACE_HEADERS}
@@ -37,21 +37,21 @@ def carried(message: Outgoing, trace: TraceContext | None) -> Outgoing:
 
 
 class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A webhook as the door took it.
+    """A webhook as the door received it.
 
     Attributes:
-        body: the bytes on the wire, until translate inflates a compressed one.
+        body: the bytes on the wire; translate inflates a compressed body.
         source: the source's name.
         receipt_id: UUIDv7, the door's answer.
         received_at: RFC 3339, UTC, microseconds: sorts as text.
-        path_type: the event type in the URL's path, as written there; empty where there is none.
+        path_type: the event type in the URL's path, as written there; empty: none.
         content_type: as received.
         content_encoding: as received; None once inflated.
-        attempts: which attempt this is, from 1.
-        replay: empty, or the mark of the replay that brought it.
-        redriven: put back from the dead letters by an operator.
-        only_to: the one receiver that it is for; empty: every one that wants it.
-        trace: the trace that it belongs to; None: of before there were any, or put here by a stranger.
+        attempts: the number of this attempt, from 1.
+        replay: the mark of the replay that sent it; empty: none.
+        redriven: an operator put it back from the dead letters.
+        only_to: the only receiver that it is for; empty: every receiver that wants it.
+        trace: the trace that it belongs to; None: an older release or somebody else published it without a trace.
     """
 
     body: bytes
@@ -69,11 +69,11 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def trace_id(self) -> str:
-        """For logs; empty where there is none."""
+        """The trace id, for logs; empty without a trace."""
         return "" if self.trace is None else self.trace.trace_id
 
     def to(self, *, exchange: str, routing_key: str) -> Outgoing:
-        """The message to publish to a hop of ours."""
+        """The message to publish to a queue of ours."""
         headers: dict[str, Any] = {
             "source": self.source,
             "receipt_id": self.receipt_id,
@@ -103,7 +103,7 @@ class Received(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Delivered(Protocol):
-    """A delivery, as far as a message is read from it."""
+    """The parts of a delivery from which a message is read."""
 
     @property
     def body(self) -> bytes: ...  # noqa: D102  # AMQP's own words
@@ -122,7 +122,7 @@ class Delivered(Protocol):
 
 
 def message_of(delivery: Delivered, *, source: str) -> Received:
-    """Read a delivery of one of our queues; see `received`."""
+    """Read a delivery from a queue of ours; see `received`."""
     return received(
         delivery.body,
         delivery.headers,
@@ -142,9 +142,9 @@ def received(
     content_type: str | None = None,
     content_encoding: str | None = None,
 ) -> Received:
-    """Read a delivery of one of our queues; never fails: what a stranger left out is empty.
+    """Read a delivery from a queue of ours. It never fails: missing or odd headers count as empty.
 
-    The source is that of the queue, not of a header.
+    The source is the queue's, not that of a header.
     """
     attempts = headers.get("attempts")
     return Received(

@@ -1,8 +1,8 @@
-"""Message translator (EIP): bytes -> what kind of event, whose invoice, which id. Or Malformed, with the place.
+"""Message translator (EIP): bytes -> the event's type, invoice and id; or Malformed, with the place.
 
-The body is decoded only where a decision needs it and is never written anew. The type of a field makes no event
-Malformed: what decides nothing is not even decoded. Texts of errors name the place, never the value: msgspec's own
-messages can quote what a customer sent.
+The body is decoded only where a decision needs it, and is never re-encoded. A wrong field type never makes an event
+Malformed: fields that decide nothing are not even decoded. Error texts name the place, never the value, since msgspec's
+own messages can quote what a customer sent.
 """
 
 import codecs
@@ -14,6 +14,7 @@ import msgspec
 
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.events import encodings
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.routing import UNKNOWN_TYPE, normal_type, whole_type
 from zenoti_ingest.core.failures.errors import Malformed
@@ -26,32 +27,32 @@ _ZERO_ID = re.compile(r"[0-]*")
 _DIGITS = re.compile(rb"-?[0-9]+")
 _PROGRESS_NUMBER = re.compile(rb"-?[0-9]{1,9}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_MAX_ATTRIBUTE_BYTES = 255  # what a short text of AMQP can carry; longer attributes are left out
-_MAX_EVENT_ID_BYTES = 200  # an id, made of it, must fit into a short text
+_MAX_ATTRIBUTE_BYTES = 255  # the limit of AMQP's short string; longer attributes are left out
+_MAX_EVENT_ID_BYTES = 200  # the CloudEvent's id is made from it and must fit into a short string
 _DIGEST_DIGITS = 16
-_PIECE_BYTES = 1024 * 1024  # of a body that is checked as text: four bytes a character are four times as much
+_PIECE_BYTES = 1024 * 1024  # bodies are checked as text in pieces: as text a body can take four times as much memory
 _MAX_SHAPE_BYTES = (
     4 * 1024 * 1024
-)  # a larger body is not looked through for its kind: each `{}` in it is an object here
+)  # a larger body is not searched for its type: each `{}` in it becomes an object in memory
 _PROGRESS = {2: "appointment.completed", 1: "appointment.started"}
 _NULL = msgspec.Raw(b"null")
 _utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One event, understood as far as routing needs.
+    """An event, with what routing and enrichment need.
 
     Attributes:
-        id: the CloudEvent's: stable over every delivery of the same event, and never another event's.
-        event_id: the envelope's own, where it is one; None for a bare body.
-        type: as in the routing key, e.g. `invoice.closed`; `unknown` where nothing shows it.
+        id: the CloudEvent's id: the same for every delivery of the event, and different for any other event.
+        event_id: the envelope's id if it is usable; None for a body without an envelope.
+        type: as in the routing key, e.g. `invoice.closed`; `unknown` if nothing shows it.
         invoice_id: the invoice that it concerns, usable in a URL.
         subject: the invoice's id, else `data.id`.
-        time: the envelope's time where that is RFC 3339.
+        time: the envelope's time if it is RFC 3339.
         center_id: Zenoti's centre.
-        body: UTF-8 JSON, inflated, without a byte order mark; unpaired surrogate escapes stand as they came.
+        body: UTF-8 JSON, inflated, without a byte order mark; unpaired surrogate escapes stay as received.
             Empty while the event is packed.
-        received: the message that it was read from, as it came.
+        received: the message from which it was read, unchanged.
     """
 
     id: str
@@ -70,19 +71,24 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return self.invoice_id
 
     @property
+    def identity(self) -> Identity:
+        """Its type and ids."""
+        return Identity(self.type, self.event_id or "", self.id, self.invoice_id or "")
+
+    @property
     def duplicate_key(self) -> str | None:
-        """What two deliveries of one event have in common; None where they are never to be dropped as duplicates."""
+        """The key that deliveries of the same event share; None if the event must never be dropped as a duplicate."""
         return None if self.event_id is None or self.received.replay or self.received.redriven else self.id
 
     def packed(self) -> "Event":
-        """The event as it waits: without a body of its own where `unpacked` can read that again."""
+        """The event for waiting: without its own body if `unpacked` can read that again."""
         return self if self.body is self.received.body else msgspec.structs.replace(self, body=b"")
 
     def unpacked(self, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> "Event":
         """The event with its body.
 
         Raises:
-            TooLarge: inflated it is larger than `max_bytes`.
+            TooLarge: the inflated body is larger than `max_bytes`.
         """
         return (
             self if self.body else msgspec.structs.replace(self, body=_plain(self.received, max_bytes=max_bytes).body)
@@ -123,9 +129,9 @@ class _Json(msgspec.Struct, gc=False):
     """A body that is JSON.
 
     Attributes:
-        body: as it leaves.
-        text: as decisions read it, byte for byte as long: U+FFFD stands for unpaired surrogate escapes.
-        envelope: empty where the body is no object.
+        body: the body to send out.
+        text: the body to decode, of the same length in bytes: U+FFFD replaces unpaired surrogate escapes.
+        envelope: empty if the body is not an object.
     """
 
     body: bytes
@@ -137,7 +143,7 @@ class _Json(msgspec.Struct, gc=False):
         return self.text is not self.body
 
     def content(self) -> bytes | msgspec.Raw:
-        """What separates two events of one `event_id`: `data`, or the whole body where there is none, as it came."""
+        """What distinguishes two events with the same `event_id`: the bytes of `data`; without `data`, of the body."""
         if self.envelope.data is msgspec.UNSET:
             return self.body
         if self.is_mended:
@@ -156,15 +162,15 @@ _string = msgspec.json.Decoder(str)
 
 
 def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Event:
-    """Read one webhook.
+    """Read a webhook.
 
     Args:
-        message: as it was received.
-        max_bytes: of an inflated body; a larger one cannot be published.
+        message: the message as received.
+        max_bytes: the largest allowed inflated body; a larger body cannot be published.
 
     Raises:
-        TooLarge: inflated it is larger than that.
-        Malformed: no JSON in UTF-8, as it came or inflated; or no usable invoice id where one stands.
+        TooLarge: the inflated body is larger than that.
+        Malformed: the body, as received or inflated, is not JSON in UTF-8; or its invoice id is unusable.
     """
     found = _plain(message, max_bytes=max_bytes)
     envelope = found.envelope
@@ -178,7 +184,7 @@ def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Ev
     try:
         invoice_id = _invoice_id(invoice.id, f"{at}.invoice.id") or _invoice_id(payload.invoice_id, f"{at}.invoice_id")
     except Malformed as error:
-        error.event_type, error.event_id, error.cloudevent_id = kind, event_id or "", cloud_id
+        error.identity = Identity(event_type=kind, event_id=event_id or "", cloudevent_id=cloud_id)
         raise
     return Event(
         id=cloud_id,
@@ -194,11 +200,11 @@ def read(message: Received, *, max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Ev
 
 
 def _plain(message: Received, *, max_bytes: int) -> _Json:
-    """The body as JSON: as it came, else with one compression less, as often as declared.
+    """The body as JSON: as received, or else after removing compressions, as many as the header declares.
 
     Raises:
-        Malformed: it is none.
-        TooLarge: inflated it is larger than `max_bytes`.
+        Malformed: it is not JSON.
+        TooLarge: the inflated body is larger than `max_bytes`.
     """
     encoding = message.content_encoding
     body = message.body
@@ -218,15 +224,15 @@ def _plain(message: Received, *, max_bytes: int) -> _Json:
 
 
 def _json(body: bytes) -> _Json:
-    """Decoding the envelope reads all of the body, so it is read once more only where something is odd.
+    """Decode a body. Decoding the envelope reads all of it, so only an odd body is read a second time.
 
     Raises:
-        Malformed: no JSON in UTF-8.
+        Malformed: it is not JSON in UTF-8.
     """
     if marks := _BOMS.match(body):
         body = body[marks.end() :]
     try:
-        _require_utf8(body)  # msgspec leaves the UTF-8 of what it skips unchecked
+        _require_utf8(body)  # msgspec does not check the UTF-8 of what it skips
         return _Json(body, body, _envelope.decode(body))
     except UNREADABLE:
         text = _readable(body)
@@ -249,17 +255,17 @@ def _readable(body: bytes) -> bytes:
 
 
 def _require_utf8(body: bytes) -> None:
-    """Check a body, piece by piece.
+    """Check a body piece by piece.
 
     Raises:
-        UnicodeDecodeError: it is no UTF-8; `start` is the place in the whole body.
+        UnicodeDecodeError: it is not UTF-8; `start` is the place in the whole body.
     """
     if len(body) <= _PIECE_BYTES:
         body.decode()
         return
     decoder = _utf8()
     for at in range(0, len(body), _PIECE_BYTES):
-        begun, _ = decoder.getstate()  # the first bytes of a character, which the piece before ended in
+        begun, _ = decoder.getstate()  # the first bytes of a character that is split between two pieces
         try:
             decoder.decode(body[at : at + _PIECE_BYTES], at + _PIECE_BYTES >= len(body))
         except UnicodeDecodeError as error:
@@ -268,7 +274,7 @@ def _require_utf8(body: bytes) -> None:
 
 
 def _payload_of(inner: bytes) -> tuple[_Around, _Invoice]:
-    """What is asked of an object, and of the invoice in it; what is no object names no invoice."""
+    """The fields that decisions need, from an object and from the invoice in it; an odd invoice has no fields."""
     try:
         payload = _payload.decode(inner)
     except msgspec.ValidationError:
@@ -279,11 +285,11 @@ def _payload_of(inner: bytes) -> tuple[_Around, _Invoice]:
 
 
 def _event_id(found: _Json) -> str | None:
-    """The envelope's, where it can name an event: text that is not blank, of at most 200 bytes."""
+    """The envelope's id if it can name an event: a text that is not blank, of at most 200 bytes."""
     event_id = _text(found.envelope.event_id)
     if not event_id or not event_id.strip() or len(event_id.encode()) > _MAX_EVENT_ID_BYTES:
         return None
-    return None if found.is_mended and "\ufffd" in event_id else event_id  # two may differ in what was mended
+    return None if found.is_mended and "\ufffd" in event_id else event_id  # U+FFFD may stand for different ids
 
 
 def _id(event_id: str | None, kind: str, found: _Json) -> str:
@@ -296,7 +302,7 @@ def _id(event_id: str | None, kind: str, found: _Json) -> str:
 
 
 def _invoice_id(value: msgspec.Raw, place: str) -> str | None:
-    """The id where it names an invoice; None where it stands for none. A number counts as its digits."""
+    """The id if it names an invoice; None if it means "no invoice". A number counts as its digits."""
     raw = bytes(value)
     if raw == b"null":
         return None
@@ -309,7 +315,7 @@ def _invoice_id(value: msgspec.Raw, place: str) -> str | None:
 
 
 def _text(value: msgspec.Raw) -> str | None:
-    """The text that a value is; None for a value of another type."""
+    """A value's text; None if the value is not a text."""
     raw = bytes(value)
     return _string.decode(raw) if raw[:1] == b'"' else None
 
@@ -320,7 +326,7 @@ def _attribute(value: msgspec.Raw) -> str | None:
 
 
 def _time(text: str | None) -> str | None:
-    """The text as it is, where it is a time by RFC 3339: a wrong one would make the whole event unreadable."""
+    """The text unchanged if it is an RFC 3339 time; any other text would make the whole CloudEvent unreadable."""
     if not text or not _RFC3339.fullmatch(text):
         return None
     try:
@@ -331,7 +337,7 @@ def _time(text: str | None) -> str | None:
 
 
 def _type_by_shape(body: bytes) -> str:
-    """The two bare bodies that Zenoti's pages show without an envelope; everything else is unknown."""
+    """Recognise the two bodies that Zenoti's pages show without an envelope; everything else is unknown."""
     if len(body) > _MAX_SHAPE_BYTES:
         return UNKNOWN_TYPE
     members = _members.decode(body)
@@ -342,10 +348,10 @@ def _type_by_shape(body: bytes) -> str:
     appointments = bytes(members.get("appointments", b""))
     if appointments[:1] == b"[":
         try:
-            progress = [bytes(one.appointment_progress) for one in _appointments.decode(appointments)]
+            progress = [bytes(found.appointment_progress) for found in _appointments.decode(appointments)]
         except msgspec.ValidationError:
             return UNKNOWN_TYPE  # a list, but not of objects
-        numbers = [int(one) for one in progress if _PROGRESS_NUMBER.fullmatch(one)]
+        numbers = [int(number) for number in progress if _PROGRESS_NUMBER.fullmatch(number)]
         if numbers:
             return _PROGRESS.get(max(numbers), UNKNOWN_TYPE)
     return UNKNOWN_TYPE

@@ -1,6 +1,6 @@
-"""Routing keys and the patterns that bind them, by the rules of AMQP's topic exchange.
+"""Routing keys and binding patterns, by the rules of AMQP's topic exchange.
 
-Source: https://www.rabbitmq.com/tutorials/amqp-concepts (`*` is one word, `#` is none or more).
+Source: https://www.rabbitmq.com/tutorials/amqp-concepts (`*` is a single word, `#` is any number of words or none).
 """
 
 import re
@@ -16,13 +16,11 @@ _DELETIONS = (".delete", ".deleted")
 
 def normal_type(event_type: str) -> str:
     """The event type for a routing key: lower case, characters outside `[a-z0-9._-]` as `-`; empty: `unknown`."""
-    return _normal(
-        event_type.strip()[:MAX_ROUTING_KEY_BYTES]
-    )  # cut before it is remembered: a stranger chose its length
+    return _normal(event_type.strip()[:MAX_ROUTING_KEY_BYTES])  # cut before it is cached: the sender chose its length
 
 
 def whole_type(event_type: str) -> str:
-    """As `normal_type`, but of any length: two long types that begin alike stay two."""
+    """Like `normal_type`, but of any length: two long types that begin alike stay different."""
     text = event_type.strip()
     return _normal(text) if len(text) <= MAX_ROUTING_KEY_BYTES else _spelled(text)
 
@@ -42,7 +40,7 @@ def routing_key(source: str, event_type: str) -> str:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Whether a topic exchange would route `key` by a binding of `pattern`; patterns are taken in any letter case."""
+    """Whether a topic exchange would route `key` by a binding of `pattern`; patterns may have any letter case."""
     words = key.split(".")
     # reached[i]: the pattern so far can match the first i words.
     reached = [True] + [False] * len(words)
@@ -55,7 +53,7 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def names_type(wanted: str, event_type: str) -> bool:
-    """Whether an operator's word for a type means this one: a pattern, or a type in any spelling."""
+    """Whether an operator's word for a type, a pattern or a type in any spelling, means this type."""
     if "*" in wanted or "#" in wanted:
         return matches(wanted, event_type)
     return normal_type(wanted) == event_type
@@ -63,19 +61,19 @@ def names_type(wanted: str, event_type: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def any_matches(patterns: tuple[str, ...], key: str) -> bool:
-    """Whether one of the patterns matches."""
+    """Whether any of the patterns matches."""
     return any(matches(pattern, key) for pattern in patterns)
 
 
 @lru_cache(maxsize=4096)
 def wants_enrichment(patterns: tuple[str, ...], event_type: str) -> bool:
-    """Whether a type is worth an API call: any that matches, but deletions only where a pattern names them."""
+    """Whether events of a type get an API call: any type that matches, but deletions only if a pattern names them."""
     if not event_type.endswith(_DELETIONS):
         return any_matches(patterns, event_type)
     return any(matches(p, event_type) for p in patterns if p.lower().endswith(_DELETIONS))
 
 
 def binding_keys(*, sources: Iterable[str], events: Iterable[str]) -> tuple[str, ...]:
-    """The patterns that bind a downstream's queue to the events exchange."""
+    """The binding keys that connect the events exchange to a downstream."""
     events = tuple(events)
     return tuple(f"{source}.{event}".lower() for source in sources for event in events)

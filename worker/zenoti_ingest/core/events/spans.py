@@ -1,7 +1,8 @@
-"""The name and the attributes of a span, as data, by OpenTelemetry's semantic conventions.
+"""Names and attributes of spans, as data, by OpenTelemetry's semantic conventions.
 
 Sources: https://opentelemetry.io/docs/specs/semconv/http/http-spans/, …/messaging/messaging-spans/ and
-…/messaging/rabbitmq/. What they have no word for stands under `zenoti.`. Never a body, a query, a header's value.
+…/messaging/rabbitmq/. Attributes without a convention begin with `zenoti.`. They never contain a body, a query or a
+header's value.
 """
 
 from typing import Final, Literal
@@ -34,7 +35,7 @@ class Described(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Whom one calls: the URL that paths are added to, host and port."""
+    """A server to call: the base URL to which paths are added, host and port."""
 
     base: str
     address: str
@@ -42,7 +43,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a message came from: the stage and its queue, and how the message got there."""
+    """Where a message was received: the stage, its queue, and the exchange and routing key that led there."""
 
     stage: str
     queue: str
@@ -52,7 +53,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def request(*, source: str, method: str) -> Described:
-    """A webhook at the door. The event type that may stand in the path is a stranger's text: it is left out."""
+    """A webhook at the door. The event type in the path is left out, since it is the sender's text."""
     attributes: Attributes = {
         "http.request.method": method,
         "http.route": _DOOR,
@@ -72,7 +73,7 @@ def publishing(message: Outgoing) -> Described:
 
 
 def processing(message: Received, place: Place) -> Described:
-    """A delivery, from when it came until it is settled; handed back where nothing else is reported."""
+    """A delivery, from its arrival until it is settled; its outcome is `handed-back` unless another is recorded."""
     destination = _joined(place.exchange, place.routing_key, place.queue)
     attributes = _messaging(destination, place.routing_key, message.receipt_id, "process", "process")
     attributes |= {
@@ -86,7 +87,7 @@ def processing(message: Received, place: Place) -> Described:
 
 
 def server(base_url: str) -> Server:
-    """Where a base URL points; credentials in it are left out."""
+    """The server of a base URL, without the credentials in it."""
     url = urlsplit(base_url)
     address, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     shown = f"[{address}]" if ":" in address else address
@@ -94,7 +95,7 @@ def server(base_url: str) -> Server:
 
 
 def calling(asked: Request, at: Server, *, source: str, events: int) -> Described:
-    """A call to the invoice API, for so many events; the query is left out."""
+    """A call to the invoice API that serves `events` events, without its query."""
     attributes: Attributes = {
         "http.request.method": "GET",
         "url.full": at.base + asked.path,
@@ -120,5 +121,5 @@ def _messaging(destination: str, routing_key: str, message_id: str, operation: s
 
 
 def _joined(*parts: str) -> str:
-    """Exchange, routing key and queue, as the convention joins them: what is empty, or said already, is left out."""
+    """Exchange, routing key and queue, joined as by the convention: without empty and repeated parts."""
     return ":".join(dict.fromkeys(filter(None, parts)))

@@ -1,7 +1,7 @@
-"""W3C Trace Context: whose trace something belongs to, as two headers, `traceparent` and `tracestate`.
+"""W3C Trace Context: the trace that something belongs to, as the two headers `traceparent` and `tracestate`.
 
 Source: https://www.w3.org/TR/trace-context-2/. They travel with an event from the door to the last queue, whether or
-not spans are recorded, so that ids in logs hold together. What is malformed counts as absent, as the standard says.
+not spans are recorded, so that the ids in logs match. Malformed headers count as absent, as the standard says.
 """
 
 import re
@@ -14,7 +14,7 @@ PARENT: Final = "traceparent"
 STATE: Final = "tracestate"
 MAX_STATE_CHARS: Final = 512
 _MAX_MEMBERS: Final = 32
-_KNOWN_FLAGS: Final = 0x03  # sampled, and that the trace id is random; others are not ours to pass on
+_KNOWN_FLAGS: Final = 0x03  # "sampled" and "random trace id"; we must not pass on other flags
 _SAMPLED: Final = 0x01
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _NO_TRACE, _NO_SPAN = 32 * "0", 16 * "0"
@@ -24,11 +24,11 @@ _MEMBER = re.compile(f"{_KEY}={_VALUE}", re.ASCII)
 
 
 class TraceContext(msgspec.Struct, frozen=True, gc=False):
-    """Where something stands in a trace.
+    """A position in a trace.
 
     Attributes:
         parent: the header `traceparent`, valid and of version 00.
-        state: the header `tracestate`, valid; empty where there is none.
+        state: the header `tracestate`, valid; empty: none.
     """
 
     parent: str
@@ -51,32 +51,32 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether whoever began it has recorded it."""
+        """Whether the caller recorded it."""
         return bool(self.flags & _SAMPLED)
 
     def headers(self) -> dict[str, str]:
-        """Both headers, as far as there is something to say."""
+        """The headers; `tracestate` only if it is not empty."""
         return {PARENT: self.parent, STATE: self.state} if self.state else {PARENT: self.parent}
 
 
 def context(trace_id: str, span_id: str, *, flags: int = 0, state: str = "") -> TraceContext:
-    """One of known parts; the ids in lower case hexadecimal."""
+    """A context made of its parts; the ids are lower-case hexadecimal."""
     return TraceContext(f"00-{trace_id}-{span_id}-{flags & _KNOWN_FLAGS:02x}", state)
 
 
 def begun(random: bytes) -> TraceContext:
-    """A new one, from 24 random bytes; it is not sampled, since nobody records it."""
+    """A new context, made of 24 random bytes; not sampled, since nobody records it."""
     digits = random.hex()
     return TraceContext(f"00-{digits[:32]}-{digits[32:48]}-00")
 
 
 def of_request(parents: Sequence[str], states: Sequence[str]) -> TraceContext | None:
-    """Read the headers of a request, each as often as it came; None where there is no valid `traceparent`."""
+    """Read the headers of a request, with all values of each; None without exactly one valid `traceparent`."""
     return _read(parents[0], ",".join(states)) if len(parents) == 1 else None
 
 
 def of_message(headers: Mapping[str, Any]) -> TraceContext | None:
-    """Read the headers of a message."""
+    """Read the headers of a message; None without a valid `traceparent`."""
     parent, state = headers.get(PARENT), headers.get(STATE)
     return _read(parent, state if isinstance(state, str) else "") if isinstance(parent, str) else None
 
@@ -92,7 +92,7 @@ def _read(parent: str, state: str) -> TraceContext | None:
 
 
 def _state(text: str) -> str:
-    """The list without its empty members; nothing of it where one is malformed, or it is longer than may be."""
+    """The list without empty members; empty if any member is malformed or the list is too long."""
     if not text:
         return ""
     members = [member for member in (part.strip(" \t") for part in text.split(",")) if member]

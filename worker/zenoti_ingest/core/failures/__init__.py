@@ -1,1 +1,1 @@
-"""What a failure is, and what becomes of the event."""
+"""Kinds of failures, and what happens to the event: retry, hold or dead letter."""

@@ -1,7 +1,7 @@
-"""Dead letter channel (EIP): writing a letter, reading one, and where it came from.
+"""Dead letter channel (EIP): writes dead letters, reads them, and sends them back where they came from.
 
-A letter is the message as it stood, with why. What the broker itself dead-lettered (a delivery limit, a reject) bears
-no reason of ours: that is read from `x-death` (https://www.rabbitmq.com/docs/dlx).
+A letter is the unchanged message plus the reason. A letter from the broker itself (delivery limit, reject) lacks our
+reason; its reason comes from `x-death` (https://www.rabbitmq.com/docs/dlx).
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from zenoti_ingest.core.events.identity import Identity
 from zenoti_ingest.core.events.messages import Outgoing, Received, received
 from zenoti_ingest.core.failures.policy import DeadLetter
 from zenoti_ingest.core.topology.names import Names
@@ -19,8 +20,8 @@ from zenoti_schemas.dead_letter import DeadLetterHeaders
 
 _BROKERS_WORDS = {"delivery_limit": "delivery-limit", "rejected": "delivery-limit"}
 ENRICH, TRANSLATE, INTAKE = "enrich", "translate", "intake"
-ARCHIVE = "archive"  # where the body of a letter without one is; else `disk:<host>:<path>`
-# What differs from letter to letter of one fault: places in a body, indices, ids, long numbers. Codes and lines stay.
+ARCHIVE = "archive"  # the place of the body of a letter without body; otherwise `disk:<host>:<path>`
+# What differs between letters of the same fault: places in a body, indices, ids, long numbers. Codes and lines stay.
 _DIFFERS = re.compile(r"(?<=\bbyte )\d+|(?<=\[)\d+(?=\])|[0-9A-Fa-f-]{8,}|\d{5,}")
 
 
@@ -31,22 +32,16 @@ def write(
     names: Names,
     stage: str,
     dead_at: str,
-    event_type: str = "",
-    event_id: str = "",
-    cloudevent_id: str = "",
-    invoice_id: str = "",
+    identity: Identity,
 ) -> Outgoing:
-    """The letter to publish: the body as it stood, and why; every header a string, `attempts` an int."""
+    """The letter to publish: the unchanged body, and the reason; all headers are strings, but `attempts` is an int."""
     sent = message.to(exchange=names.work, routing_key=names.dead)
     found = DeadLetterHeaders(
         reason=verdict.reason,
         detail=verdict.detail,
         stage=stage,
         source=message.source,
-        event_type=event_type,
-        event_id=event_id,
-        cloudevent_id=cloudevent_id,
-        invoice_id=invoice_id,
+        **msgspec.structs.asdict(identity),
         attempts=message.attempts,
         received_at=message.received_at,
         dead_at=dead_at,
@@ -58,24 +53,24 @@ def write(
 
 
 def without_body(letter: Outgoing, *, body_at: str) -> Outgoing:
-    """The letter with an empty body, and a header that says where the body is."""
+    """The letter with an empty body, and the place of the body in a header."""
     return msgspec.structs.replace(letter, body=b"", headers={**letter.headers, "body_at": body_at})
 
 
 def on_disk(host: str, path: str) -> str:
-    """The `body_at` of a body in a file."""
+    """The value of `body_at` for a body in a file."""
     return f"disk:{host}:{path}"
 
 
 def file_of(body_at: str) -> tuple[str, str] | None:
-    """Host and path of a body in a file; None where it is in the archive."""
+    """Host and path of a body in a file; None if the body is in the archive."""
     kind, _, rest = body_at.partition(":")
     host, _, path = rest.partition(":")
     return (host, path) if kind == "disk" else None
 
 
 def read(headers: Mapping[str, Any], *, names: Names, message_id: str = "") -> DeadLetterHeaders:
-    """What a letter says of itself; what the broker wrote is put into the same words."""
+    """Read a letter's headers; the broker's own headers are translated into ours."""
     plain = {key: value for key, value in headers.items() if key in DeadLetterHeaders.__struct_fields__}
     reason = plain.get("reason")
     if not (isinstance(reason, str) and reason):
@@ -88,19 +83,19 @@ def read(headers: Mapping[str, Any], *, names: Names, message_id: str = "") -> D
 
 
 def fingerprint(letter: DeadLetterHeaders) -> str:
-    """A short mark that letters of one fault share: their reason, stage and detail, without what differs among them."""
+    """A short mark that all letters of a fault share: a hash of reason, stage and detail, without varying parts."""
     same = "\n".join((letter.reason, letter.stage, _DIFFERS.sub("…", letter.detail)))
     return hashlib.sha256(same.encode()).hexdigest()[:8]
 
 
 def revive(body: bytes, headers: Mapping[str, Any], *, names: Names, properties: Mapping[str, str | None]) -> Outgoing:
-    """The message that puts a letter back where it came from, as a first attempt.
+    """The message that returns a letter to the queue it came from, as a first attempt.
 
     Args:
-        body: of the letter, or the one that it has elsewhere.
-        headers: of the letter.
-        names: of exchanges and queues.
-        properties: `message_id`, `content_type` and `content_encoding` that go with the body.
+        body: the letter's body, or its body from another place.
+        headers: the letter's headers.
+        names: the names of exchanges and queues.
+        properties: `message_id`, `content_type` and `content_encoding` of the body.
     """
     letter = read(headers, names=names, message_id=properties.get("message_id") or "")
     message = received(

@@ -1,17 +1,16 @@
-"""Defects in a row: when to stop taking, so that a bad deploy does not drain a queue into the dead letters.
+"""Counts defects in a row and decides when a stage stops, so that a bad deploy does not dead-letter a whole queue.
 
-A *defect* is a failure that no row of core/failures/policy.py knows: ours, not the message's and not the world's.
+A *defect* is a failure that core/failures/policy.py does not list: our fault, not the message's and not the world's.
 """
 
 DEFECTS_IN_A_ROW = 10
 
 
 class Defects:
-    """The streak of one stage.
+    """The streak of defects of a stage.
 
     Attributes:
-        in_a_row: dead letters with reason `defect`, and subscriptions that a defect ended, since the last event that
-            went well.
+        in_a_row: dead letters with reason `defect`, and subscriptions ended by a defect, since the last success.
     """
 
     def __init__(self) -> None:
@@ -19,14 +18,14 @@ class Defects:
 
     @property
     def are_too_many(self) -> bool:
-        """Whether the stage must stop taking; a restart begins anew."""
+        """Whether the stage must stop taking events; only a restart resets this."""
         return self.in_a_row >= DEFECTS_IN_A_ROW
 
     def noted(self) -> None:
-        """A defect made an event a dead letter, or ended a subscription."""
+        """Record a defect that dead-lettered an event or ended a subscription."""
         self.in_a_row += 1
 
     def went_well(self) -> None:
-        """An event was settled as it should be."""
+        """Record that an event was settled normally."""
         if not self.are_too_many:
             self.in_a_row = 0

@@ -1,40 +1,38 @@
-"""What can go wrong, by who must act.
+"""The errors of this worker, grouped by who must act.
 
-A PermanentError is the message's fault and leads to the dead letters; a TransientError is the world's and is tried
-later; a FatalError is ours or the operator's: stop taking, settle nothing, say so. Anything else is a defect.
-Texts name fields and places, never customers' values.
+A PermanentError is the message's fault and leads to the dead letters. A TransientError is the world's fault and is
+retried later. A FatalError is our fault or the operator's: stop taking events, settle nothing, report it. Any other
+error is a defect. Texts name fields and places, never customers' values.
 """
 
 from typing import ClassVar
 
+from zenoti_ingest.core.events.identity import UNKNOWN
+
 
 class WorkerError(Exception):
-    """Everything that this worker foresees."""
+    """Base of all errors that this worker foresees."""
 
 
 class PermanentError(WorkerError):
-    """No later attempt can succeed. `reason` is the stable word in the dead letter."""
+    """No later attempt can succeed. `reason` is the fixed word in the dead letter."""
 
     reason: ClassVar[str] = "defect"
 
 
 class Malformed(PermanentError):
-    """The body is not what a webhook can be; the text says where.
+    """The body is not a valid webhook; the text names the place.
 
     Attributes:
-        event_type: what it would have been, as far as it could be read.
-        event_id: the envelope's, likewise.
-        cloudevent_id: the id that the event would have had, likewise.
+        identity: what could be read of the event.
     """
 
     reason = "malformed"
-    event_type = ""
-    event_id = ""
-    cloudevent_id = ""
+    identity = UNKNOWN
 
 
 class InvoiceNotFound(PermanentError):
-    """The API knows no such invoice (418): perhaps not yet, so a few delayed attempts come first."""
+    """The API does not know the invoice (418). It may not know it yet, so a few delayed attempts come first."""
 
     reason = "invoice-not-found"
 
@@ -46,13 +44,13 @@ class AccessDenied(PermanentError):
 
 
 class RequestInvalid(PermanentError):
-    """The API calls the request invalid (400): a time-out of theirs can say so too, so delayed attempts come first."""
+    """The API calls the request invalid (400). Its own time-outs can look the same, so delayed attempts come first."""
 
     reason = "refused"
 
 
 class Refused(PermanentError):
-    """The API refuses the request by a 4xx without a row of its own, in one of its own error shapes."""
+    """The API refuses the request with a 4xx that has no error class of its own, in one of the API's error shapes."""
 
     reason = "refused"
 
@@ -64,54 +62,54 @@ class RequestDefect(PermanentError):
 
 
 class Unencodable(PermanentError):
-    """AMQP cannot carry the message as it was made: a defect of ours."""
+    """AMQP cannot carry the message: a defect of ours."""
 
     reason = "defect"
 
 
 class TooLarge(PermanentError):
-    """The body is larger than the broker takes, so it was not published and never can be."""
+    """The body is larger than the broker's limit, so it can never be published."""
 
     reason = "too-large"
 
 
 class BodyElsewhere(PermanentError):
-    """The body of a letter is not here; the text says where it is, or that it is gone."""
+    """The body of a letter is not on this host; the text says where it is, or that it is lost."""
 
 
 class TransientError(WorkerError):
-    """A later attempt may succeed. `reason` is the stable word in the dead letter once the attempts are used up."""
+    """A later attempt may succeed. `reason` is the fixed word in the dead letter once the attempts are used up."""
 
     reason: ClassVar[str] = "attempts-exhausted"
 
 
 class ApiFailure(TransientError):
-    """A call failed. `core/invoices/circuit.py` decides whose failure it is: only the invoice's charges an attempt."""
+    """A call failed. `core/invoices/circuit.py` decides whose fault it is; only the invoice's own costs an attempt."""
 
 
 class ApiUnavailable(ApiFailure):
-    """The API was reached and failed: 5xx, time-out, connection lost, unreadable answer."""
+    """The API was reached but failed: 5xx, time-out, lost connection, unreadable answer."""
 
 
 class ApiUnreachable(ApiFailure):
-    """No answer at all: refused, DNS, TLS."""
+    """No answer at all: connection refused, DNS or TLS failure."""
 
 
 class GatewayAnswered(ApiFailure):
-    """A gateway, proxy or captive portal answered instead of the API: the body has none of the API's own shapes."""
+    """A gateway, proxy or captive portal answered instead of the API: the body has none of the API's shapes."""
 
 
 class ApiRefusedUs(ApiFailure):
-    """401 by the API: the key is wrong, expired or without this scope, or may not read this invoice."""
+    """The API answered 401: the key is wrong, expired or lacks the scope, or may not read this invoice."""
 
     reason = "access-denied"
 
 
 class ApiThrottled(TransientError):
-    """The API's quota is spent (429). Charges nothing.
+    """The API's quota is spent (429). It costs no attempt.
 
     Attributes:
-        retry_after: seconds to wait, as the answer says, bounded.
+        retry_after: seconds to wait, from the answer, with an upper limit.
     """
 
     def __init__(self, retry_after: float) -> None:
@@ -120,7 +118,7 @@ class ApiThrottled(TransientError):
 
 
 class TurnLost(TransientError):
-    """The lane may have another holder by now, so the call was not sent. Charges nothing."""
+    """The lane may have another holder by now, so the call was not sent. It costs no attempt."""
 
 
 class BrokerUnavailable(TransientError):
@@ -132,11 +130,11 @@ class PublishUnconfirmed(TransientError):
 
 
 class PublishRefused(PublishUnconfirmed):
-    """The broker refused a publish (nack): a queue that it goes to takes no more. Other queues may have it."""
+    """The broker refused a publish (nack): a queue takes no more messages. Other queues may have the message."""
 
 
 class ConfirmTimedOut(PublishUnconfirmed):
-    """The broker did not confirm in time although the connection is well: a queue may hang. It may still arrive."""
+    """The broker did not confirm in time over a healthy connection: a queue may hang. The message may still arrive."""
 
 
 class SpoolUnavailable(TransientError):
@@ -144,11 +142,11 @@ class SpoolUnavailable(TransientError):
 
 
 class FatalError(WorkerError):
-    """Ours or the operator's to mend."""
+    """An error that we or the operator must fix."""
 
 
 class TopologyMismatch(FatalError):
-    """The broker has a queue or exchange that is not as declared here, or lacks one that must be there."""
+    """The broker lacks a required queue or exchange, or has it with other arguments than declared here."""
 
 
 class Unroutable(FatalError):
@@ -156,7 +154,7 @@ class Unroutable(FatalError):
 
 
 class WrongSettings(FatalError):
-    """The configuration cannot be used; the text names key, value (never a secret's) and what would do."""
+    """The configuration is unusable; the text names the key, its value (never a secret) and a valid alternative."""
 
 
 def reasons() -> list[str]:

@@ -1,4 +1,4 @@
-"""Dead letters grouped by what is wrong: as many entries as there are faults, however many letters."""
+"""Groups dead letters by fault: a group per fault, however many letters there are."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,16 +12,16 @@ OTHERS = "others"
 
 
 class Group(msgspec.Struct, kw_only=True):
-    """The letters of one fault.
+    """The letters of a fault.
 
     Attributes:
-        reason: the stable word.
-        fingerprint: what the letters of one fault share.
-        stage: where they fell.
-        count: how many.
-        oldest: when the first of them was laid here (RFC 3339, UTC); empty where none says so.
-        newest: when the last was.
-        detail: of one of them.
+        reason: the fixed word.
+        fingerprint: the mark that the letters of a fault share.
+        stage: the stage that failed.
+        count: the number of letters.
+        oldest: when the first letter was dead-lettered (RFC 3339, UTC); empty if no letter has a time.
+        newest: when the last letter was dead-lettered.
+        detail: the detail of the first letter counted.
     """
 
     reason: str
@@ -34,14 +34,14 @@ class Group(msgspec.Struct, kw_only=True):
 
 
 class Groups:
-    """Counts letters; past MAX_GROUPS faults, those of new ones are counted together, a group for each reason."""
+    """Counts letters. After MAX_GROUPS faults, letters of new faults are counted together, in a group per reason."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], Group] = {}
-        self.count = 0  # of all letters
+        self.count = 0  # all letters
 
     def add(self, letter: DeadLetterHeaders) -> None:
-        """Count one."""
+        """Count a letter."""
         mark = fingerprint(letter)
         if (letter.reason, mark) not in self._groups and len(self._groups) >= MAX_GROUPS:
             mark = OTHERS
@@ -57,12 +57,12 @@ class Groups:
             group.newest = max(group.newest, letter.dead_at)
 
     def largest_first(self) -> list[Group]:
-        """The groups."""
+        """The groups, by falling count."""
         return sorted(self._groups.values(), key=lambda group: (-group.count, group.reason, group.fingerprint))
 
 
 def by_reason(groups: Iterable[Group]) -> Mapping[str, int]:
-    """How many letters of each reason."""
+    """The number of letters per reason."""
     found: dict[str, int] = {}
     for group in groups:
         found[group.reason] = found.get(group.reason, 0) + group.count

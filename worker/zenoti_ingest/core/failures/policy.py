@@ -1,8 +1,8 @@
-"""Failure and attempt -> retry in n seconds | dead letter(reason) | hold. The policy is the table in `settle`.
+"""Failure and attempt -> retry in n seconds | dead letter (reason) | hold. The policy is the table in `settle`.
 
-*Charged*: a failure of this one invoice costs its event an attempt. A failure of the API, or one that is still in doubt
-(core/invoices/circuit.py), is held and costs nothing; so is a 429, and a call that did not go because the lane's turn
-was over.
+A failure of a single invoice costs its event an attempt. These failures cost nothing, and their event is held: a
+failure of the API, a failure whose cause is still in doubt (core/invoices/circuit.py), a 429, and a call that was not
+sent because the process had lost the lane.
 """
 
 import msgspec
@@ -21,17 +21,17 @@ from zenoti_ingest.core.failures.errors import (
 )
 from zenoti_ingest.core.invoices.circuit import Blame
 
-# An invoice can be younger in the API than its event, and a 400 can be a time-out of theirs: after 5 s, 30 s and 2 min
-# the answer is believed.
+# An invoice can appear in the API later than its event, and a 400 can be a time-out of the API. After retries at 5 s,
+# 30 s and 2 min we believe the answer.
 FEW_ATTEMPTS = 4
 MAX_DETAIL = 500
 DEFECT = "defect"
-# What has come back so often may be what ends the process that handles it: it is handled last and alone.
+# An event redelivered this often may be what ends the process that handles it, so it is handled last and alone.
 RETURNS_OF_A_SUSPECT = 3
 
 
 class Ladder(msgspec.Struct, frozen=True):
-    """How often and how far apart: the delay before attempt n+2 is `delays_seconds[n]`; the last repeats."""
+    """The number of attempts and their delays: `delays_seconds[n]` precedes attempt n+2; the last delay repeats."""
 
     delays_seconds: tuple[int, ...]
     max_attempts: int
@@ -42,25 +42,25 @@ class Ladder(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Through the delay queue of so many seconds, as the given attempt."""
+    """Send the event through the delay queue of `seconds` seconds, as the given attempt."""
 
     seconds: int
     attempt: int
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """To the dead letters, with a stable word and a sentence."""
+    """Send the event to the dead letters, with a fixed word and a sentence."""
 
     reason: str
     detail: str
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Stays where it is, unacknowledged; nothing is charged."""
+    """Keep the event unacknowledged; it costs no attempt."""
 
 
 def settle(error: Exception, *, attempt: int, ladder: Ladder, blame: Blame = Blame.KEY) -> Retry | DeadLetter | Hold:
-    """What becomes of an event whose attempt (from 1) failed with `error`; `blame`: whose failure an ApiFailure is."""
+    """What happens to an event whose attempt (from 1) failed with `error`; `blame`: whose fault an ApiFailure is."""
     detail = str(error)[:MAX_DETAIL]
     believed_soon = isinstance(error, InvoiceNotFound | RequestInvalid)
     last = min(FEW_ATTEMPTS, ladder.max_attempts) if believed_soon else ladder.max_attempts
@@ -80,7 +80,7 @@ def settle(error: Exception, *, attempt: int, ladder: Ladder, blame: Blame = Bla
 
 
 def defect_detail(error: Exception) -> str:
-    """Type and place of a defect; its text is left out, since it may quote a customer's value."""
+    """The type and place of a defect, without its text, which may quote a customer's value."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

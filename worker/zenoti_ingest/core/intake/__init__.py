@@ -1,1 +1,1 @@
-"""What the door decides: whom to admit, when to spool, what was confirmed lately."""
+"""The door's decisions: which requests to admit, when to spool, and which events were confirmed recently."""

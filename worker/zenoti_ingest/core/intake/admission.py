@@ -1,8 +1,8 @@
-"""May this request in? (headers, token, body, the source's rule) -> accept | ping | refuse(status).
+"""Admits a request or refuses it: (headers, token, body, the source's rule) -> accept | ping | refuse(status).
 
-Zenoti signs the body alone: `zenoti-webhook-signature: sha256 =18-2E-10-…`, HMAC-SHA256 as upper-case hex pairs joined
-by `-` (reported by integrators; the vendor's page only says that a header carries a signature). Hence plain hex and
-base64 are taken too. Everything is compared as bytes in constant time; nothing here can raise on what a stranger sends.
+Zenoti signs only the body: `zenoti-webhook-signature: sha256 =18-2E-10-…`, HMAC-SHA256 as upper-case hex pairs joined
+by `-`. Integrators report this form; the vendor's page only says that a header carries a signature. So plain hex and
+base64 are accepted too. All comparisons are of bytes in constant time. No input from a sender can raise an error here.
 """
 
 import base64
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 import msgspec
 
 _BYTES = 32
-_DASHES = 31 * "-"  # what joins the pairs of digits
+_DASHES = 31 * "-"  # the separators between the pairs of digits
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """What a source demands at the door.
+    """What a source requires at the door.
 
     Attributes:
-        secrets: a signature by any of them passes; empty: none is demanded.
-        tokens: any of them passes; empty: none is demanded.
-        observe: a wrong signature is let in and counted (only with a token).
+        secrets: a signature by any of them passes; empty: no signature is required.
+        tokens: any of them passes; empty: no token is required.
+        observe: accept and count a wrong signature (only with a token).
     """
 
     secrets: tuple[bytes, ...] = ()
@@ -30,30 +30,30 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accept(msgspec.Struct, frozen=True):
-    """Let in. `signed` is False where a wrong or missing signature was only observed."""
+    """The request is accepted. `signed` is False if a wrong or missing signature was only observed."""
 
     signed: bool = True
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """The console's test button: an empty, unsigned request that must get a 2xx and is no event."""
+    """The test button of Zenoti's console: an empty, unsigned request that must get a 2xx and is not an event."""
 
 
 class Refuse(msgspec.Struct, frozen=True):
-    """Turned away, with the HTTP status and what to say."""
+    """The request is refused, with an HTTP status and a detail."""
 
     status: int
     detail: str
 
 
 def judge(body: bytes, *, signatures: Sequence[str], tokens: Sequence[str], rule: Rule) -> Accept | Ping | Refuse:
-    """Decide on one request.
+    """Decide on a request.
 
     Args:
         body: the bytes on the wire.
-        signatures: every value of the source's signature header; exactly one can pass.
-        tokens: what came as `?token=` and as bearer.
-        rule: what the source demands.
+        signatures: every value of the source's signature header; more than one value never passes.
+        tokens: all values of `?token=` and of bearer tokens.
+        rule: what the source requires.
     """
     if not body:
         return Ping()
@@ -70,12 +70,12 @@ def signature(body: bytes, *, secret: bytes) -> bytes:
 
 
 def parse_signature(value: str) -> bytes | None:
-    """The 32 bytes that a value spells, or None: dashed hex, plain hex or base64, `sha256=` before it or not."""
+    """The 32 bytes of a signature, or None: dashed hex, plain hex or base64, with or without `sha256=` before it."""
     name, equals, rest = value.partition("=")
     text = (rest if equals and name.strip().lower() == "sha256" else value).strip()
     digits = text.replace("-", "") if text[2::3] == _DASHES else text
     try:
-        # Of digits, blanks are passed over: then they spell fewer bytes.
+        # fromhex skips blanks between digits; then the result is too short.
         given = bytes.fromhex(digits) if len(digits) == 2 * _BYTES else base64.b64decode(text, validate=True)
     except ValueError:
         return None
@@ -88,7 +88,7 @@ def _signed(body: bytes, signatures: Sequence[str], secrets: Sequence[bytes]) ->
     given = parse_signature(signatures[0])
     if given is None:
         return False
-    # A list, so that every secret is tried: the time taken reveals nothing.
+    # A list, not a generator: every secret is tried, so the time taken reveals nothing.
     matches = [hmac.compare_digest(given, signature(body, secret=secret)) for secret in secrets]
     return any(matches)
 
@@ -97,6 +97,6 @@ def _known(token: str, known: Sequence[bytes]) -> bool:
     try:
         given = token.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return False  # no bytes on the wire spell this
-    matches = [hmac.compare_digest(given, one) for one in known]
+        return False  # no bytes on the wire decode to this
+    matches = [hmac.compare_digest(given, token_known) for token_known in known]
     return any(matches)

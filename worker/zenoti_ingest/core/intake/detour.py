@@ -1,9 +1,9 @@
-"""Broker or spool? After a publish that was not confirmed the spool, until confirms are quick again (circuit breaker).
+"""Decides between broker and spool: after an unconfirmed publish the spool, until confirms are quick again.
 
-So no request waits long for a broker that does not answer, and few unconfirmed publishes lie in the library. One per
-source: the full queue of one must not hold up the others. What goes to the broker meanwhile comes from the spool: one
-at a time, with a delay that doubles, until one is confirmed; then freely. A slow confirm does not end the detour: at
-a broker that is too slow for the door every event would be published twice.
+This is a circuit breaker. No request waits long for a broker that does not answer, and few unconfirmed publishes pile
+up in the library. Each source has its own, so that a full queue of a source does not delay the others. During a detour
+the broker gets events from the spool: one by one, with a delay that doubles, until a publish is confirmed; then freely.
+A slow confirm does not end the detour: with a broker too slow for the door, every event would be published twice.
 """
 
 from typing import Final
@@ -13,14 +13,14 @@ MAX_DELAY_SECONDS: Final = 5.0
 
 
 class Detour:
-    """Whether events of a source go round the broker.
+    """Whether events of a source bypass the broker.
 
     Args:
-        quick_seconds: a confirm within so many says that the broker keeps up.
+        quick_seconds: a confirm within this time shows that the broker keeps up.
 
     Attributes:
         is_on: fresh events go to the spool.
-        is_paced: nothing has been confirmed since: trials only, one at a time.
+        is_paced: nothing has been confirmed since the detour began: only trial publishes, one by one.
     """
 
     def __init__(self, *, quick_seconds: float) -> None:
@@ -31,7 +31,7 @@ class Detour:
         self.is_paced = False
 
     def confirmed(self, *, seconds: float) -> bool:
-        """The broker has taken one, within so many seconds; whether that ends the detour."""
+        """Record a confirm that took `seconds`; return whether it ends the detour."""
         was_on = self.is_on
         self.is_paced = False
         self._delay_seconds = FIRST_DELAY_SECONDS
@@ -40,11 +40,11 @@ class Detour:
         return was_on and not self.is_on
 
     def unconfirmed(self) -> None:
-        """The broker has not taken one."""
+        """Record a publish that the broker did not confirm."""
         self.is_on = self.is_paced = True
 
     def may_try(self, *, now: float) -> bool:
-        """Whether a publish may go to the broker now; where it is a trial, the next one must wait."""
+        """Whether a publish may go to the broker now; if it is a trial, the next publish must wait."""
         if not self.is_paced:
             return True
         if now < self._next_try:

@@ -1,7 +1,7 @@
-"""What was confirmed since the topology was last seen whole.
+"""The events confirmed since the topology was last seen complete, limited in bytes; the oldest are forgotten first.
 
-A bound archive alone confirms what it gets: when the raw queue is found missing, what was confirmed since the last
-good look began may be in the archive alone, and is put into the raw queue again. Bounded by bytes, oldest forgotten.
+The broker confirms an event even if only the archive is bound. When the raw queue is found missing, the events
+confirmed since the last good check began may be only in the archive, so they are published to the raw queue again.
 """
 
 from collections import deque
@@ -10,14 +10,14 @@ from typing import Final
 from zenoti_ingest.core.events.messages import Received
 
 MAX_BYTES: Final = 32 * 1024 * 1024
-_EVENT_BYTES: Final = 600  # what an event costs beside its body
+_EVENT_BYTES: Final = 600  # memory of an event beside its body
 
 
 class Recent:
-    """The events, oldest first.
+    """The recently confirmed events, oldest first.
 
     Attributes:
-        forgotten_at: when the newest event was received that had to be forgotten; empty: none was.
+        forgotten_at: when the newest forgotten event was received; empty: none was forgotten.
     """
 
     def __init__(self, *, max_bytes: int = MAX_BYTES) -> None:
@@ -28,24 +28,24 @@ class Recent:
         self.forgotten_at = ""
 
     def add(self, event: Received) -> None:
-        """The broker has confirmed it."""
+        """Add an event that the broker has confirmed."""
         self._events.append(event)
         self._bytes += _size(event)
         while self._bytes > self._max_bytes:
             self.forgotten_at = self._drop().received_at
 
     def look_begins(self) -> None:
-        """Whatever is confirmed from now on, this look does not vouch for."""
+        """A check of the topology begins; it proves nothing about events confirmed from now on."""
         self._before_look = len(self._events)
 
     def look_was_good(self) -> None:
-        """All that had been confirmed when the look began is where it should be."""
+        """The check was good: drop the events that were confirmed before it began."""
         for _ in range(self._before_look):
             self._drop()
         self.forgotten_at = ""
 
     def take(self) -> list[Received]:
-        """All of them, out of our hands."""
+        """Remove and return all events."""
         events = list(self._events)
         self._events.clear()
         self._bytes = self._before_look = 0

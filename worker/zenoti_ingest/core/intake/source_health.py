@@ -1,7 +1,7 @@
-"""How near the vendor is to switching a webhook off, and how long a source has been silent. Time enters as `now`.
+"""How close Zenoti is to switching a webhook off, and how long a source has been silent. Callers pass the time.
 
-Zenoti switches a webhook off after twenty deliveries in a row without a 2xx (SWITCHED_OFF_AT). What failed before it
-reached the door (a proxy, DNS, a certificate) shows nowhere but in the silence of a source.
+Zenoti switches a webhook off after twenty deliveries in a row without a 2xx (SWITCHED_OFF_AT). A failure before the
+door (a proxy, DNS, a certificate) shows only in the silence of a source.
 """
 
 from typing import Final
@@ -9,19 +9,19 @@ from typing import Final
 SWITCHED_OFF_AT: Final = 20
 ALARM_AT: Final = 5
 ACCEPTED: Final = 202
-_OURS: Final = 500  # from here on it is our failure
+_OURS: Final = 500  # from this status on, the failure is ours
 _PING: Final = 200
-_SHARE: Final = 0.05  # of a new gap in the usual one: some twenty events make it
+_SHARE: Final = 0.05  # weight of a new gap in the usual gap, which some twenty events determine
 
 
 class Streak:
-    """Answers in a row that were no 202.
+    """Answers in a row other than 202.
 
-    All count, since a secret that has been changed on one side alone shows as a row of 401; the 4xx are counted apart,
-    since strangers make them too. A ping ends no streak: anybody may send it.
+    All count, since a secret changed only on one side shows as a row of 401. The 4xx are also counted separately, since
+    strangers cause them too. A ping does not end a streak: anybody may send it.
 
     Attributes:
-        failures: of any kind.
+        failures: answers in a row other than 202.
         refused: the 4xx among them.
     """
 
@@ -30,7 +30,7 @@ class Streak:
         self.refused = 0
 
     def answered(self, status: int) -> bool:
-        """Count an answer; says whether to report it: at ALARM_AT, and where the webhook is switched off."""
+        """Count an answer; return whether to report it: at ALARM_AT, and at SWITCHED_OFF_AT."""
         if status == _PING:
             return False
         if status == ACCEPTED:
@@ -42,7 +42,7 @@ class Streak:
 
 
 class Silence:
-    """The time since the last event, and the usual gap between two: a mean in which old gaps fade.
+    """The time since the last event, and the usual gap between two events: a mean in which old gaps fade.
 
     Attributes:
         usual_gap_seconds: None until there have been two events.
@@ -54,7 +54,7 @@ class Silence:
         self.usual_gap_seconds: float | None = None
 
     def ended(self, *, now: float) -> None:
-        """An event has come."""
+        """Record that an event has come."""
         gap = now - self._last
         if self._events and self.usual_gap_seconds is None:
             self.usual_gap_seconds = gap
@@ -64,5 +64,5 @@ class Silence:
         self._last = now
 
     def seconds(self, *, now: float) -> float:
-        """Since the last event, or since the start where none has come."""
+        """Seconds since the last event, or since the start if none has come."""
         return now - self._last

@@ -1,7 +1,7 @@
-"""A spooled event as bytes on disk: a checksum before it, so that a torn or flipped record shows.
+"""A spooled event as bytes on disk: a checksum, then the event, so that damage is noticed.
 
-An event that no broker takes leaves a note in the spool: the event without its body, under a source of its own, so that
-the dead letter that is still to be written holds up no event.
+An event too large for the broker leaves a note in the spool: the event without its body, under a source of its own. So
+the dead letter that must still be written delays no event.
 """
 
 import zlib
@@ -18,9 +18,9 @@ class Spooled(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event that waits on disk.
 
     Attributes:
-        event: as the door took it.
-        archived: the archive has it already, only the raw queue lacks it.
-        body_at: this is the note of an event that is too large: where its body is (see `core/failures/dead_letter`).
+        event: the event as the door received it.
+        archived: the archive has the event already; only the raw queue lacks it.
+        body_at: only in the note of an event that is too large: the place of its body (`core/failures/dead_letter`).
     """
 
     event: Received
@@ -32,12 +32,12 @@ _NOTES = ".too-large"  # no source has a dot in its name
 
 
 def notes_of(source: str) -> str:
-    """The source under which the notes of a source wait."""
+    """The source name under which the notes of a source wait."""
     return source + _NOTES
 
 
 def is_note_of(waiting: str, sources: Collection[str]) -> bool:
-    """Whether what waits under this source are notes of one of these."""
+    """Whether `waiting` is the notes' source name of any of these sources."""
     return waiting.endswith(_NOTES) and waiting.removesuffix(_NOTES) in sources
 
 
@@ -61,7 +61,7 @@ def seal(spooled: Spooled) -> bytes:
 
 
 def unseal(record: object) -> Spooled | None:
-    """Read a record; None where it is not what was sealed."""
+    """Read a record; None if it is damaged, or its shape is not ours."""
     if not isinstance(record, bytes):
         return None
     checksum, content = record[:_CHECKSUM_BYTES], record[_CHECKSUM_BYTES:]
@@ -69,5 +69,5 @@ def unseal(record: object) -> Spooled | None:
         return None
     try:
         return _decoder.decode(content)
-    except msgspec.DecodeError:  # sealed by another release whose shape is not ours
+    except msgspec.DecodeError:  # written by another release, with another shape
         return None

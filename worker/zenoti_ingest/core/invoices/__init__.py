@@ -1,1 +1,1 @@
-"""What is asked of the invoice API, when, and by whom."""
+"""The calls to the invoice API: what they ask, when they may go, and which process makes them."""

@@ -1,7 +1,7 @@
-"""The baton: what a process that leaves a lane in order hands to its successor, by the queue `<lane>.turn`.
+"""The baton: what a process that leaves a lane in order passes to its successor, through the queue `<lane>.turn`.
 
-Times are ages and spans in seconds, since two hosts share no clock. How long the baton lay there is not known, so ages
-count from when it is read: the calls are taken for younger than they are, never for older.
+Times are ages and spans in seconds, since two hosts share no clock. Nobody knows how long the baton lay in the queue.
+So ages count from its reading: calls seem younger than they are, never older.
 """
 
 import msgspec
@@ -13,7 +13,7 @@ CONTENT_TYPE = "application/json"
 
 
 class Baton(msgspec.Struct, frozen=True):
-    """What the lane's holder knows: what is spent of the quota, and the circuit where it is open."""
+    """What the lane's holder knows: the calls spent from the quota, and the circuit if it is open."""
 
     spent: Spent = Spent()
     opened: Opened | None = None
@@ -23,12 +23,12 @@ _decoder = msgspec.json.Decoder(Baton)
 
 
 def encode(baton: Baton) -> bytes:
-    """As it lies in the queue."""
+    """The message body of a baton."""
     return msgspec.json.encode(baton)
 
 
 def decode(body: bytes) -> Baton | None:
-    """None: it is none; somebody else put it there."""
+    """Read a message body; None: it is not a baton, but somebody else's message."""
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Circuit breaker of a source: whose failure is it, the key's or the API's? The key is the id of what is fetched.
+"""Circuit breaker of a source: decides whether a failure is the key's or the API's. The key is the id to fetch.
 
 | The API answered for another key within 60 s | Failures since its last answer | The failure is |
 |---|---|---|
@@ -6,10 +6,11 @@
 | yes | 5 or more: the API may be down by now | in doubt |
 | no | any | in doubt |
 
-A failure in doubt charges nothing, and other keys go on. It is the key's once the API answers for another key. It is
-the API's, and the circuit opens, with the fifth failure in doubt of at least two keys, or when a 401
-for one key is followed by a 401 for another. While a failure is in doubt, and while the circuit is open, a probe
-goes after 1 s, doubling to 30 s. Probes take turns: a key that failed, one that waits, one answered before.
+A failure in doubt costs no attempt, and calls for other keys go on. It is the key's failure once the API answers for
+another key. It is the API's failure, and the circuit opens, at the fifth failure in doubt of at least two keys, or when
+a 401 for a key follows a 401 for another key. While a failure is in doubt, and while the circuit is open, probes go
+after 1 s, then at doubling intervals up to 30 s. Probes alternate between a failed key, a waiting key and an answered
+key.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ _TURNS = 3
 
 
 class Blame(Enum):
-    """Whose failure it is."""
+    """Whose fault a failure is."""
 
     KEY = "the key's"
     API = "the API's"
@@ -38,7 +39,7 @@ class Blame(Enum):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """An open circuit, as the lane's next holder goes on with it; spans in seconds, keys by their ids."""
+    """An open circuit, for the lane's next holder; spans in seconds, keys as ids."""
 
     failures: int
     probes: int
@@ -51,18 +52,18 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Circuit:
-    """The circuit of one source; times are seconds of any monotonic clock."""
+    """The circuit of a source; times are seconds of any monotonic clock."""
 
     def __init__(self) -> None:
-        self._answered: dict[str, float] = {}  # by their latest answer; REMEMBERED at most
+        self._answered: dict[str, float] = {}  # in order of their latest answer; at most REMEMBERED
         self._begin()
 
     def _begin(self) -> None:
         self._is_open = False
         self._failures = 0
         self._doubts = 0
-        self._failed: dict[str, None] = {}  # keys of events, by their latest failure in doubt
-        self._failing: set[str] = set()  # the same, and those of failed probes; none is added once it is open
+        self._failed: dict[str, None] = {}  # keys of events, in order of their latest failure in doubt
+        self._failing: set[str] = set()  # these, and the keys of failed probes; none is added once it is open
         self._refused: str | None = None
         self._waiting: tuple[str, ...] = ()
         self._probes = 0
@@ -71,7 +72,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether no event's call may go."""
+        """Whether the circuit is open: no event's call may go."""
         return self._is_open
 
     @property
@@ -80,23 +81,23 @@ class Circuit:
         return self._failures
 
     def probe_in(self, now: float) -> float:
-        """Seconds until the next probe; infinite where nothing is in doubt and the circuit is closed."""
+        """Seconds until the next probe; infinite if nothing is in doubt and the circuit is closed."""
         return inf if self._probe_at is None else max(0.0, self._probe_at - now)
 
     def probe_key(self, *, random_id: str) -> str:
-        """Which key to probe for, by turns; a failure of one that failed before says nothing new of the others.
+        """The key for the next probe, by turns: another failure of a failed key shows nothing new about other keys.
 
         Args:
-            random_id: an id that no key has. The API's own 418 for it proves that the API is well.
+            random_id: an id that no key has. The API's own 418 for it proves that the API works.
         """
         cycle, turn = divmod(self._probes, _TURNS)
-        well = [one for one in self._answered if one not in self._failing] or [random_id]
+        well = [key for key in self._answered if key not in self._failing] or [random_id]
         kinds: tuple[Sequence[str], ...] = (list(self._failed), self._waiting, well)
         chosen = kinds[turn] or well
         return chosen[-1 - cycle % len(chosen)]
 
     def answered(self, key: str, *, now: float) -> None:
-        """The API itself answered, be it that it knows no such key. Each failure in doubt is the key's."""
+        """Record that the API itself answered, even if it does not know the key: failures in doubt are the keys'."""
         self._begin()
         self._answered.pop(key, None)
         self._answered[key] = now
@@ -104,15 +105,15 @@ class Circuit:
             del self._answered[next(iter(self._answered))]
 
     def failed(self, key: str, *, now: float, refused: bool = False) -> Blame:
-        """A call for an event failed.
+        """Record that a call for an event failed.
 
         Args:
-            key: whose call.
-            now: seconds.
+            key: the key of the call.
+            now: the time.
             refused: the API answered 401.
         """
         if self._is_open:
-            return Blame.API  # it was in flight as the circuit opened, and says nothing new
+            return Blame.API  # it was in flight when the circuit opened, and shows nothing new
         self._failures += 1
         if self._failures <= FAILURES and self._answered_another(key, now=now):
             return Blame.KEY
@@ -124,14 +125,14 @@ class Circuit:
         return Blame.API if self._is_open else Blame.UNKNOWN
 
     def probe_failed(self, key: str, *, now: float, refused: bool = False) -> None:
-        """A probe failed; the next goes after twice the time."""
+        """Record that a probe failed; the next goes after twice the time."""
         self._failures += 1
         self.probe_passed_over(now=now)
         if not self._is_open:
             self._doubt(key, now=now, refused=refused)
 
     def probe_passed_over(self, *, now: float) -> None:
-        """A probe said nothing, or an event's own call takes its place; the next goes after twice the time."""
+        """Record a probe without result, or an event's own call in its place; the next goes after twice the time."""
         self._probes += 1
         self._probe_at = now + self._probing.failed()
 
@@ -151,7 +152,7 @@ class Circuit:
         )
 
     def take_over(self, opened: Opened | None, *, now: float) -> None:
-        """Be as the lane's last holder left it."""
+        """Continue as the lane's last holder left the circuit."""
         self._begin()
         if opened is None:
             return
@@ -163,12 +164,12 @@ class Circuit:
         self._answered = dict.fromkeys(opened.answered, -inf) | self._answered
 
     def note_waiting(self, keys: Sequence[str]) -> None:
-        """Events of these keys waited as the circuit opened; probes ask for some of them."""
-        self._waiting = tuple(one for one in keys if one not in self._failing)[:REMEMBERED]
+        """Record the keys of events that waited when the circuit opened; probes use some of them."""
+        self._waiting = tuple(key for key in keys if key not in self._failing)[:REMEMBERED]
 
     def _answered_another(self, key: str, *, now: float) -> bool:
         itself = key.lower()  # the letter case of an id varies
-        return any(at > now - RECENT_SECONDS for one, at in self._answered.items() if one.lower() != itself)
+        return any(at > now - RECENT_SECONDS for other, at in self._answered.items() if other.lower() != itself)
 
     def _doubt(self, key: str, *, now: float, refused: bool) -> None:
         self._doubts += 1

@@ -1,9 +1,10 @@
-"""Which parts of an invoice to ask for, in which calls.
+"""Decides which parts of an invoice to ask for, in which calls.
 
-One call with all of them, as documented. Some organisations' API ignores a combined expand: then a part that the
-combined call lacked comes by a call for it alone, and from then on the source is *splitting*: every part by itself at
-once, with a combined call now and then to see whether it still is. A part that no call brings is simply not there;
-after a few such calls it is not asked for alone any more. A part whose call fails twice for an invoice is missing.
+The documented way is a single call for all parts. The API of some organisations ignores a combined `expand`. Then a
+separate call brings a part that the combined call lacked, and from then on the source is *splitting*: each part gets
+its own call at once, with a combined call now and then to see whether splitting is still needed. A part that no call
+brings does not exist; after a few such calls it gets no separate call any more. A part whose call fails twice for an
+invoice is missing.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ MAX_FAILED = 1000
 
 
 class Expands:
-    """What is known of one source's API.
+    """What is known about the API of a source.
 
     Args:
-        parts: to ask for, as configured.
+        parts: the configured parts to ask for.
 
     Attributes:
-        is_splitting: a call for one part brought what the combined call did not.
+        is_splitting: a call for a single part brought what the combined call did not.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
@@ -39,11 +40,11 @@ class Expands:
         return self.parts[:1] if self.is_splitting and self._begun % COMBINED_EVERY else self.parts
 
     def alone(self, asked: Sequence[str], missing: Sequence[str]) -> tuple[str, ...]:
-        """The parts that each want a call of their own after the first.
+        """The parts that each need a call of their own after the first call.
 
         Args:
             asked: the parts of the first call.
-            missing: what its answer lacks, of the parts whose place in it is known.
+            missing: parts that its answer lacks, among the parts with a known place in the invoice.
         """
         if asked != self.parts:
             return tuple(part for part in self.parts[1:] if part in missing or part in self._unplaced)
@@ -54,14 +55,14 @@ class Expands:
         return tuple(part for part in missing if self.is_splitting or self._fruitless.get(part, 0) < FRUITLESS)
 
     def came(self, part: str, *, brought: bool) -> None:
-        """A call for one part alone has been answered, after a combined one that lacked it."""
+        """Record the answer to a call for a single part that the combined call lacked."""
         if brought:
             self.is_splitting = True
         else:
             self._fruitless[part] = self._fruitless.get(part, 0) + 1
 
     def failed(self, invoice_id: str, part: str) -> bool:
-        """A call for one part alone failed; returns whether it failed before, so that the invoice goes without it."""
+        """Record a failed call for a single part; return whether it failed before: then the invoice goes without it."""
         if (invoice_id, part) in self._failed:
             del self._failed[invoice_id, part]
             return True

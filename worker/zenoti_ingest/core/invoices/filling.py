@@ -1,8 +1,8 @@
-"""The arrival of a lane's backlog after a take-over: events that belong to one call should share it."""
+"""Waits for a lane's backlog to arrive after a take-over, so that events which need the same call share it."""
 
 import msgspec
 
-QUIET_SECONDS = 0.1  # deliveries of a backlog follow each other far more closely, even on a busy broker
+QUIET_SECONDS = 0.1  # deliveries of a backlog come at much shorter intervals, even from a busy broker
 MAX_SECONDS = 1.0
 
 
@@ -10,9 +10,9 @@ class Filling(msgspec.Struct):
     """The filling of the window, from the first delivery on. Times are of the event loop's clock.
 
     Attributes:
-        until: when it is over at the latest.
+        until: when it ends at the latest.
         latest: when the latest delivery came.
-        is_taken_over: the predecessor calls no more, and what it said of the lane's times has been heard.
+        is_taken_over: the predecessor makes no more calls, and we have received its last time of the lane.
     """
 
     until: float
@@ -21,11 +21,11 @@ class Filling(msgspec.Struct):
 
     @classmethod
     def begun(cls, now: float) -> "Filling":
-        """The first delivery has come."""
+        """Begin with the first delivery."""
         return cls(until=now + MAX_SECONDS, latest=now)
 
     def is_under_way(self, now: float, *, is_full: bool) -> bool:
-        """Whether a call should wait: for the take-over, or for more of the backlog, which is expected at once."""
+        """Whether a call should wait for the take-over, or for more of the backlog, which is expected at once."""
         if not self.is_taken_over:
             return True
         return now < self.until and now - self.latest < QUIET_SECONDS and not is_full

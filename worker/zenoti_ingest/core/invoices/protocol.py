@@ -1,8 +1,8 @@
-"""The invoice API, sans I/O: the request to send, and the deciphering of (status, headers, body).
+"""The invoice API, sans I/O: builds requests, and interprets answers (status, headers, body).
 
 Source: https://docs.zenoti.com/reference, GET /v1/invoices/{invoice_id} with the key `expand` repeated. Errors come
-as HTTP statuses and inside HTTP 200, in several shapes (`zenoti_schemas.invoice`). The texts of errors stay unread.
-Only the API's own shapes speak about an invoice: any other page beneath a 2xx, 3xx or 4xx is a gateway's.
+as HTTP statuses and inside HTTP 200, in several shapes (`zenoti_schemas.invoice`). Error texts are never read. Only the
+API's own shapes count as statements about an invoice: any other page with a 2xx, 3xx or 4xx is a gateway's.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ MAX_ANSWER_BYTES = 5 * 1024 * 1024
 DEFAULT_RETRY_AFTER_SECONDS = 60.0
 _UNAUTHORISED, _THROTTLED = 401, 429
 _OK, _CLIENT_ERRORS, _SERVER_ERRORS = range(200, 300), range(400, 500), range(500, 600)
-# Said by what stands before the API, or about this one request's way: a later one may pass.
+# Statuses of a proxy before the API, or about the transport of this request only: a later request may succeed.
 _TRANSIENT = frozenset((407, 408, 421, 423, 424, 425, 440, 444, 449, 460, 463, 464, *range(494, 500)))
 _KNOWN: dict[int | str, type[WorkerError]] = {
     602: AccessDenied,
@@ -40,8 +40,8 @@ _KNOWN: dict[int | str, type[WorkerError]] = {
     418: InvoiceNotFound,
     **dict.fromkeys(_TRANSIENT, ApiUnavailable),
 }
-# Where each part stands in the invoice. gst_parameters and dues_and_fees are no key of their own in the vendor's
-# table, so nobody can know whether they came.
+# The key of each part in the invoice. The vendor's table has no key for gst_parameters and dues_and_fees, so nobody can
+# know whether they came.
 PLACE = {
     "invoiceitems": "invoice_items",
     "appointments": "appointments",
@@ -52,9 +52,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A GET: the path beneath the base URL, the pairs of the query in order, and the path with its ids left out.
+    """A GET: the path below the base URL, the query's pairs in order, and the path with placeholders for its ids.
 
-    The id has been found usable before.
+    The ids have been checked before.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What came back; header names in lower case."""
+    """An answer of the API; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -71,7 +71,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Invoice(msgspec.Struct, frozen=True):
-    """The invoice object, byte for byte, and the parts asked for that it lacks."""
+    """The invoice object, byte for byte, and the requested parts that it lacks."""
 
     document: bytes
     missing: tuple[str, ...] = ()
@@ -83,14 +83,14 @@ _text = msgspec.json.Decoder(str)
 
 
 def request(invoice_id: str, *, expand: tuple[str, ...]) -> Request:
-    """The call that reads one invoice with the parts named."""
+    """The call that reads an invoice with the named parts."""
     return Request(
         f"/v1/invoices/{invoice_id}", tuple(("expand", part) for part in expand), "/v1/invoices/{invoice_id}"
     )
 
 
 def merged(invoice: Invoice, other: Invoice) -> Invoice:
-    """The invoice, with what it lacks taken from another answer about it; every value byte for byte."""
+    """The invoice, completed from another answer about it; every value byte for byte."""
     members = _read_members(invoice.document)
     more = {
         key: value
@@ -107,14 +107,14 @@ def decipher(response: Response, invoice_id: str, *, expand: tuple[str, ...]) ->
     """Read an answer.
 
     Raises:
-        PermanentError: the row of the error table that it falls under.
+        PermanentError: the class that the error table has for the code.
         ApiThrottled: 429, with the seconds to wait.
         ApiRefusedUs: 401 by the API.
-        GatewayAnswered: a page that is not the API's.
-        ApiUnavailable: 5xx, a transient code, or an answer without the invoice asked for.
+        GatewayAnswered: the page is not the API's.
+        ApiUnavailable: 5xx, a transient code, or an answer without the requested invoice.
     """
     status = response.status
-    if status == _THROTTLED or status in _SERVER_ERRORS or status in _TRANSIENT:  # whatever the body says
+    if status == _THROTTLED or status in _SERVER_ERRORS or status in _TRANSIENT:  # whatever the body contains
         raise _failure(status, response)
     body = response.body.lstrip(_BOM)
     copy = mended(body)
@@ -134,12 +134,15 @@ def decipher(response: Response, invoice_id: str, *, expand: tuple[str, ...]) ->
     return _invoice(document, invoice_id=invoice_id, expand=expand)
 
 
-def _code(told_code: int | str | None, status: int) -> int | str:
-    """The body is more exact, unless it has no code or, outside a 2xx, one that nobody knows. A 401 is one."""
-    if told_code is None or status == _UNAUTHORISED:
+def _code(body_code: int | str | None, status: int) -> int | str:
+    """The code that counts: the body's, since it is more exact than the status.
+
+    The status counts if it is 401, if the body has no code, or if the body's code is unknown and the status is not 2xx.
+    """
+    if body_code is None or status == _UNAUTHORISED:
         return status
-    is_known = told_code in _KNOWN or told_code in _CLIENT_ERRORS or told_code in _SERVER_ERRORS
-    return told_code if is_known or status in _OK else status
+    is_known = body_code in _KNOWN or body_code in _CLIENT_ERRORS or body_code in _SERVER_ERRORS
+    return body_code if is_known or status in _OK else status
 
 
 def _read(text: bytes) -> InvoiceAnswer | None:
@@ -165,11 +168,11 @@ def _failure(code: int | str, response: Response) -> WorkerError:
 
 
 def _read_members(document: bytes) -> dict[str, bytes]:
-    """The members of an object, each as its bytes stand in the document."""
+    """The members of an object, each as its bytes in the document."""
     copy, found, at = mended(document), {}, 0
     for key, value in _members.decode(copy).items():
         text = bytes(value)
-        if copy is not document:  # what was replaced has the same length, so each place is the same
+        if copy is not document:  # replacements have the same length, so places are the same in both
             at = max(copy.find(text, at), copy.find(text))
             text = document[at : at + len(text)]
             at += len(text)
@@ -191,7 +194,7 @@ def _invoice(document: bytes, *, invoice_id: str, expand: tuple[str, ...]) -> In
 
 
 def _spelled(value: bytes | None) -> str | None:
-    """An id as text, whether it is a string with escapes or a number; None where the invoice has none."""
+    """An id as text, whether it is a string with escapes or a number; None if the invoice has no id."""
     if value is None:
         return None
     return _text.decode(mended(value)) if value[:1] == b'"' else value.decode()

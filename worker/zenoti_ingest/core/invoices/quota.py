@@ -1,17 +1,18 @@
-"""When may the next API call go? A token bucket beside a sliding window.
+"""Decides when the next API call may go: a token bucket and a sliding window.
 
-The quota belongs to the vendor's whole organisation, 60 calls a minute by default, and other integrations spend from it
+The quota, by default 60 calls a minute, belongs to the organisation at the vendor, and other integrations spend from it
 too. The vendor's words can mean a bucket or a fixed window. These rules obey both:
 
-- No 60 s hold more than `calls_per_minute` calls (all times have half a second of margin for the way to the API).
-- One call is there at the start. Calls are saved up while nothing waits: at most 10, and less than half of a minute's.
-- After a burst of n saved calls the pace is that of `calls_per_minute` - n, until the burst is a minute old. So the
-  window fills evenly, and no pause is longer than two intervals.
+- No 60 s contain more than `calls_per_minute` calls (all times have half a second of margin for the way to the API).
+- At the start, a single call is available. Calls are saved up while nothing waits: at most 10, and less than half of a
+  minute's calls.
+- After a burst of n saved calls the pace is `calls_per_minute` - n, until the burst is a minute old. So the window
+  fills evenly, and no pause is longer than two intervals.
 - Above 1,200 calls a minute, calls that come due within 50 ms go together, at most 10: a busy process wakes up late.
-- The calls of several processes, one after the other, keep to the same: a process that leaves a lane in order hands on
-  what is `Spent`. A successor without that assumes that a burst has just gone.
+- The same rules hold across processes that follow each other: a process that leaves a lane in order passes on what it
+  has `Spent`. A successor without that assumes that a burst has just gone.
 
-The vendor's headers correct the pace, downwards only.
+The vendor's headers can only lower the pace.
 
 Source: https://docs.zenoti.com, "Rate limits"; header fields as in draft-ietf-httpapi-ratelimit-headers.
 """
@@ -31,19 +32,19 @@ _MOST_SAVED_SHARE = 0.49  # of a minute's calls; a pace of less than half would 
 MAX_WAIT_SECONDS = 900.0
 _NO_NUMBER_ABOVE = 1e9
 _ROUNDING = 1e-6
-_NEARLY = 0.05  # of an interval: so late we may be woken
-_LATE_SECONDS = 0.05  # where intervals are shorter than that, calls that came due together go together
+_NEARLY = 0.05  # part of an interval: we may be woken this late
+_LATE_SECONDS = 0.05  # with shorter intervals than this, calls that came due together go together
 _LIMIT_HEADERS = ("organization-ratelimit-limit", "api-ratelimit-limit", "ratelimit-limit")
 _LIMIT = re.compile(r"\s*(\d{1,9})(?:[^;]*;\s*w\s*=\s*(\d{1,6}))?")  # `60` or `60;w=60;b=60`
 
 
 class RateLimitHeaders(msgspec.Struct, frozen=True):
-    """What an answer's headers say of the quota; None where they say nothing that can be.
+    """What an answer's headers say about the quota; None: nothing usable.
 
     Attributes:
         remaining: calls left.
-        reset_seconds: until there are more.
-        interval_seconds: between two calls, by the smallest limit named.
+        reset_seconds: seconds until there are more calls.
+        interval_seconds: seconds between two calls, by the smallest limit in the headers.
         retry_after_seconds: how long to send nothing.
     """
 
@@ -54,7 +55,7 @@ class RateLimitHeaders(msgspec.Struct, frozen=True):
 
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimitHeaders:
-    """Read the headers (names in lower case) of an answer; each is optional, and none is trusted beyond its bounds."""
+    """Read the headers (names in lower case) of an answer; each is optional, and values out of bounds are ignored."""
     remaining = _whole(headers.get("ratelimit-remaining", ""))
     intervals = [interval for name in _LIMIT_HEADERS if (interval := _interval(headers.get(name, ""))) is not None]
     return RateLimitHeaders(
@@ -69,11 +70,11 @@ class Spent(msgspec.Struct, frozen=True):
     """What a successor must know; ages and spans in seconds.
 
     Attributes:
-        calls: ages of the calls of the last minute, the oldest first.
-        saved: ages of those that found more than one saved up.
-        tokens: calls saved up; below 1: a part of the next, or of those before it.
-        pause_seconds: how long the vendor wants none.
-        interval_seconds: between two calls, by what the vendor said; 0: as configured.
+        calls: ages of the calls of the last minute, oldest first.
+        saved: ages of the calls that were saved up, i.e. went while more than one token was there.
+        tokens: calls saved up; below 1: a fraction of the next call; negative: calls that must come due first.
+        pause_seconds: how long the vendor wants no call.
+        interval_seconds: seconds between two calls by the vendor's headers; 0: as configured.
     """
 
     calls: tuple[float, ...] = ()
@@ -84,14 +85,14 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Quota:
-    """The calls of one source; times are seconds of any monotonic clock."""
+    """The quota of a source; times are seconds of any monotonic clock."""
 
     def __init__(self, *, calls_per_minute: float, now: float) -> None:
         self._configured = 60 / calls_per_minute
         self._tokens = 1.0
         self._counted_at = now
         self._not_before = now
-        self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that found more than one
+        self._saved: deque[float] = deque(maxlen=MOST_SAVED)  # calls that went while more than one token was there
         self._may_go_at: float | None = None  # cached: `wait` is called far more often than anything changes
         self._keep_to(self._configured)
         self._calls: deque[float] = deque(maxlen=self._in_a_window)
@@ -99,7 +100,7 @@ class Quota:
 
     @property
     def calls_per_minute(self) -> float:
-        """The pace: as configured, or less where the vendor says so. Above one a minute, fractions are rounded down."""
+        """The pace: as configured, or less if the vendor says so. Above 1 a minute, fractions are rounded down."""
         return 60 / self._interval
 
     def wait(self, now: float) -> float:
@@ -113,11 +114,11 @@ class Quota:
         tokens = self._tokens
         for since, until, pace in self._paces():
             tokens += max(0.0, min(until, now) - since) / pace
-        saved = sum(at + _KEPT_SECONDS > now for at in self._saved)  # a minute has one burst, be it in several parts
+        saved = sum(at + _KEPT_SECONDS > now for at in self._saved)  # a minute has one burst, perhaps in several parts
         return min(max(1 + self._late, self._most - saved), tokens)
 
     def spend(self, now: float) -> None:
-        """Count a call that goes now."""
+        """Record a call that goes now."""
         self._count(now)
         if self._tokens > 1 + self._late + _NEARLY:
             self._saved.append(now)
@@ -125,7 +126,7 @@ class Quota:
         self._calls.append(now)
 
     def save_nothing(self, now: float) -> None:
-        """Events wait, and not for the quota: what comes due meanwhile is not saved up."""
+        """Events wait, but not for the quota: calls that come due meanwhile are not saved up."""
         self._count(now)
         self._tokens = min(self._tokens, 1 + self._late)
 
@@ -141,7 +142,7 @@ class Quota:
         )
 
     def take_over(self, now: float, spent: Spent | None) -> None:
-        """Go on where a predecessor ended; None: nothing is known of it, and at worst a burst has just gone."""
+        """Continue where a predecessor ended; None: nothing is known about it, so assume that a burst has just gone."""
         self._count(now)
         if spent is None:
             self._tokens = min(self._tokens, 1.0 - self._most)
@@ -154,14 +155,14 @@ class Quota:
             self.pause(min(spent.pause_seconds, MAX_WAIT_SECONDS), now=now)
 
     def pause(self, seconds: float, *, now: float) -> None:
-        """The vendor says that nothing is left for so long: forget what was saved up."""
+        """Send nothing for `seconds`, since the vendor says that no call is left; drop the saved calls."""
         self._may_go_at = None
         self._not_before = max(self._not_before, now + seconds)
         self._tokens = 1.0
         self._counted_at = self._not_before  # nothing is saved up meanwhile
 
     def correct(self, said: RateLimitHeaders, *, now: float) -> None:
-        """Believe what the vendor says where it is less than we thought."""
+        """Adopt the vendor's values if they allow less than ours."""
         interval = max(self._configured, said.interval_seconds or 0.0)
         if interval != self._interval:
             self._count(now)
@@ -175,7 +176,7 @@ class Quota:
             self.pause(WINDOW_SECONDS if said.reset_seconds is None else said.reset_seconds, now=now)
 
     def _keep_to(self, interval: float) -> None:
-        """Take this pace, in seconds between two calls. The calls so far still count."""
+        """Adopt an interval, in seconds between two calls. The calls so far still count."""
         self._may_go_at = None
         self._interval = interval
         self._late = min(int(_LATE_SECONDS / interval), MOST_SAVED - 1)
@@ -185,12 +186,12 @@ class Quota:
         self._most = max(1, min(MOST_SAVED, int(_MOST_SAVED_SHARE * whole)))
 
     def _count(self, now: float) -> None:
-        """Count the tokens up to now; every change of what is counted begins with it."""
+        """Bring the tokens up to date; call this before every change."""
         self._may_go_at = None
         self._tokens, self._counted_at = self.tokens(now), max(now, self._counted_at)
 
     def _place_at(self) -> float:
-        """When the window has a place for one more call."""
+        """When the window has room for another call."""
         is_full = len(self._calls) >= self._in_a_window
         return self._calls[-self._in_a_window] + _KEPT_SECONDS if is_full else -inf
 
@@ -204,18 +205,18 @@ class Quota:
         return inf  # not reached: the last pace has no end
 
     def _paces(self) -> Iterator[tuple[float, float, float]]:
-        """From when until when a token comes how often, since tokens were last counted."""
+        """Yield (from, until, seconds per token) for the time since tokens were last counted."""
         since = self._counted_at
         for saved, at in zip(range(len(self._saved), 0, -1), self._saved, strict=True):
-            burst = min(saved + 1, self._most)  # the last of a burst found one
-            if burst > 1 and at + _KEPT_SECONDS > since:  # with one, nothing can be saved up
+            burst = min(saved + 1, self._most)  # the last call of a burst used the last token, and is not in _saved
+            if burst > 1 and at + _KEPT_SECONDS > since:  # a burst of 1: nothing can be saved up
                 yield since, at + _KEPT_SECONDS, _KEPT_SECONDS / (self._in_a_window - burst)
                 since = at + _KEPT_SECONDS
         yield since, inf, self._pace
 
 
 def _ages(times: Iterable[float], now: float) -> tuple[float, ...]:
-    """Of those that still count."""
+    """The ages of the times that still count."""
     return tuple(round(now - at, 3) for at in times if now - at < _KEPT_SECONDS)
 
 
@@ -227,20 +228,20 @@ def _interval(text: str) -> float | None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, or a date, which is taken against the answer's own (RFC 9110, 10.2.3)."""
+    """Seconds, or a date, which is compared with the answer's own date (RFC 9110, 10.2.3)."""
     text = headers.get("retry-after", "")
     seconds = _whole(text)
     if seconds is None:
         try:
             wanted, said = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
             seconds = (wanted - said).total_seconds()
-        except (ValueError, TypeError, OverflowError):  # no date, one of no year, or only one of them has a zone
+        except (ValueError, TypeError, OverflowError):  # not a date, an impossible year, or only one date has a zone
             return None
     return min(max(seconds, 1.0), MAX_WAIT_SECONDS)
 
 
 def _bounded(seconds: float | None) -> float | None:
-    """What lies beyond the bound is no number of seconds, but a time of day or worse."""
+    """The seconds; None if they exceed MAX_WAIT_SECONDS, since that is a time of day or nonsense."""
     return seconds if seconds is not None and seconds <= MAX_WAIT_SECONDS else None
 
 

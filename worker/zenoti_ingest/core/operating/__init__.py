@@ -1,1 +1,1 @@
-"""What an operator sees: alarms, letters, times."""
+"""What operators see and write: alarms, archive entries, clock differences, times."""

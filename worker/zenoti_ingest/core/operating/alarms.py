@@ -1,4 +1,4 @@
-"""What an operator should see first: from what `status` has found, the things that are wrong, then those to look at."""
+"""What an operator should see first in `status`: alarms about what is wrong, then about what to look at."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -8,7 +8,7 @@ from zenoti_schemas.state import DaemonState
 from zenoti_schemas.status import Alarm, Depth, SourceStatus
 
 LONG_BACKLOG_MINUTES = 60
-STREAK = 5  # of the twenty failures in a row at which Zenoti switches a webhook off
+STREAK = 5  # failures in a row; at twenty, Zenoti switches a webhook off
 
 
 def alarms(
@@ -20,7 +20,7 @@ def alarms(
     receivers: Mapping[str, str],
     dead_letters: int,
 ) -> list[Alarm]:
-    """What is wrong first; empty: all is well. `receivers`: the queue of each, by its name."""
+    """The alarms, with what is wrong first; empty: all is well. `receivers`: receiver name -> queue."""
     unheard_of = unheard(receivers, daemons)
     of_receivers = list(receiver_alarms(names=names, receivers=receivers, queues=queues, daemons=daemons))
     queues = {name: depth for name, depth in queues.items() if name not in unheard_of}
@@ -50,7 +50,7 @@ def alarms(
 
 
 def in_hands(depth: Depth) -> int:
-    """Messages that are not ready, as far as they can be seen."""
+    """The number of messages that are not ready; 0 if the counts are unknown."""
     return 0 if depth.messages is None or depth.ready is None else depth.messages - depth.ready
 
 
@@ -73,7 +73,7 @@ def _daemons(daemons: Sequence[DaemonState]) -> Iterator[str]:
 def _unread(
     queues: Mapping[str, Depth], names: Names, daemons: Sequence[DaemonState], *, resting: Collection[str]
 ) -> Iterator[str]:
-    """Queues of ours without a consumer, but for the resting; where no process consumes, another alarm says so."""
+    """Our queues without a consumer, except `resting`. If no process consumes at all, another alarm reports it."""
     if any(daemon.daemon == "consume" for daemon in daemons):
         for name, depth in queues.items():
             if names.role(name) in ("raw", "lane") and depth.consumers == 0 and name not in resting:
@@ -81,12 +81,12 @@ def _unread(
 
 
 def _switch_off(daemons: Sequence[DaemonState]) -> Iterator[str]:
-    """Answers of the door in a row that Zenoti counts as failures: at twenty it sends no more until a person acts."""
+    """Failures in a row at the door: at twenty, Zenoti stops sending until a person acts."""
     for daemon in daemons:
         for name, source in daemon.sources.items():
             failed = source.streak - source.refused
             if failed >= STREAK:
-                yield f"{failed} answers in a row to {name} were no 2xx: Zenoti switches the webhook off at 20"
+                yield f"{failed} answers in a row to {name} were not 2xx: Zenoti switches the webhook off at 20"
 
 
 def _spools(daemons: Sequence[DaemonState]) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _waiting(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
 
 
 def _in_transit(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
-    """What the broker's dead-letter worker has stays with it while the queue that it goes to takes no more."""
+    """Messages in the broker's dead-letter worker: it keeps them while their target queue takes no more."""
     for name, depth in queues.items():
         if names.role(name) == "retry" and (count := in_hands(depth)):
             yield (
@@ -117,7 +117,7 @@ def _in_transit(queues: Mapping[str, Depth], names: Names) -> Iterator[str]:
 
 
 def _clocks(daemons: Sequence[DaemonState]) -> Iterator[str]:
-    """As the process sees it that finds the fewest wrong: the wrong one itself finds all others so."""
+    """Wrong clocks, by the process that sees the fewest: a process with a wrong clock sees all others as wrong."""
     kinds = {daemon.instance: daemon.daemon for daemon in daemons}
     observers = [daemon for daemon in daemons if daemon.clocks_ahead_seconds]
     by = min(observers, key=lambda daemon: len(daemon.clocks_ahead_seconds), default=None)

@@ -1,27 +1,28 @@
-"""What stands in the archive: reading an entry, and which are wanted."""
+"""Reads entries of the archive, and selects the wanted entries."""
 
 import msgspec
 
 from zenoti_ingest.core.events import reading
+from zenoti_ingest.core.events.identity import UNKNOWN
 from zenoti_ingest.core.events.messages import Received
 from zenoti_ingest.core.events.routing import names_type
 from zenoti_ingest.core.failures.errors import Malformed, TooLarge
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One webhook as it was received, without its body.
+    """A webhook as received, without its body.
 
     Attributes:
         receipt_id: the door's answer.
         received_at: RFC 3339, UTC.
         source: the source's name.
-        type: as in the routing key; empty where the body cannot be read.
-        event_id: the envelope's own; empty where it has none, or it could not be read.
-        cloudevent_id: the outgoing event's `id`; empty where it could not be read.
-        invoice_id: the invoice that it concerns; empty where there is none.
-        bytes: of the body, on the wire.
-        offset: where it stands in the stream.
-        malformed: why it cannot be read; empty where it can.
+        type: as in the routing key; empty if the body cannot be read.
+        event_id: the envelope's id; empty if it has none or cannot be read.
+        cloudevent_id: the outgoing event's `id`; empty if the body cannot be read.
+        invoice_id: the invoice that it concerns; empty: none.
+        bytes: size of the body on the wire.
+        offset: its offset in the stream.
+        malformed: why the body cannot be read; empty: it can.
     """
 
     receipt_id: str
@@ -36,12 +37,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     malformed: str = ""
 
     def bears(self, wanted: str) -> bool:
-        """Whether this is the event's id, by the CloudEvent or the envelope, its receipt's or its invoice's."""
+        """Whether `wanted` is the id of the CloudEvent, the envelope, the receipt or the invoice."""
         return wanted in (self.cloudevent_id, self.event_id, self.receipt_id, self.invoice_id)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries are meant: received from `since` on and before `until`; None: any."""
+    """Selects entries: received from `since` on and before `until`; None: no condition."""
 
     since: str
     until: str | None = None
@@ -50,7 +51,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     invoice: str | None = None
 
     def covers(self, message: Received) -> bool:
-        """Whether it can be meant, as far as its headers show."""
+        """Whether the message's headers meet the conditions."""
         return (
             message.received_at >= self.since
             and (self.until is None or message.received_at < self.until)
@@ -59,30 +60,31 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def asks_bodies(self) -> bool:
-        """Whether the body decides."""
+        """Whether a condition needs the body."""
         return self.type is not None or self.invoice is not None
 
     def takes(self, entry: Entry) -> bool:
-        """Whether it is meant, of those that are covered."""
+        """Whether a covered entry also meets the conditions on its body."""
         return (self.type is None or names_type(self.type, entry.type)) and self.invoice in (None, entry.invoice_id)
 
 
 def entry(message: Received, *, offset: int) -> Entry:
-    """Read one; what is malformed is an entry too."""
+    """Read an entry; a malformed body gives an entry too."""
     try:
-        event = reading.read(message)
-        known = {"type": event.type, "event_id": event.event_id or "", "cloudevent_id": event.id}
-        known |= {"invoice_id": event.invoice_id or ""}
+        known, malformed = reading.read(message).identity, ""
     except Malformed as error:
-        known = {"type": error.event_type, "event_id": error.event_id, "cloudevent_id": error.cloudevent_id}
-        known |= {"invoice_id": "", "malformed": str(error)}
+        known, malformed = error.identity, str(error)
     except TooLarge as error:
-        known = {"type": "", "event_id": "", "cloudevent_id": "", "invoice_id": "", "malformed": str(error)}
+        known, malformed = UNKNOWN, str(error)
     return Entry(
         receipt_id=message.receipt_id,
         received_at=message.received_at,
         source=message.source,
         bytes=len(message.body),
         offset=offset,
-        **known,
+        type=known.event_type,
+        event_id=known.event_id,
+        cloudevent_id=known.cloudevent_id,
+        invoice_id=known.invoice_id,
+        malformed=malformed,
     )

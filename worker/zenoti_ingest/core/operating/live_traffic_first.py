@@ -1,4 +1,4 @@
-"""Live traffic goes first: whether a redrive or a replay may put more events in, by what waits before them."""
+"""Live traffic goes first: decides by the queues' depths whether a redrive or a replay may publish more events."""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ def obstacle(depths: Depths, *, names: Names, source: str) -> str:
     """Why more events of a source must wait; empty: they need not.
 
     Args:
-        depths: of its raw queue and its lane: messages ready and consumers; None where the queue is missing.
-        names: of the queues.
+        depths: by queue, messages ready and consumers, for its raw queue and its lane; None if the queue is missing.
+        names: the names of queues.
         source: the source's name.
     """
     for queue, bound in ((names.raw(source), RAW_READY), (names.lane(source), 0)):

@@ -1,4 +1,4 @@
-"""Text from strangers as a terminal may show it: what would steer the terminal, or turn the line, is spelled out."""
+"""Makes foreign text safe for a terminal: escapes characters that control the terminal or reorder the line."""
 
 import re
 from typing import Final
@@ -11,15 +11,15 @@ _LAST_SHORT: Final = 0xFF
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""The text with these spelled as `\x1b` or `\u202e`; with `lines` its line ends and tabs stay."""
+    r"""The text with such characters escaped, as `\x1b` or `\u202e`; with `lines`, line ends and tabs stay."""
     return (_STEERS_BUT_LINES if lines else _STEERS).sub(_spelled, text)
 
 
 def printable_json(text: str) -> str:
-    r"""A JSON document with these spelled as `\u001b`, so that it stays the same document.
+    r"""A JSON document with such characters escaped, as `\u001b`; it stays the same document.
 
-    JSON allows most of them only within strings, where this is another spelling; of the rest a writer makes none but
-    line ends.
+    JSON allows most of these characters only within strings, where the escape has the same meaning. Outside of strings,
+    writers use only line ends.
     """
     return _STEERS_BUT_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -1,4 +1,4 @@
-"""Alarms of receivers that do not take their events: who, how many wait, since when, what to do."""
+"""Alarms about receivers that do not take their events: which, how many events wait, since when, what to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -14,10 +14,10 @@ def receiver_alarms(
     """The alarms of all receivers.
 
     Args:
-        names: of exchanges and queues.
-        receivers: the queue of each, by its name.
-        queues: depths by name.
-        daemons: what each process says.
+        names: the names of exchanges and queues.
+        receivers: receiver name -> queue.
+        queues: queue name -> depth.
+        daemons: the state of each process.
     """
     for name, queue in receivers.items():
         states = [daemon.receivers[name] for daemon in daemons if name in daemon.receivers]
@@ -27,13 +27,13 @@ def receiver_alarms(
     if any(daemon.stranger_refuses for daemon in daemons):
         yield Alarm(
             "wrong",
-            f"a queue that is no receiver's is bound to {names.events} and refuses events; receivers are published to "
-            "one by one. `zenoti-ingest topology plan` shows it as a surplus binding: unbind it, or let it be read",
+            f"a queue that belongs to no receiver is bound to {names.events} and refuses events; each receiver gets "
+            "its own publish. `zenoti-ingest topology plan` shows it as a surplus binding: unbind it, or read it",
         )
 
 
 def unheard(receivers: Mapping[str, str], daemons: Sequence[DaemonState]) -> set[str]:
-    """Queues of which an alarm above says more than that they are missing or unread."""
+    """Queues with a more exact alarm above than "missing" or "unread"."""
     return {receivers[name] for daemon in daemons for name in daemon.receivers if name in receivers}
 
 

@@ -1,6 +1,7 @@
-"""Throttler of what repeats itself: the first few of a kind within an interval pass, the rest are counted.
+"""Limits repetitions: the first few items of a kind within an interval pass, the rest are counted.
 
-A kind is any key that the caller bounds. Time enters as `now`, seconds of any monotonic clock.
+A kind is any key; the caller limits the number of kinds. Callers pass the time as `now`, seconds of any monotonic
+clock.
 """
 
 from collections.abc import Hashable
@@ -18,11 +19,11 @@ class _Interval(msgspec.Struct):
 
 
 class Repeats(Generic[K]):
-    """What has passed lately.
+    """The current interval of each kind.
 
     Args:
-        first: so many of a kind pass in each of its intervals.
-        seconds: how long an interval is; it begins with the first that passes.
+        first: how many items of a kind pass per interval.
+        seconds: the length of an interval; it begins with the first item that passes.
     """
 
     def __init__(self, *, first: int, seconds: float) -> None:
@@ -32,26 +33,26 @@ class Repeats(Generic[K]):
         self._ended: dict[K, int] = {}
 
     def may_tell(self, kind: K, *, now: float) -> bool:
-        """Whether this one passes; if not, it is counted."""
-        one = self._of.get(kind)
-        if one is None or one.ends <= now:
+        """Whether this item passes; if not, it is counted."""
+        interval = self._of.get(kind)
+        if interval is None or interval.ends <= now:
             self._end(kind)
             self._of[kind] = _Interval(now + self._seconds)
             return True
-        if one.passed < self._first:
-            one.passed += 1
+        if interval.passed < self._first:
+            interval.passed += 1
             return True
-        one.dropped += 1
+        interval.dropped += 1
         return False
 
     def dropped(self, *, now: float) -> dict[K, int]:
-        """How many of each kind did not pass in the intervals that have ended since this was last asked."""
-        for kind in [kind for kind, one in self._of.items() if one.ends <= now]:
+        """How many items of each kind did not pass, in the intervals that ended since the last call."""
+        for kind in [kind for kind, interval in self._of.items() if interval.ends <= now]:
             self._end(kind)
         ended, self._ended = self._ended, {}
         return ended
 
     def _end(self, kind: K) -> None:
-        one = self._of.pop(kind, None)
-        if one is not None and one.dropped:
-            self._ended[kind] = self._ended.get(kind, 0) + one.dropped
+        interval = self._of.pop(kind, None)
+        if interval is not None and interval.dropped:
+            self._ended[kind] = self._ended.get(kind, 0) + interval.dropped

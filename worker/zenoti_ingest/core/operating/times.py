@@ -1,4 +1,4 @@
-"""Times as text: as the product writes them, and as an operator writes them: ISO 8601, or so long ago (`2h`, `3d`)."""
+"""Times as text: as we write them, and as an operator writes them: ISO 8601, or an age (`2h`, `3d`)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from zenoti_ingest.core.failures.errors import WrongSettings
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(r"([0-9]{1,18})([smhdw])")
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # nothing was received before: from here on is all there is
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # nothing was received before this
 _END = datetime.max.replace(tzinfo=UTC)
 _SHOWN = 100
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,12 +54,12 @@ def seconds_since(at: str, *, now: int) -> float | None:
 
 
 def moment(text: str, *, now: datetime) -> str:
-    """The time that is meant, as `received_at` is written: RFC 3339, UTC, microseconds; sorts as text.
+    """The time in the form of `received_at`: RFC 3339, UTC, microseconds; sorts as text.
 
-    What lies before BEGINNING is BEGINNING, which a broker can be asked for.
+    A time before BEGINNING becomes BEGINNING, which the broker accepts.
 
     Raises:
-        WrongSettings: it is neither.
+        WrongSettings: the text is neither a time nor an age.
     """
     ago = _AGO.fullmatch(text.strip().lower())
     try:
@@ -67,7 +67,7 @@ def moment(text: str, *, now: datetime) -> str:
     except ValueError:
         shown = repr(text[:_SHOWN])
         raise WrongSettings(
-            f"{shown} is no time: write ISO 8601 (2031-05-06T17:00, UTC without a zone) or so long ago (2h, 3d)"
+            f"{shown} is not a time: write ISO 8601 (2031-05-06T17:00, UTC without a zone) or an age (2h, 3d)"
         ) from None
     return max(at, BEGINNING).strftime(_FORMAT)
 
@@ -84,10 +84,10 @@ def _utc(at: datetime) -> datetime:
         return at.replace(tzinfo=UTC)
     try:
         return at.astimezone(UTC)
-    except OverflowError:  # the zone leads out of the years that there are
+    except OverflowError:  # in UTC it is outside of the years that datetime knows
         return BEGINNING if at.year < BEGINNING.year else _END
 
 
 def instant(at: str) -> datetime:
-    """The other way round: of what `moment` gave."""
+    """The datetime of a text that `moment` returned."""
     return datetime.strptime(at, _FORMAT).replace(tzinfo=UTC)

@@ -1,1 +1,1 @@
-"""What must be on the broker, how it is named, and what to do where it differs."""
+"""What the broker must have, how it is named, and what to do about differences."""

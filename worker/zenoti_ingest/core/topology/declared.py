@@ -1,18 +1,18 @@
 """Every exchange, queue and binding on the broker, as data.
 
-The names are the public face; the arguments are chosen so that nothing is lost
+The names are part of the public interface; the arguments are chosen so that nothing is lost
 (https://www.rabbitmq.com/docs/quorum-queues).
 
-- Quorum queues, dead-lettered at least once, which needs `overflow=reject-publish`: with drop-head the broker falls
-  back to at most once and says so only in its log.
-- A delay queue per step of the retry ladder: a TTL of its own each, since a message waits behind those before it.
-  A message goes in through a fanout exchange with the queue to come back to as its routing key.
-- Each receiver has three exchanges and a wait queue of ours, so that one that takes no events holds up no other. The
-  events exchange leads to `for.<name>`, and that to the receiver's queue; where this is gone, its alternate exchange
-  leads to `wait.<name>`. `to.<name>` reaches the receiver's queue alone, and returns a message where that is gone.
-- The baton's queue keeps the newest one alone.
-- Delivery limits: 1000 on our own queues, since every hand-back counts and a rolling restart is one; a million where
-  looking at a message, or a receiver's nack, must never make the broker forget it (-1 means zero on 3.10).
+- Queues are quorum queues that dead-letter at least once. This needs `overflow=reject-publish`: with drop-head the
+  broker falls back to at most once, and reports that only in its log.
+- Each step of the retry ladder has a delay queue with its own TTL, since a message waits behind those before it. A
+  message enters through a fanout exchange; its routing key is the queue to return to.
+- Each receiver has three exchanges and a wait queue of ours, so that a receiver that takes no events delays no other.
+  The events exchange leads to `for.<name>`, and that to the receiver's queue; if this is gone, the alternate exchange
+  leads to `wait.<name>`. `to.<name>` reaches only the receiver's queue, and returns a message if that is gone.
+- The baton's queue keeps only the newest baton.
+- The delivery limit of our own queues is 1000, since every hand-back counts, as in a rolling restart. It is a million
+  where reading a message, or a receiver's nack, must never make the broker drop it (on 3.10, -1 means zero).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from zenoti_ingest.core.events.routing import binding_keys
 from zenoti_ingest.core.invoices import baton
 from zenoti_ingest.core.topology.names import Names
 
+MAX_INTEGER = 2**63 - 1  # AMQP carries no larger number
 DELIVERY_LIMIT = 1_000
 NEVER_FORGET = 1_000_000
 UNROUTED_MAX_BYTES = 100_000_000
@@ -43,7 +44,7 @@ class Queue(msgspec.Struct, frozen=True):
     """A durable queue or stream.
 
     Attributes:
-        ours: False where the queue is the receiver's own and is only bound to.
+        ours: False if the queue is the receiver's own: we only bind it.
         receiver: the name of the receiver that reads it; empty: we read it ourselves.
     """
 
@@ -63,7 +64,7 @@ class Binding(msgspec.Struct, frozen=True):
 
 
 class Beginning(msgspec.Struct, frozen=True):
-    """A message that is published once, by whoever has just made all of `queues`: it says how things begin."""
+    """A first message, published once by the process that has just created all of `queues`."""
 
     queues: tuple[str, ...]
     exchange: str
@@ -73,11 +74,11 @@ class Beginning(msgspec.Struct, frozen=True):
 
 
 class Topology(msgspec.Struct, frozen=True):
-    """What must be there, in the order in which it can be declared.
+    """What the broker must have, in an order in which it can be declared.
 
     Attributes:
-        beginnings: what new queues begin with.
-        superseded: bindings of earlier releases, to be removed once the others are there.
+        beginnings: the first messages of new queues.
+        superseded: bindings of earlier releases, to be removed once the other bindings exist.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -88,7 +89,7 @@ class Topology(msgspec.Struct, frozen=True):
 
 
 class Downstream(msgspec.Struct, frozen=True, kw_only=True):
-    """One receiver: its name, its queue, and the events and sources it wants."""
+    """A receiver: its name, its queue, and the events and sources it wants."""
 
     name: str
     queue: str
@@ -99,19 +100,19 @@ class Downstream(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def binding_keys(self) -> tuple[str, ...]:
-        """The patterns by which the events exchange leads to the receiver."""
+        """The binding keys from the events exchange to the receiver."""
         return binding_keys(sources=self.sources, events=self.events)
 
 
 class Archive(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the archive keeps what came: an age as the broker spells it (`30D`), and a size."""
+    """How long the archive keeps bodies: an age in the broker's notation (`30D`), and a size."""
 
     max_age: str
     max_bytes: int
 
 
 def intake_topology(names: Names, *, sources: Sequence[str], archive: Archive | None) -> Topology:
-    """What the door needs: raw queues, their way to the dead letters, the archive, the daemons' state."""
+    """What the door needs: raw queues and their dead-letter queue, the archive, the state stream."""
     exchanges = [Exchange(names.intake, "topic"), Exchange(names.work, "direct"), Exchange(names.state, "fanout")]
     queues = [
         Queue(names.dead, {"x-queue-type": "quorum", "x-delivery-limit": NEVER_FORGET}),
@@ -139,7 +140,7 @@ def whole_topology(
     delays_seconds: Sequence[int],
     archive: Archive | None,
 ) -> Topology:
-    """Everything: the door's part, lanes, retry ladder, what comes out."""
+    """Everything: the door's part, lanes, the retry ladder, receivers."""
     door = intake_topology(names, sources=sources, archive=archive)
     delays = sorted(set(delays_seconds))
     exchanges = [
@@ -195,7 +196,7 @@ def definitions(topology: Topology, *, vhost: str) -> dict[str, Any]:
 
 
 def _first_baton(names: Names, source: str) -> Beginning:
-    """Nobody can have called yet. Where the lane was there before, an earlier release may be calling at this moment."""
+    """The baton of a new lane: nobody can have called yet. In an existing lane, an earlier release may be calling."""
     lane, turn = names.lane(source), names.turn(source)
     return Beginning((lane, turn), names.work, turn, baton.encode(baton.Baton()), baton.CONTENT_TYPE)
 
@@ -210,7 +211,7 @@ def _receiver_exchanges(names: Names, downstream: Downstream) -> tuple[Exchange,
 
 
 def _receiver_bindings(names: Names, downstream: Downstream) -> tuple[Binding, ...]:
-    """From the end of the way to its beginning: no event comes in before it can get on."""
+    """Bindings from the end of the path to its beginning, so that no event enters before it can go on."""
     waiting, receiver = names.waiting(downstream.name), names.receiver(downstream.name)
     return (
         Binding(waiting, waiting, ""),
@@ -221,7 +222,7 @@ def _receiver_bindings(names: Names, downstream: Downstream) -> tuple[Binding, .
 
 
 def _ours(names: Names) -> dict[str, Any]:
-    """A queue of ours that must lose nothing."""
+    """The arguments of a queue of ours, which must lose nothing."""
     return {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
@@ -233,7 +234,7 @@ def _ours(names: Names) -> dict[str, Any]:
 
 
 def _delay(names: Names, seconds: int) -> dict[str, Any]:
-    """A delay queue: when the time is up the message's own routing key leads it back."""
+    """The arguments of a delay queue: after the delay, the message's own routing key leads it back."""
     return {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
@@ -251,10 +252,10 @@ def _downstream(downstream: Downstream) -> dict[str, Any]:
 
 
 def _stream(*, max_bytes: int) -> dict[str, Any]:
-    """A stream in small segments.
+    """The arguments of a stream with small segments.
 
-    The broker drops whole segments, and looks only when a new one begins: an event stays at least its age, and at most
-    until two more segments have come. 2,500 of them, which hold 10 GiB, cost a reader a tenth of a second to attach.
+    The broker drops only whole segments, and only when a new segment begins. So an event stays at least for the maximum
+    age, and at most until two more segments have come. With 2,500 segments (10 GiB) a reader attaches in 0.1 s.
     """
     segment_bytes = min(_MAX_SEGMENT_BYTES, max_bytes // 4)
     return {

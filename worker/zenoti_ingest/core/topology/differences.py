@@ -1,7 +1,7 @@
-"""The declared topology against what a broker reports: every difference, as data.
+"""Compares the declared topology with what a broker reports, and returns every difference as data.
 
-Over AMQP a broker reports only that something is missing, or the first argument that differs; its management API
-reports all of it, bindings and policies too. This module reads both; it neither asks nor changes anything.
+Over AMQP a broker reports only that something is missing, or the first argument that differs. Its management API
+reports everything, including bindings and policies. This module interprets both, and never contacts the broker.
 """
 
 import re
@@ -16,8 +16,8 @@ from zenoti_ingest.core.topology.names import Names
 Kind = Literal["exchange", "queue", "binding", "policy"]
 State = Literal["missing", "different", "surplus"]
 
-# Seen on 3.10 and 4.3: of two numbers the lower counts; overflow is the policy's, whatever the argument says, so that
-# a queue that should refuse drops its oldest and confirms; a dead letter exchange is the argument's where there is one.
+# Observed on 3.10 and 4.3: of two numbers the lower counts. The policy's overflow wins over the argument, so a queue
+# that should refuse instead drops its oldest message and confirms. A dead letter exchange in the arguments wins.
 _POLICY_LOWERS = {
     "message-ttl": "x-message-ttl",
     "max-length": "x-max-length",
@@ -35,7 +35,7 @@ _QUOTED = re.compile(r"'([^']*)'(?: of type '\w+')?$")
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One thing that the broker has not as declared; `should` and `is_` hold what differs, None: not set."""
+    """A difference between declaration and broker; `should` and `is_` hold what differs; None: not set."""
 
     kind: Kind
     name: str
@@ -58,7 +58,7 @@ class ObservedExchange(msgspec.Struct, frozen=True):
 
 
 class ObservedQueue(msgspec.Struct, frozen=True):
-    """A queue as the management API reports it; the counts are a few seconds old."""
+    """A queue as the management API reports it; its counts are a few seconds old."""
 
     name: str
     durable: bool = True
@@ -82,7 +82,7 @@ class ObservedBinding(msgspec.Struct, frozen=True):
 
 
 class BrokerSnapshot(msgspec.Struct, frozen=True):
-    """All that a virtual host holds."""
+    """All exchanges, queues and bindings of a virtual host."""
 
     exchanges: Sequence[ObservedExchange]
     queues: Sequence[ObservedQueue]
@@ -90,7 +90,7 @@ class BrokerSnapshot(msgspec.Struct, frozen=True):
 
 
 def missing(thing: Exchange | Queue) -> Difference:
-    """It is not there."""
+    """The difference for a missing exchange or queue."""
     if isinstance(thing, Exchange):
         return Difference("exchange", thing.name, "missing")
     detail = "" if thing.ours else "it is the downstream's own (declare = false)"
@@ -98,7 +98,7 @@ def missing(thing: Exchange | Queue) -> Difference:
 
 
 def refused(thing: Exchange | Queue, text: str) -> Difference:
-    """What the text of a 406 says: the first argument that differs; a text of another shape stands as it is."""
+    """The difference that the text of a 406 names: the first argument that differs; an unknown text is kept as is."""
     kind: Kind = "exchange" if isinstance(thing, Exchange) else "queue"
     found = _REFUSAL.search(text)
     if found is None:
@@ -111,7 +111,7 @@ def refused(thing: Exchange | Queue, text: str) -> Difference:
 
 
 def of_seen(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Difference]:
-    """Every difference that the management API reports, in the order of the declaration, what is surplus last."""
+    """Every difference that the management API reports, in the order of the declaration, with surplus things last."""
     exchanges = {exchange.name: exchange for exchange in seen.exchanges}
     queues = {queue.name: queue for queue in seen.queues}
     found = [_of_thing(exchange, exchanges.get(exchange.name)) for exchange in topology.exchanges]
@@ -126,7 +126,7 @@ def of_seen(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Diff
 
 
 def joined(asked: Iterable[Difference], seen: Iterable[Difference]) -> list[Difference]:
-    """What was asked over AMQP and what management reports, each once: management knows every argument."""
+    """The differences found over AMQP and by management, without repetition; management's have every argument."""
     reported: dict[tuple[Kind, str], Difference] = {
         (d.kind, d.name): d for d in seen if d.kind in ("exchange", "queue") and d.state != "surplus"
     }
@@ -136,7 +136,7 @@ def joined(asked: Iterable[Difference], seen: Iterable[Difference]) -> list[Diff
 
 
 def _properties(thing: Exchange | Queue | ObservedExchange | ObservedQueue) -> dict[str, Any]:
-    """What must be equal, by the names that a 406 uses."""
+    """The properties that must be equal, by the names that a 406 uses."""
     of_all: dict[str, Any] = {"durable": True, "auto_delete": False, **thing.arguments}
     if isinstance(thing, ObservedExchange | ObservedQueue):
         of_all |= {"durable": thing.durable, "auto_delete": thing.auto_delete}
@@ -161,7 +161,7 @@ def _of_thing(thing: Exchange | Queue, there: ObservedExchange | ObservedQueue |
 
 
 def _of_policy(queue: Queue, there: ObservedQueue | None) -> Difference | None:
-    """A policy that changes how the queue keeps what it holds."""
+    """The difference for a policy that changes how a queue keeps its messages."""
     if there is None or not queue.ours or not isinstance(there.effective_policy_definition, dict):
         return None
     policy = there.effective_policy_definition
@@ -201,7 +201,7 @@ def _seen_binding(seen: ObservedBinding) -> Binding:
 
 
 def _surplus_bindings(topology: Topology, seen: BrokerSnapshot) -> list[Difference]:
-    """Bindings of our exchanges and queues that nobody declares any more; each still carries events."""
+    """Bindings of our exchanges and queues that are not declared any more; each still carries events."""
     declared = set(topology.bindings)
     exchanges = {exchange.name for exchange in topology.exchanges}
     queues = {queue.name: queue for queue in topology.queues if queue.ours}
@@ -210,13 +210,13 @@ def _surplus_bindings(topology: Topology, seen: BrokerSnapshot) -> list[Differen
         binding = _seen_binding(b)
         is_ours = b.source in exchanges or (b.destination in queues and binding.kind == "queue")
         if b.source and is_ours and binding not in declared:
-            detail = f"{b.destination_type} {b.destination} gets these all the same"
+            detail = f"{b.destination_type} {b.destination} still gets these"
             found.append(Difference("binding", _arrow(binding), "surplus", detail, is_=msgspec.structs.asdict(b)))
     return found
 
 
 def _surplus_things(topology: Topology, seen: BrokerSnapshot, names: Names) -> list[Difference]:
-    """Queues and exchanges of our shapes that the configuration does not know: a source, a downstream, a delay gone."""
+    """Queues and exchanges with names like ours that are not configured: of a removed source, downstream or delay."""
     known = {queue.name for queue in topology.queues} | {exchange.name for exchange in topology.exchanges}
     queues = [
         Difference(

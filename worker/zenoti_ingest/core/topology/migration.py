@@ -1,8 +1,8 @@
-"""How to get from what the broker has to what is declared, and lose nothing: a text for each kind of difference.
+"""Instructions for each kind of difference: how to bring the broker to the declared topology and lose nothing.
 
-Arguments of a queue cannot be changed, only the queue made anew; and a quorum queue is deleted with all it holds,
-since it knows no `--if-empty` (3.10 to 4.3; 3.10's rabbitmqctl even ends with 0). So nothing here deletes; the texts
-lead an operator to an empty queue first. docs/topology.md has the same at length.
+The arguments of a queue cannot be changed; the queue must be deleted and declared again. Deleting a quorum queue always
+deletes its messages, since it does not support `--if-empty` (3.10 to 4.3; 3.10's rabbitmqctl even exits with 0). So
+nothing here deletes; the texts first lead an operator to an empty queue. docs/topology.md has the details.
 """
 
 from urllib.parse import quote
@@ -58,7 +58,7 @@ _POLICY += "(an operator policy: `clear_operator_policy`); a downstream's bound 
 
 
 def with_migration(difference: Difference, names: Names, *, vhost: str) -> Difference:
-    """The difference, with what to do about it."""
+    """The difference, with instructions."""
     return msgspec.structs.replace(difference, migrate=_how(difference, names, vhost=vhost))
 
 
@@ -98,5 +98,5 @@ def _path(binding: Difference) -> dict[str, str]:
 
 
 def _part(text: str) -> str:
-    """One part of a path of the management API; a properties key is quoted once already, and wants it again."""
+    """A part of a path of the management API; a properties key is already quoted, and must be quoted again."""
     return quote(text, safe="")

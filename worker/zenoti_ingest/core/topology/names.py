@@ -1,10 +1,10 @@
-"""How exchanges and queues are named: the only place that knows, both ways."""
+"""The names of exchanges and queues: builds and parses them. No other module knows how they are made."""
 
 import re
 
 import msgspec
 
-_SHAPES = {  # of what follows the prefix; `for` and `to` are exchanges
+_SHAPES = {  # the part of a name after the prefix; `for` and `to` are exchanges
     "raw": re.compile(r"raw\.(?P<of>[a-z][a-z0-9_]*)"),
     "lane": re.compile(r"enrich\.(?P<of>[a-z][a-z0-9_]*)\.\d+"),
     "turn": re.compile(r"enrich\.(?P<of>[a-z][a-z0-9_]*)\.\d+\.turn"),
@@ -15,19 +15,19 @@ _SHAPES = {  # of what follows the prefix; `for` and `to` are exchanges
     **{word: re.compile(word) for word in ("dead", "unrouted", "archive", "state", "intake", "work", "events")},
 }
 
-_FIRST_WORDS = {  # of Names, but for `out`
+_FIRST_WORDS = {  # of the names below, except `out`
     "archive", "dead", "enrich", "events", "for", "intake", "raw", "retry", "state", "to", "unrouted", "wait", "work",
 }  # fmt: skip
 
 
 class Names(msgspec.Struct, frozen=True):
-    """The names beneath one prefix."""
+    """The names under a prefix."""
 
     prefix: str
 
     @property
     def intake(self) -> str:
-        """Topic exchange: the door publishes here, by source; raw queue and archive are bound."""
+        """Topic exchange: the door publishes here, by source; raw queues and archive are bound to it."""
         return f"{self.prefix}.intake"
 
     @property
@@ -37,7 +37,7 @@ class Names(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> str:
-        """Topic exchange: what comes out."""
+        """Topic exchange: the outgoing events."""
         return f"{self.prefix}.events"
 
     @property
@@ -57,22 +57,22 @@ class Names(msgspec.Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """Exchange and stream of what the daemons say of themselves."""
+        """Exchange and stream of the daemons' states."""
         return f"{self.prefix}.state"
 
     def role(self, name: str) -> str:
-        """What a queue or exchange is for, by its name; empty where it is named as none of ours is."""
+        """The role of a queue or exchange, by its name; empty if it is not a name of ours."""
         return self._parsed(name)[0]
 
     def source_of(self, queue: str) -> str:
-        """The source whose raw queue or lane this is; empty: it is neither."""
+        """The source of a raw queue or lane; empty if the name is neither."""
         role, source = self._parsed(queue)
         return source if role in ("raw", "lane") else ""
 
     def _parsed(self, name: str) -> tuple[str, str]:
-        """Role, and the source, receiver or seconds in the name.
+        """The role, and the source, receiver or seconds in the name.
 
-        Another installation's prefix can begin with ours and a dot: the prefix alone says nothing.
+        The prefix alone proves nothing: another installation's prefix can begin with ours and a dot.
         """
         rest = name.removeprefix(f"{self.prefix}.")
         if rest != name:
@@ -82,20 +82,20 @@ class Names(msgspec.Struct, frozen=True):
         return "", ""
 
     def out(self, name: str) -> str:
-        """Queue of a receiver that has named none."""
+        """Queue of a receiver that names no queue."""
         return f"{self.prefix}.out.{name}"
 
     def are_ours(self, queue: str) -> bool:
-        """Whether a name is one of those below, or kept for one, and so can be no receiver's queue."""
+        """Whether a name is one of ours or reserved for us, so that it cannot be a receiver's queue."""
         head, _, rest = queue.partition(f"{self.prefix}.")
         return not head and rest.partition(".")[0] in _FIRST_WORDS
 
     def receiver(self, name: str) -> str:
-        """Fanout exchange that the events exchange leads to; the receiver's queue is bound."""
+        """Fanout exchange between the events exchange and the receiver's queue."""
         return f"{self.prefix}.for.{name}"
 
     def receiver_alone(self, name: str) -> str:
-        """Fanout exchange that reaches the receiver's queue and nothing else."""
+        """Fanout exchange that reaches only the receiver's queue."""
         return f"{self.prefix}.to.{name}"
 
     def waiting(self, name: str) -> str:
@@ -115,5 +115,5 @@ class Names(msgspec.Struct, frozen=True):
         return f"{self.lane(source)}.turn"
 
     def retry(self, seconds: int) -> str:
-        """Exchange and queue of one step of the retry ladder."""
+        """Exchange and queue of a step of the retry ladder."""
         return f"{self.prefix}.retry.{seconds}s"

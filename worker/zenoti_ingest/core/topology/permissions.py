@@ -1,11 +1,11 @@
-"""Who may do what on the broker: a user for each trade, each with no more than its work, as data.
+"""Permissions on the broker, as data: a user for each role, each with only the rights that its work needs.
 
-RabbitMQ asks for three rights by the name of the exchange or queue (https://www.rabbitmq.com/docs/access-control):
-*configure* makes and deletes; *write* publishes to an exchange, and binds a queue; *read* consumes a queue, and binds
-from an exchange. To bind what is bound changes nothing and fails where either end is missing: so the daemons, which may
-configure nothing, see by binding that all is there (a passive look wants more than that from 4.3 on).
+RabbitMQ checks three rights by the name of the exchange or queue (https://www.rabbitmq.com/docs/access-control):
+*configure* creates and deletes; *write* publishes to an exchange, and binds a queue; *read* consumes a queue, and binds
+from an exchange. Binding again changes nothing, and fails if either end is missing. So the daemons, which may configure
+nothing, verify by binding that everything exists (from 4.3 on, a passive declare needs more rights than that).
 
-Families of names (`raw.<source>`) are patterns: a new source needs no new rights.
+Families of names (`raw.<source>`) are patterns, so a new source needs no new rights.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def rights(names: Names, *, queues: Sequence[str]) -> dict[str, Rights]:
     """The rights of each role.
 
     Args:
-        names: beneath the prefix.
-        queues: of the downstreams.
+        names: the names of exchanges and queues.
+        queues: the queues of the downstreams.
     """
     raw, lane, retry = (
         _family(names, "raw", _SOURCE),
@@ -52,12 +52,12 @@ def rights(names: Names, *, queues: Sequence[str]) -> dict[str, Rights]:
     out = _exactly(names.events, names.unrouted)
     everything = rf"{re.escape(names.prefix)}\..+"
     return {
-        # Binds raw queues and archive anew where somebody unbound them; reads no event.
+        # Binds raw queues and archive again if somebody unbound them; reads no event.
         INTAKE: Rights(
             write=_any([*_exactly(names.intake), *door, *ends]),
             read=_any(_exactly(names.intake, names.work, names.state)),
         ),
-        # Reads neither dead letters, archive nor what receivers have; does not publish where the door does.
+        # Reads neither dead letters nor archive nor receivers' queues; cannot publish to the door's exchange.
         CONSUMERS: Rights(
             write=_any([*door, lane, retry, *ends, *out, receivers, *outs]),
             read=_any([*_exactly(names.intake), *door, lane, retry, *out, receivers]),
@@ -76,7 +76,7 @@ def with_users(
     vhost: str,
     hashes: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Definitions with the users, their passwords as hashes, and their rights; enough for a broker that has nothing."""
+    """Definitions with users, their password hashes and their permissions; complete for an empty broker."""
     users = [
         {"name": user_name(names, role), "password_hash": hashes[role], "hashing_algorithm": _HASHING, "tags": []}
         for role in rights_of
@@ -89,12 +89,12 @@ def with_users(
 
 
 def user_name(names: Names, role: str) -> str:
-    """Users are the broker's, not a vhost's: the prefix separates installations."""
+    """A role's user name. Users belong to the broker, not to a vhost, so the prefix separates installations."""
     return f"{names.prefix}-{role}"
 
 
 def password_hash(password: str, *, salt: bytes) -> str:
-    """A password as definitions carry it: base64 of salt (4 bytes) and SHA-256 (https://www.rabbitmq.com/docs/passwords)."""
+    """A password's hash for definitions: base64 of salt (4 bytes) and SHA-256 (https://www.rabbitmq.com/docs/passwords)."""
     return b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
@@ -111,4 +111,4 @@ def _retries(names: Names) -> str:
 
 
 def _any(patterns: Iterable[str]) -> str:
-    return rf"^({'|'.join(patterns)})(?!\n)$"  # the broker's `$` matches before a line end, too
+    return rf"^({'|'.join(patterns)})(?!\n)$"  # the broker's `$` also matches before a line end

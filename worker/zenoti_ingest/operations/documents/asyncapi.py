@@ -1,8 +1,8 @@
 """The broker as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0).
 
-Exchanges, queues, arguments and bindings come from `core.topology`, twice: once with the names of an example, once with
-`{prefix}`, `{source}` and `{downstream}` in their places, for the addresses. What the topology cannot know, which
-message a queue carries and who sends and receives, stands in the tables here; a queue without its line fails.
+Exchanges, queues, arguments and bindings come from `core.topology`, twice: with the names of an example, and with
+`{prefix}`, `{source}` and `{downstream}` in their places, for the addresses. The topology does not know which message a
+queue carries, nor who sends and receives: that stands in the tables here. A queue without a line in them is an error.
 """
 
 import re
@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from zenoti_ingest import __version__
-from zenoti_ingest.app.topologies import full_topology
+from zenoti_ingest.app.topologies import example_topology
 from zenoti_ingest.core.events.routing import routing_key
 from zenoti_ingest.core.topology.declared import Exchange, Queue, Topology
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.operations.documents.messages import BATON, DEAD, EVENT, STATE, WEBHOOK, messages
 from zenoti_ingest.operations.documents.shapes import Components, Json, event_data, public_shapes
-from zenoti_ingest.settings import BrokerSettings, DownstreamSettings, Settings, SourceSettings
 
 _SCHEMAS: Final = "#/components/schemas/"
 _BINDING_VERSION: Final = "0.3.0"
@@ -27,9 +26,9 @@ _RAW, _LANE = _N.raw(_VARIABLE["source"]), _N.lane(_VARIABLE["source"])
 _OUT: Final = "{prefix}.out.{downstream}"
 _FOR, _TO = _N.receiver(_VARIABLE["downstream"]), _N.receiver_alone(_VARIABLE["downstream"])
 _WAIT: Final = _N.waiting(_VARIABLE["downstream"])
-_DELAYS: Final = Settings().retry.delays_seconds
 _ANY_EVENT: Final = routing_key(_VARIABLE["source"], "{event_type}")
-_RETRIES: Final = tuple(_N.retry(seconds) for seconds in _DELAYS)
+_NAMED: Final = example_topology(**_VARIABLE)
+_RETRIES: Final = tuple(queue.name for queue in _NAMED.queues if _N.role(queue.name) == "retry")
 
 _CARRIES: Final[Mapping[str, tuple[str, ...]]] = {
     _RAW: (WEBHOOK,),
@@ -87,11 +86,11 @@ _WHO: Final = {
 
 
 def document() -> Json:
-    """The whole document."""
+    """Return the whole document."""
     components = Components(_SCHEMAS, public_shapes())
     made = messages(components, event_data())
     kinds = {kind: [name for name, message in made.items() if message["x-kind"] == kind] for kind in _kinds()}
-    shown, named = _topology(_EXAMPLE), _topology(_VARIABLE)
+    shown, named = example_topology(**_EXAMPLE), _NAMED
     carried = _carried(named)
     channels = {
         **{
@@ -127,19 +126,8 @@ def _pick(kinds: Mapping[str, list[str]], wanted: Iterable[str]) -> list[str]:
     return [name for kind in _kinds() if kind in wanted for name in kinds[kind]]
 
 
-def _topology(words: Mapping[str, str]) -> Topology:
-    """Everything on the broker with these words for prefix, source and downstream, and the defaults for the rest."""
-    return full_topology(
-        Settings(
-            broker=BrokerSettings(prefix=words["prefix"]),
-            sources={words["source"]: SourceSettings()},
-            downstream={words["downstream"]: DownstreamSettings()},
-        )
-    )
-
-
 def _carried(topology: Topology) -> dict[tuple[str, str], set[str]]:
-    """What each queue carries, by the table, and so what each exchange: all that the queues bound to it do."""
+    """Return what each queue carries, by the table; an exchange carries what the queues bound to it carry."""
     carried = {("queue", queue.name): set(_CARRIES[queue.name]) for queue in topology.queues}
     for binding in topology.bindings:
         carried.setdefault(("exchange", binding.exchange), set()).update(carried[binding.kind, binding.destination])
@@ -193,7 +181,7 @@ def _queue(queue: Queue, name: str, carried: list[str], topology: Topology) -> J
 
 
 def _ways(topology: Topology, name: str, kind: str) -> list[Json]:
-    """The bindings that lead into a queue or an exchange."""
+    """Return the bindings that lead into a queue or an exchange."""
     found = sorted((b.exchange, b.routing_key) for b in topology.bindings if (b.destination, b.kind) == (name, kind))
     return [{"exchange": exchange, "routingKey": key} for exchange, key in found]
 
@@ -237,7 +225,7 @@ def _operations(kinds: Mapping[str, list[str]]) -> Iterable[tuple[str, Json]]:
                 "action": action,
                 "title": f"{who}: {action} {kind}",
                 "channel": {"$ref": f"#/channels/{channel}"},
-                "messages": [{"$ref": f"#/channels/{channel}/messages/{one}"} for one in kinds[kind]],
+                "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"} for message in kinds[kind]],
                 "tags": [{"name": who}],
                 "bindings": {"amqp": {**amqp, "bindingVersion": _BINDING_VERSION}},
             },

@@ -51,14 +51,14 @@ _TYPES: Final = {bool: "`true` or `false`", int: "whole number", float: "number"
 
 
 def page() -> bytes:
-    """The page."""
+    """Return the page."""
     fields = msgspec.structs.fields(Settings)
     lines = (line for field in fields for line in _section(field.name, field.type))
     return "\n".join([_INTRODUCTION, *lines]).encode()
 
 
 def keys() -> frozenset[str]:
-    """Every key as one writes it, such as `sources.<name>.api_key`; of a secret also its `_file`."""
+    """Return every key as it is written, such as `sources.<name>.api_key`; of a secret also its `_file`."""
     found = set()
     for section in msgspec.structs.fields(Settings):
         path, kind = _table(section.name, section.type)
@@ -86,7 +86,7 @@ def _section(name: str, annotation: Any) -> Iterator[str]:
 
 def _key(path: str, field: msgspec.structs.FieldInfo, *, why: str) -> Iterator[str]:
     wanted, *found = get_args(field.type)
-    metas = [one for one in found if isinstance(one, Meta)]
+    metas = [meta for meta in found if isinstance(meta, Meta)]
     description = next(meta.description for meta in reversed(metas) if meta.description)
     bounds = "; ".join(_bounds(metas) or _bounds(_of_each(wanted)))
     variable = ENV_PREFIX + path.replace(".", "__").upper()
@@ -99,7 +99,7 @@ def _key(path: str, field: msgspec.structs.FieldInfo, *, why: str) -> Iterator[s
 
 
 def _shown(text: str) -> str:
-    """As Markdown shows it: what stands in angle brackets is no HTML, a page that is named is linked."""
+    """Return text as Markdown: angle brackets do not become HTML, and the name of a page becomes a link."""
     return re.sub(r"\b([a-z-]+\.md)\b", r"[\1](\1)", text.replace("<", "\\<").replace("*", "\\*"))
 
 
@@ -120,9 +120,9 @@ def _bare(annotation: Any) -> Any:
 
 
 def _of_each(annotation: Any) -> list[Meta]:
-    """The bounds of a list's members."""
+    """Return the bounds of a list's members."""
     members = get_args(annotation)[:1] if get_origin(annotation) is tuple else ()
-    return [one for member in members for one in get_args(member)[1:]]
+    return [meta for member in members for meta in get_args(member)[1:]]
 
 
 def _default(value: object) -> str:
@@ -132,7 +132,7 @@ def _default(value: object) -> str:
         case SecretSpec(given=(text, *_)):
             return f"`{text}`"
         case tuple():
-            return f"`{','.join(str(one) for one in value)}`"
+            return f"`{','.join(str(member) for member in value)}`"
         case bool():
             return f"`{str(value).lower()}`"
         case int() | float():
@@ -155,7 +155,7 @@ def _bounds(metas: list[Meta]) -> list[str]:
 
 
 def _size(number: float) -> str:
-    """Bytes as one says them, behind the number."""
+    """Return a size in KiB, MiB or GiB, to stand after the number; empty where it is not a whole one of these."""
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if number >= 1 << power and number % (1 << power) == 0:
             return f" ({int(number) >> power} {unit})"

@@ -1,7 +1,8 @@
 """The messages on the broker, with their headers, as AsyncAPI shows them.
 
-Five kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's state, a
-lane's baton. Of the first two there is one message for each shape of documented events, and one for all other types.
+There are five kinds: a webhook on its way through our own queues, an event that goes out, a dead letter, a daemon's
+state, a lane's baton. The first two have a message for each shape of documented events, and a message for all other
+types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ _TRACE_TEXTS: Final = {
 
 
 def messages(components: Components, events: Mapping[str, type[msgspec.Struct]]) -> dict[str, Json]:
-    """Every message by name.
+    """Return every message by name.
 
     Args:
         components: the shapes' schemas.
@@ -66,7 +67,7 @@ def messages(components: Components, events: Mapping[str, type[msgspec.Struct]])
 
 
 def webhook_headers() -> Json:
-    """The headers of a message between our own stages, as `core.events.messages` writes them."""
+    """Return the headers of a message between our own stages, as `core.events.messages` writes them."""
     texts = attribute_texts(Received) | _TRACE_TEXTS
     written = _ALL_KNOWN.to(exchange="", routing_key="").headers
     always = _RECEIVED.to(exchange="", routing_key="").headers
@@ -81,7 +82,7 @@ def webhook_headers() -> Json:
 
 
 def event_headers(components: Components) -> Json:
-    """The CloudEvent's attributes again, so that one can route and filter without parsing; beside them the trace."""
+    """Return the headers of an event: the CloudEvent's attributes, to route and filter by, and the trace."""
     whole = components.schemas[components.names[EnrichedEvent]]
     attributes = {name: schema for name, schema in whole["properties"].items() if name != "data"}
     return {
@@ -93,7 +94,7 @@ def event_headers(components: Components) -> Json:
 
 
 def dead_letter_headers(components: Components) -> Json:
-    """Those of the message as it stood, and why it is here."""
+    """Return the headers of a dead letter: those of the message as it stood, and why it is a dead letter."""
     return {
         "type": "object",
         "allOf": [components.to(DeadLetterHeaders), {**webhook_headers(), "required": []}],
@@ -117,7 +118,7 @@ def _message(kind: str, summary: str, payload: Json, **more: Any) -> Json:
 
 
 def _body(components: Components, data: Json) -> Json:
-    """A webhook's body: the data in its envelope, or bare where the type stands in the path."""
+    """Return a webhook's body: the data in its envelope, or bare where the type stands in the path."""
     return {
         "anyOf": [
             {
@@ -142,7 +143,7 @@ def _webhook(kinds: Sequence[str], payload: Json) -> Json:
 
 
 def _event(components: Components, kinds: Sequence[str], data: Json) -> Json:
-    """The events whose data have one shape."""
+    """Return the message of all events whose data have the same shape."""
     content = {"allOf": [components.to(EnrichedData), {"properties": {"event": _body(components, data)}}]}
     types = {"enum": _ce_types(kinds)}
     payload = {"allOf": [components.to(EnrichedEvent), {"properties": {"type": types, "data": content}}]}

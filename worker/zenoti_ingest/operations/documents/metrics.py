@@ -1,4 +1,4 @@
-"""docs/metrics.md: the table of the metrics, from their registry."""
+"""Makes docs/metrics.md: the table of the metrics, from their registry."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ _SUFFIX: Final = {"counter": "_total", "info": "_info"}
 
 
 def page() -> bytes:
-    """The page."""
+    """Return the page."""
     return (_HEAD + "".join(map(_row, METRICS))).encode()
 
 

@@ -32,7 +32,7 @@ _HEADERS: Final[Mapping[int, Json]] = {
 
 
 def document() -> Json:
-    """The whole document."""
+    """Return the whole document."""
     events = event_data()
     shapes: list[type[msgspec.Struct]] = [Accepted, Pong, Problem, Envelope]
     components = Components(_SCHEMAS, list(dict.fromkeys([*shapes, *events.values()])))
@@ -69,7 +69,7 @@ def _path(name: str, events: Mapping[str, Any]) -> Json:
     text = "The event type is the path's where the body carries none." if name == "type" else "The body names its type."
     answers = sorted((200, 202, *_WHY))
     return {
-        "parameters": [{"$ref": f"#/components/parameters/{one}"} for one in parameters],
+        "parameters": [{"$ref": f"#/components/parameters/{parameter}"} for parameter in parameters],
         **{
             method.lower(): {
                 "operationId": f"{method.lower()}_webhook_by_{name}",
@@ -145,7 +145,7 @@ def _parameters(events: Mapping[str, Any]) -> Json:
 
 
 def _security() -> list[dict[str, list[str]]]:
-    """What a source demands is its configuration's: a signature, a token, both, or (`insecure`) neither."""
+    """Return what a source may demand, by its configuration: a signature, a token, both, or (`insecure`) neither."""
     either: list[tuple[str, ...]] = [
         ("signature",),
         ("token",),

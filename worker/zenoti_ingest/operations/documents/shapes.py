@@ -1,8 +1,8 @@
-"""Every public Struct of `schemas` as JSON Schema 2020-12; finds them itself, so a new shape needs no line here.
+"""Makes JSON Schema 2020-12 of every public Struct of `schemas`; finds them itself, so a new shape needs no line here.
 
-This corrects what msgspec alone would state wrongly or not at all: its Decimal reads a number as well as text, and a
-default that is raw bytes cannot be shown. It also adds what a docstring says of a field, and the mark of personal data
-(a `Meta` with `extra={"personal": True}`).
+It corrects what msgspec alone states wrongly or not at all: a Decimal may be a number as well as text, and a default
+that is raw bytes cannot be shown. It also adds what a docstring says of a field, and the mark of personal data (a
+`Meta` with `extra={"personal": True}`).
 """
 
 import importlib
@@ -30,13 +30,12 @@ _IDS: Final[Mapping[type, str]] = {EnrichedData: DATASCHEMA}
 _ATTRIBUTES = re.compile(r"\n\s*Attributes:\n")
 _ATTRIBUTE = re.compile(r"\s*(\w+): (.*)")
 
-
-# What a reader makes of shapes of the wire, and never crosses it.
+# What a reader makes of the messages; these shapes never cross a process border.
 READERS_OWN = (Delivered, DeliveredData, DeliveredEnrichment, DeliveredMessage, Reading, UnknownEvent)
 
 
 def public_shapes() -> list[type[msgspec.Struct]]:
-    """The public Structs of the modules of `schemas`, and whatever is named as the data of an event."""
+    """Return the public Structs of the modules of `schemas`, and all that are named as the data of an event."""
     found: dict[type[msgspec.Struct], None] = {}
     for name in sorted(module.name for module in pkgutil.iter_modules(zenoti_schemas.__path__)):
         module = importlib.import_module(f"{zenoti_schemas.__name__}.{name}")
@@ -48,7 +47,7 @@ def public_shapes() -> list[type[msgspec.Struct]]:
 
 
 def event_data() -> Mapping[str, type[msgspec.Struct]]:
-    """The shape of `data` by event type; empty while `zenoti_schemas.webhook` has no such table."""
+    """Return the shape of `data` by event type; empty while `zenoti_schemas.webhook` has no such table."""
     events: Mapping[str, type[msgspec.Struct]] = getattr(webhook, "EVENTS", {})
     return dict(sorted(events.items()))
 
@@ -58,7 +57,7 @@ class Components:
 
     Args:
         ref: what stands before a name in a reference.
-        shapes: those wanted; the ones that they refer to come along.
+        shapes: the wanted shapes; the shapes that they refer to are added.
     """
 
     def __init__(self, ref: str, shapes: list[type[msgspec.Struct]]) -> None:
@@ -71,22 +70,22 @@ class Components:
         self.schemas: dict[str, Json] = {name: _finished(schema) for name, schema in sorted(made.items())}
 
     def to(self, shape: type[msgspec.Struct]) -> Json:
-        """A reference to a shape."""
+        """Return a reference to a shape."""
         return {"$ref": self.ref + self.names[shape]}
 
     def beneath(self, name: str) -> list[str]:
-        """A name and all that it refers to."""
+        """Return a name and all names that it refers to."""
         found: set[str] = set()
         waiting = [name]
         while waiting:
-            if (one := waiting.pop()) not in found:
-                found.add(one)
-                waiting += [ref.removeprefix(self.ref) for ref in _refs(self.schemas[one])]
+            if (current := waiting.pop()) not in found:
+                found.add(current)
+                waiting += [ref.removeprefix(self.ref) for ref in _refs(self.schemas[current])]
         return sorted(found)
 
 
 def json_schemas(shapes: list[type[msgspec.Struct]] | None = None) -> dict[str, Json]:
-    """A document of its own for each shape, by name."""
+    """Return a document for each shape, by name."""
     wanted = public_shapes() if shapes is None else shapes
     components = Components("#/$defs/", wanted)
     return {
@@ -101,7 +100,7 @@ def json_schemas(shapes: list[type[msgspec.Struct]] | None = None) -> dict[str, 
 
 
 class _Mirror:
-    """Structs made anew with the same fields, without defaults that cannot be shown and with the marks that can."""
+    """Makes Structs anew with the same fields, without the defaults that cannot be shown, and with texts and marks."""
 
     def __init__(self) -> None:
         self._made: dict[type, Any] = {}
@@ -121,7 +120,7 @@ class _Mirror:
                 tag_field=config.tag_field,
                 array_like=config.array_like,
                 forbid_unknown_fields=config.forbid_unknown_fields,
-                frozen=True,  # so that one can be another's default
+                frozen=True,  # so that a Struct can be the default of another
                 kw_only=True,
             )
         return self._made[kind]
@@ -151,7 +150,7 @@ class _Mirror:
 
 
 def _hook(kind: type) -> Json:
-    """A type of our own that refines one which msgspec knows is shown as that one."""
+    """Return the schema of a type of our own: that of the type which it refines and msgspec knows."""
     return msgspec.json.schema(kind.__mro__[1])
 
 
@@ -164,7 +163,7 @@ def _can_be_shown(value: Any) -> bool:
 
 
 def _metas(hint: Any) -> Iterator[Meta]:
-    """The `Meta` of an annotation at any depth, but not those within the Structs that it names."""
+    """Yield each `Meta` of an annotation at any depth, but not those within the Structs that it names."""
     for argument in get_args(hint):
         if isinstance(argument, Meta):
             yield argument
@@ -184,7 +183,7 @@ def _described(hint: Any) -> bool:
 
 
 def _docstring(kind: type) -> tuple[str, dict[str, str]]:
-    """What a docstring says of the whole, and of each of its attributes. Python strips its indentation from 3.13 on."""
+    """Return what a docstring says of the whole, and of each attribute. Python strips its indentation from 3.13 on."""
     whole, *rest = _ATTRIBUTES.split(inspect.cleandoc(kind.__doc__ or ""), maxsplit=1)
     texts: dict[str, str] = {}
     name = ""
@@ -198,12 +197,12 @@ def _docstring(kind: type) -> tuple[str, dict[str, str]]:
 
 
 def attribute_texts(kind: type) -> dict[str, str]:
-    """What a class's docstring says of each of its attributes."""
+    """Return what a class's docstring says of each of its attributes."""
     return _docstring(kind)[1]
 
 
 def _finished(node: Any) -> Any:
-    """A Decimal as number or text; a reference never beside other words, which older dialects would not read."""
+    """Show a Decimal as number or text; set a reference apart from other words, which older dialects would not read."""
     if isinstance(node, list):
         return [_finished(item) for item in node]
     if not isinstance(node, dict):
@@ -214,7 +213,7 @@ def _finished(node: Any) -> Any:
     if "$ref" in made and len(made) > 1:
         made = {"allOf": [{"$ref": made.pop("$ref")}], **made}
     if made.get("required") == []:
-        del made["required"]  # draft 4 would not have it
+        del made["required"]  # draft 4 does not allow an empty list
     return made
 
 
