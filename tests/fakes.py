@@ -98,16 +98,16 @@ class FakeSpool:
     async def wait_for(self, source: str) -> None:
         """As the port says."""
         async with self._arrived:
-            await self._arrived.wait_for(lambda: any(one.spooled.event.source == source for one in self.kept))
+            await self._arrived.wait_for(lambda: any(item.spooled.event.source == source for item in self.kept))
 
     async def oldest(self, source: str, *, limit: int) -> list[Kept]:
         """As the port says."""
-        return [one for one in self.kept if one.spooled.event.source == source][:limit]
+        return [item for item in self.kept if item.spooled.event.source == source][:limit]
 
     async def forget(self, source: str, items: Sequence[Any]) -> None:
         """As the port says."""
         del source
-        self.kept = [one for one in self.kept if one not in items]
+        self.kept = [item for item in self.kept if item not in items]
 
     async def set_aside(self, source: str, item: Any, note: Callable[[Path], Spooled]) -> None:
         """As the port says."""
@@ -289,8 +289,8 @@ class FakeSubscription:
             self.bytes_in_hand += len(message.body)
             if len(self.in_hand) >= self.prefetch:
                 self.filled.set()
-            one = delivery(message, self.settle, tag=tag)
-            self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
+            delivered = delivery(message, self.settle, tag=tag)
+            self._handling.append(asyncio.ensure_future(self._on_delivery(delivered)))
 
     def _forget(self, tag: int) -> None:
         self.bytes_in_hand -= self.in_hand.pop(tag, 0)
@@ -354,7 +354,7 @@ class FakeLink:
     @property
     def unacked(self) -> dict[int, Outgoing]:
         """What none has acked."""
-        acked = {tag for one in self.subscriptions for tag in one.channel.acked}
+        acked = {tag for subscription in self.subscriptions for tag in subscription.channel.acked}
         return {tag: message for tag, message in self._messages.items() if tag not in acked}
 
     def subscribe(

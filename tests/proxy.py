@@ -84,11 +84,11 @@ class Proxy:
             return
         self._writers |= {writer, far_writer}
         self._clients.add(writer)
-        for one in (
+        for direction in (
             _carry(reader, far_writer, self._requests_flow),
             _carry(far_reader, writer, self._answers_flow),
         ):
-            task = asyncio.create_task(one)
+            task = asyncio.create_task(direction)
             self._carriers.add(task)
             task.add_done_callback(self._carriers.discard)
 

@@ -98,7 +98,7 @@ async def drained(system: System, bodies: Sequence[bytes], *, stage: str, within
     async with taking(system) as out:
         await eventually(lambda: len(out.digests) >= len(bodies), within=within)
     assert system.processes["consume"].returncode is None
-    assert out.digests == {f"e-{n}": hashlib.sha256(one).hexdigest() for n, one in enumerate(bodies)}
+    assert out.digests == {f"e-{n}": hashlib.sha256(body).hexdigest() for n, body in enumerate(bodies)}
     assert out.count == len(bodies)
     assert await system.depth("dead") == 0
     peak = peak_mib(system, "consume")

@@ -114,14 +114,14 @@ async def strangers(system: System) -> list[bytes]:
 
 async def everything_told(system: System) -> dict[str, str]:
     """All that an operator or a machine that collects sees."""
-    told = {name: system.log(name) for name in ("intake", "consume")}
+    outputs = {name: system.log(name) for name in ("intake", "consume")}
     for name, port in (("intake", system.intake_admin), ("consume", system.consume_admin)):
         for page in ("metrics", "readyz", "healthz"):
-            told[f"{name} {page}"] = (await http("GET", f"http://127.0.0.1:{port}/{page}"))[2].decode()
+            outputs[f"{name} {page}"] = (await http("GET", f"http://127.0.0.1:{port}/{page}"))[2].decode()
     for words in (["status"], ["status", "--json"], ["check"], ["dead", "list"], ["dead", "list", "--json"]):
         _, out, err = await system.run(*words)
-        told[" ".join(words)] = out + err
-    return told
+        outputs[" ".join(words)] = out + err
+    return outputs
 
 
 async def test_no_marked_value_is_told(system: System) -> None:
@@ -156,14 +156,14 @@ async def test_no_marked_value_is_told(system: System) -> None:
     await eventually(lambda: refused in {asked[0] for asked in system.api.asked}, within=30)
     answers.clear()  # from here on all is well
     await eventually(settled(system), within=60)
-    told = await everything_told(system)
-    told |= {f"answer {number}": text.decode("latin-1") for number, text in enumerate(said)}
-    assert "dead_lettered" in told["consume"]
-    assert "malformed" in told["dead list"]
-    for where, text in told.items():
+    outputs = await everything_told(system)
+    outputs |= {f"answer {number}": text.decode("latin-1") for number, text in enumerate(said)}
+    assert "dead_lettered" in outputs["consume"]
+    assert "malformed" in outputs["dead list"]
+    for where, text in outputs.items():
         assert MARK not in text, f"{where}: {[line for line in text.splitlines() if MARK in line][:3]}"
         assert "Traceback" not in text, where
-    for line in (told["intake"] + told["consume"]).splitlines():
+    for line in (outputs["intake"] + outputs["consume"]).splitlines():
         assert json.loads(line)["event"] not in {"defect", ""}, line
 
 

@@ -86,7 +86,7 @@ class Fleet:
     @property
     def worst(self) -> int:
         """The most calls in any 60 s."""
-        return max(sum(at <= one < at + WINDOW_SECONDS for one in self.calls) for at in self.calls)
+        return max(sum(at <= call < at + WINDOW_SECONDS for call in self.calls) for at in self.calls)
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ async def test_a_queue_that_somebody_deletes_is_told_and_made_anew(system: Syste
         for queue in ("raw.main", "enrich.main.0"):
             await channel.queue_delete(f"{system.prefix}.{queue}")
 
-    def told(queue: str) -> bool:  # by whichever daemon looks first: it mends what it finds
+    def logged(queue: str) -> bool:  # by whichever daemon looks first: it mends what it finds
         lines = [line for name in ("intake", "consume") for line in system.log(name).splitlines()]
         return any("topology_broken" in line and f"{system.prefix}.{queue}" in line for line in lines)
 
-    await eventually(lambda: told("raw.main") and told("enrich.main.0"), within=15)
+    await eventually(lambda: logged("raw.main") and logged("enrich.main.0"), within=15)
     await system.ready(system.intake_admin)
     await system.ready(system.consume_admin)
     numbers = iter(range(1000))

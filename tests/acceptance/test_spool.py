@@ -54,8 +54,8 @@ class Load:
 async def spool_of(system: System) -> dict[str, Any]:
     """What /readyz says."""
     _, _, said = await http("GET", f"http://127.0.0.1:{system.intake_admin}/readyz")
-    told: dict[str, Any] = json.loads(said)
-    return told
+    printed: dict[str, Any] = json.loads(said)
+    return printed
 
 
 async def drained(system: System) -> None:
@@ -75,8 +75,8 @@ async def receipts(system: System, count: int) -> set[str]:
 
     await eventually(enough, within=30)
     found = await system.take("raw.main", await system.depth("raw.main"))
-    assert {one.headers["traceparent"] for one in found} == {TRACEPARENT}
-    return {str(one.message_id) for one in found}
+    assert {message.headers["traceparent"] for message in found} == {TRACEPARENT}
+    return {str(message.message_id) for message in found}
 
 
 async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: str) -> None:

@@ -27,8 +27,8 @@ async def test_what_is_odd_comes_out(system: System) -> None:
     assert out.keys() == cases.keys()
     for receipt, case in cases.items():
         message = out[receipt]
-        told: dict[str, Any] = decoded(message.body)
-        found = (message.routing_key, told["data"]["enrichment"]["status"], told["id"])
+        event: dict[str, Any] = decoded(message.body)
+        found = (message.routing_key, event["data"]["enrichment"]["status"], event["id"])
         assert (case.name, *found) == (case.name, case.key, case.status, message.message_id)
         assert b'"event":' + case.plain + b',"invoice":' in message.body, case.name
     assert len({message.message_id for message in out.values()}) == len(out)

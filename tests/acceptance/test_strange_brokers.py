@@ -59,15 +59,15 @@ class Posts:
 
         await eventually(enough, within=60)
         found = await self._system.take("raw.main", await self._system.depth("raw.main"))
-        assert {str(one.message_id) for one in found} == self.receipts
+        assert {str(message.message_id) for message in found} == self.receipts
 
 
 def quiet(system: System, name: str) -> None:
     """Nothing of the URL's secret is told, and no traceback."""
-    told = system.log(name)
-    assert PASSWORD not in told
-    assert "Traceback" not in told
-    assert '"event":"defect"' not in told
+    logged = system.log(name)
+    assert PASSWORD not in logged
+    assert "Traceback" not in logged
+    assert '"event":"defect"' not in logged
 
 
 WORST = (

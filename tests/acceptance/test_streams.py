@@ -280,9 +280,9 @@ async def test_since_ever(system: System) -> None:
     await post(system, 3)
     system.settings["LOG__LEVEL"] = "info"
     for since, found in SINCE.items():
-        _, listed, told = await system.run("archive", "list", f"--since={since}", "--json")
-        assert (json.loads(listed)["count"], told) == (3 * found, "")
-        code, traced, told = await system.run("trace", "e-1", f"--since={since}", "--json")
-        assert (code, len(json.loads(traced)["steps"]), told) == (1 - found, found, "")
-    _, replayed, told = await system.run("archive", "replay", "--dry-run", "--since=0001-01-01", "--json")
-    assert (json.loads(replayed)["matched"], told) == (3, "")
+        _, listed, complaint = await system.run("archive", "list", f"--since={since}", "--json")
+        assert (json.loads(listed)["count"], complaint) == (3 * found, "")
+        code, traced, complaint = await system.run("trace", "e-1", f"--since={since}", "--json")
+        assert (code, len(json.loads(traced)["steps"]), complaint) == (1 - found, found, "")
+    _, replayed, complaint = await system.run("archive", "replay", "--dry-run", "--since=0001-01-01", "--json")
+    assert (json.loads(replayed)["matched"], complaint) == (3, "")

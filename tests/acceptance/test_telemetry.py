@@ -35,8 +35,8 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
 
 def lines(system: System, daemon: str, name: str) -> list[dict[str, Any]]:
     """The lines of one event in a daemon's log."""
-    told = [json.loads(line) for line in system.log(daemon).splitlines()]
-    return [line for line in told if line["event"] == name]
+    logged = [json.loads(line) for line in system.log(daemon).splitlines()]
+    return [line for line in logged if line["event"] == name]
 
 
 async def post(system: System, body: bytes) -> str:
@@ -118,8 +118,8 @@ async def test_a_stranger_cannot_fill_the_log(system: System) -> None:
     await post(system, PLAIN)
     suppressed = value(await scraped(system.intake_admin), "zenoti_log_lines_suppressed_total", line="door_request")
     assert await system.terminate("intake") == 0
-    told = lines(system, "intake", "door_request")
-    assert [sum(line["status"] == status for line in told) for status in (401, 200, 404, 202)] == [10, 10, 10, 1]
+    logged = lines(system, "intake", "door_request")
+    assert [sum(line["status"] == status for line in logged) for status in (401, 200, 404, 202)] == [10, 10, 10, 1]
     assert suppressed == 15
     repeated = {(line["status"], line["source"]): line["times"] for line in lines(system, "intake", "repeated")}
     assert repeated == {(401, "main"): 5, (200, "main"): 5, (404, "-"): 5}

@@ -52,9 +52,9 @@ class Load:
 async def restart(system: System, name: str) -> None:
     """One consumer ends in order, and is back, consuming, with the settings as they now stand."""
     assert await system.terminate(name) == 0
-    told = len(system.log(name)) if (system.folder / f"{name}.log").exists() else 0
+    begun = len(system.log(name)) if (system.folder / f"{name}.log").exists() else 0
     await system.spawn(name, "consume")
-    await eventually(lambda: system.log(name)[told:].count('"subscribed"') >= 4, within=30)
+    await eventually(lambda: system.log(name)[begun:].count('"subscribed"') >= 4, within=30)
 
 
 async def two_consumers(system: System) -> None:
@@ -116,9 +116,9 @@ async def test_a_downstreams_queue_is_replaced_by_another(system: System) -> Non
     await load.more(50)
     system.settings["DOWNSTREAM__ALL__MAX_BYTES"] = "50000000"
     code, out, _ = await system.run("topology", "plan", "--json")
-    (told,) = json.loads(out)["differences"]
-    assert (code, told["name"], told["state"]) == (1, f"{system.prefix}.out.all", "different")
-    assert "new name" in told["migrate"]
+    (difference,) = json.loads(out)["differences"]
+    assert (code, difference["name"], difference["state"]) == (1, f"{system.prefix}.out.all", "different")
+    assert "new name" in difference["migrate"]
     system.settings["DOWNSTREAM__ALL__QUEUE"] = f"{system.prefix}.out.all2"
     try:
         for name in ("consume", "consume-2"):
@@ -176,20 +176,20 @@ async def test_plan_sees_all_with_the_management_api(system: System) -> None:
             queue = await channel.get_queue(f"{system.prefix}.raw.main")
             await queue.unbind(f"{system.prefix}.intake", "main")
         code, out, _ = await system.run("topology", "plan", "--json")
-        told = {
+        found = {
             (d["kind"], d["state"], d["name"].removeprefix(system.prefix)): d for d in json.loads(out)["differences"]
         }
         assert code == 1
-        assert set(told) == {
+        assert set(found) == {
             ("queue", "different", ".out.invoices"),
             ("binding", "missing", f".intake -[main]-> {system.prefix}.raw.main"),
             ("binding", "surplus", f".events -[*.guest.#]-> {system.prefix}.out.old"),
             ("queue", "surplus", ".out.old"),
         }
-        different = told["queue", "different", ".out.invoices"]
+        different = found["queue", "different", ".out.invoices"]
         assert different["should"] == {"x-overflow": "drop-head", "x-max-length-bytes": 5_000_000}
         assert different["is"] == {"x-overflow": None, "x-max-length-bytes": None}
-        assert all(d["migrate"] for d in told.values())
+        assert all(d["migrate"] for d in found.values())
     finally:
         async with system.connection.channel() as channel:
             await channel.queue_delete(f"{system.prefix}.out.old")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.collector import Collector, told
+from tests.acceptance.collector import Collector, attributes_of
 from tests.acceptance.conftest import ROOT, System, event_id, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
@@ -81,8 +81,8 @@ async def test_an_event_is_one_trace_from_door_to_downstream(
     assert out.headers["traceparent"] == f"00-{trace_id}-{above[-1]}-01"
     assert out.headers["tracestate"] == "vendor=1"
     assert "ce-traceparent" not in out.headers
-    assert told(spans[DOOR])["http.response.status_code"] == 202
-    assert told(process)["zenoti.outcome"] == "enriched"
+    assert attributes_of(spans[DOOR])["http.response.status_code"] == 202
+    assert attributes_of(process)["zenoti.outcome"] == "enriched"
     assert {name for name, span in collector.spans} == {"zenoti-ingest-intake", "zenoti-ingest-consume"}
 
     trace_id, header = parent()

@@ -39,8 +39,8 @@ async def ready(system: System, host: str) -> bool:
         _, _, body = await http("GET", f"http://{host}:{system.intake_admin}/readyz")
     except OSError:
         return False
-    told: dict[str, Any] = json.loads(body)
-    return all(check["ok"] for check in told["checks"].values())
+    content: dict[str, Any] = json.loads(body)
+    return all(check["ok"] for check in content["checks"].values())
 
 
 async def made_anew(system: System, channel: AbstractChannel) -> None:

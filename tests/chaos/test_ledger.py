@@ -28,7 +28,7 @@ def out(event: Event, *, status: str = "", **more: Any) -> bytes:
     """The event as it comes out."""
     status = status or ("enriched" if event.invoice_id else "not_applicable")
     enrichment = {"status": status, "reason": None, "fetched_at": "2031-05-06T17:08:11Z"}
-    told = {
+    written = {
         "id": f"{event.id}.0",
         "eventid": event.id,
         "receivedat": "2031-05-06T17:08:10Z",
@@ -36,7 +36,7 @@ def out(event: Event, *, status: str = "", **more: Any) -> bytes:
         **more,
     }
     invoice = invoice_document(event.invoice_id) if event.invoice_id else b"null"
-    return json.dumps(told).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
+    return json.dumps(written).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
 
 
 def deliver(ledger: Ledger) -> None:

@@ -98,7 +98,7 @@ async def test_a_user_in_the_url_goes_first(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "fault"),
     [
         (401, b"", "answered 401 for /api/exchanges: its user wants the tag"),
         (404, b"", "no such virtual host"),
@@ -108,7 +108,7 @@ async def test_a_user_in_the_url_goes_first(api: Api) -> None:
         (200, b'[{"name": 5}]', "answered something else"),
     ],
 )
-async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, told: str) -> None:
+async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, fault: str) -> None:
     """What cannot be used is told with place and reason, without credentials and without what was answered."""
 
     async def refuse(_: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, told: 
 
     api.answer = refuse
     async with listening(api) as url:
-        with pytest.raises(BrokerUnavailable, match=told) as caught:
+        with pytest.raises(BrokerUnavailable, match=fault) as caught:
             await ManagementApi(url=url.replace("//", "//me:s-word@"), vhost="/", user="u", password="p").look()
     assert "s-word" not in str(caught.value)
     assert "secret-of-the-body" not in str(caught.value)

@@ -274,7 +274,7 @@ async def test_a_channel_that_the_broker_closes_under_publishes(
             await next_turn()
         await asyncio.sleep(0.01)
     failed = await asyncio.gather(*begun, return_exceptions=True)
-    assert {type(one) for one in failed} == {PublishUnconfirmed}
+    assert {type(error) for error in failed} == {PublishUnconfirmed}
     await link.publish(message(own_queue), within=WITHIN)
     assert proxy.connections == 1
 
@@ -354,7 +354,7 @@ async def test_publishes_that_nobody_waits_for_any_more(
     proxy.freeze(answers_only=True)
     attempts = [link.publish(message(own_queue, n), within=0.3) for n in range(20)]
     failed = await asyncio.gather(*attempts, return_exceptions=True)
-    assert {type(one) for one in failed} == {ConfirmTimedOut}
+    assert {type(error) for error in failed} == {ConfirmTimedOut}
     proxy.thaw()
     await link.publish(message(own_queue, 99), within=BACK_SECONDS)
     await eventually(lambda: old.isdisjoint(transport.connection.channels))
@@ -505,15 +505,15 @@ async def test_an_ack_gives_its_bytes_back(link: Link, hand: Hand, own_queue: st
     """Once acked or rejected a body counts no more, and the next may come in its place."""
     inbox = Inbox()
     await fill(hand, own_queue, 3)
-    async with subscription(link, own_queue, inbox, prefetch=1, max_bytes=1) as one:
+    async with subscription(link, own_queue, inbox, prefetch=1, max_bytes=1) as consumer:
         for count in (1, 2, 3):
             await inbox.holds(count)
-            assert (one.bytes_in_hand, len(one.in_hand)) == (1, 1)
+            assert (consumer.bytes_in_hand, len(consumer.in_hand)) == (1, 1)
             if count == 3:
-                one.reject(inbox.deliveries[-1].tag)
+                consumer.reject(inbox.deliveries[-1].tag)
             else:
                 await inbox.deliveries[-1].ack()
-        assert (one.bytes_in_hand, one.in_hand, one.passed_at) == (0, {}, 0)
+        assert (consumer.bytes_in_hand, consumer.in_hand, consumer.passed_at) == (0, {}, 0)
 
 
 async def test_how_often_what_is_in_hand_has_come_back(link: Link, hand: Hand, own_queue: str) -> None:
@@ -521,9 +521,9 @@ async def test_how_often_what_is_in_hand_has_come_back(link: Link, hand: Hand, o
     await fill(hand, own_queue, 1)
     for returned in range(3):
         inbox = Inbox()
-        async with subscription(link, own_queue, inbox) as one:
+        async with subscription(link, own_queue, inbox) as consumer:
             await inbox.holds(1)
-            assert one.most_returned == returned
+            assert consumer.most_returned == returned
             if returned == 2:
                 await inbox.deliveries[0].ack()
-                assert one.most_returned == 0
+                assert consumer.most_returned == 0

@@ -57,7 +57,9 @@ async def test_the_whole_topology_carries(hand: Hand, names: Names) -> None:
         quorum = [q.name for q in topology_of(names).queues if q.arguments["x-queue-type"] == "quorum"]
         quorum.remove(names.turn("main"))  # it begins with a baton
         found = [
-            one.removeprefix(names.prefix) for one in quorum if one != names.turn("main") and await hand.ready(one)
+            queue.removeprefix(names.prefix)
+            for queue in quorum
+            if queue != names.turn("main") and await hand.ready(queue)
         ]
         await hand.purge(topology_of(names))
         return found

@@ -247,8 +247,8 @@ async def test_many_at_once_hold_up_nobody(open_door: OpenDoor) -> None:
     async with asyncio.timeout(3 * PATIENCE):
         assert max(await steps(MANY)) <= ACCEPTS_A_TURN
         assert max(await steps(0)) <= DROPS_A_TURN
-    for one in crowd:
-        one.close()
+    for client in crowd:
+        client.close()
 
 
 def connected() -> int:
@@ -414,18 +414,18 @@ async def test_an_upgrade_is_no_ping(open_door: OpenDoor) -> None:
 
 async def test_several_share_a_port(open_door: OpenDoor) -> None:
     """With reuse_port two doors listen on one port, and both are found."""
-    one = await open_door(reuse_port=True)
-    two = await open_door(reuse_port=True, port=one.port)
+    first = await open_door(reuse_port=True)
+    second = await open_door(reuse_port=True, port=first.port)
 
     async def both() -> bool:
-        client = await one.connect()
+        client = await first.connect()
         client.send(GOOD)
         assert await client.status() == 202
-        return bool(one.arrivals and two.arrivals)
+        return bool(first.arrivals and second.arrivals)
 
     await eventually(both, within=PATIENCE)
     with pytest.raises(OSError, match="in use"):
-        await open_door(port=one.port)
+        await open_door(port=first.port)
 
 
 async def test_an_encoded_slash_is_none(open_door: OpenDoor) -> None:

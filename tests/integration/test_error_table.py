@@ -136,8 +136,8 @@ async def test_a_dead_letter(table: Table, row: str) -> None:
     event_id, made = table.event()
     await table.way.put(table.way.lane_queue, made)
     [letter] = await table.way.came(queue=table.way.names.dead, within=15)
-    told = {name: letter.headers[name] for name in ("reason", "stage", "attempts", "event_id")}
-    assert told == {"reason": DEAD[row], "stage": "enrich", "attempts": 1, "event_id": event_id}
+    found = {name: letter.headers[name] for name in ("reason", "stage", "attempts", "event_id")}
+    assert found == {"reason": DEAD[row], "stage": "enrich", "attempts": 1, "event_id": event_id}
     assert letter.body == made.body
     assert table.board.api.calls == 1
     await table.goes_on()
@@ -155,8 +155,8 @@ async def test_retried(table: Table, row: str) -> None:
     assert again.headers["attempts"] == 2
     event_id = await table.put(attempts=last)
     [letter] = await table.way.came(queue=table.way.names.dead, within=15)
-    told = {name: letter.headers[name] for name in ("reason", "attempts", "event_id")}
-    assert told == {"reason": (RETRIED | FAILED)[row], "attempts": last, "event_id": event_id}
+    found = {name: letter.headers[name] for name in ("reason", "attempts", "event_id")}
+    assert found == {"reason": (RETRIED | FAILED)[row], "attempts": last, "event_id": event_id}
     assert table.board.api.calls == 3
     await table.goes_on()
 
@@ -195,15 +195,15 @@ async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str)
     assert await table.way.hand.ready(table.way.names.dead) == 0
 
 
-@pytest.mark.parametrize("told", THROTTLED)
-async def test_held_while_throttled(table: Table, world: World, told: str) -> None:
+@pytest.mark.parametrize("given", THROTTLED)
+async def test_held_while_throttled(table: Table, world: World, given: str) -> None:
     """429 holds the event, uncharged, and no call goes for as long as is told; where nothing is told, a minute."""
 
     async def retell(_: web.Request, response: web.StreamResponse) -> None:
-        if told == "seconds" or "Retry-After" not in response.headers:
+        if given == "seconds" or "Retry-After" not in response.headers:
             return
         del response.headers["Retry-After"]
-        if told == "date":
+        if given == "date":
             at = datetime.now(UTC) + timedelta(seconds=2)
             response.headers["Retry-After"] = format_datetime(at, usegmt=True)
 
@@ -215,7 +215,7 @@ async def test_held_while_throttled(table: Table, world: World, told: str) -> No
         begun = time.monotonic()
         event_id = await table.put(attempts=LADDER.max_attempts)
         await eventually(lambda: lane.window.in_flight == 0 and table.board.api.calls == 1 and len(lane.window) == 1)
-        if told == "none":
+        if given == "none":
             assert 50 < lane.quota.wait(time.monotonic()) <= 60
             return
         table.goes(None)

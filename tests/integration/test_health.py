@@ -45,13 +45,13 @@ async def test_a_hung_loop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_loop, "HUNG_SECONDS", 0.3)
     ready = Readiness(stop=asyncio.Event(), checks=dict, spools=False)
     async with admin(ready=ready) as (loop, url):
-        status, told = await get(f"{url}/healthz")
-        assert (status, told["status"]) == (200, "ok")
+        status, shown = await get(f"{url}/healthz")
+        assert (status, shown["status"]) == (200, "ok")
         time.sleep(0.7)  # noqa: ASYNC251  # the hang
         await eventually(lambda: loop.lag_seconds > 0.3)
-        status, told = await get(f"{url}/healthz")
-        assert (status, told["status"]) == (503, "hung")
-        assert told["lag_seconds"] >= 0.4
+        status, shown = await get(f"{url}/healthz")
+        assert (status, shown["status"]) == (503, "hung")
+        assert shown["lag_seconds"] >= 0.4
         _, metrics = await get(f"{url}/metrics")
         lag = next(line for line in metrics.splitlines() if line.startswith("zenoti_event_loop_lag_seconds "))
         assert float(lag.split()[1]) >= 0.4

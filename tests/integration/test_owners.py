@@ -9,10 +9,10 @@ from zenoti_ingest.adapters.owners import FOLDER, Owners
 
 def test_one_name_each(tmp_path: Path) -> None:
     """Two that have all else in common have two names; each sees that the other lives."""
-    one, other = Owners(tmp_path), Owners(tmp_path)
-    assert one.own != other.own
-    assert one.ended() == other.ended() == []
-    for each in (one, other):
+    first, other = Owners(tmp_path), Owners(tmp_path)
+    assert first.own != other.own
+    assert first.ended() == other.ended() == []
+    for each in (first, other):
         each.forget(each.own)
         each.release()
     assert list((tmp_path / FOLDER).iterdir()) == []

@@ -70,7 +70,7 @@ asyncio.run(main(sys.argv[1]))
 
 def numbers(found: list[Spooled]) -> list[int]:
     """Which events these are."""
-    return sorted(int(one.event.receipt_id.removeprefix("r-")) for one in found)
+    return sorted(int(item.event.receipt_id.removeprefix("r-")) for item in found)
 
 
 async def put(spool: Spool, *those: int, source: str = "main", size: int = 300) -> None:
@@ -93,7 +93,7 @@ async def all_of(spool: Spool, count: int, *, within: float = 20.0) -> list[int]
     return numbers(found)
 
 
-def told(logs: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
+def logged(logs: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
     """The lines of an event."""
     return [line for line in logs if line["event"] == event]
 
@@ -128,14 +128,14 @@ async def test_a_file_that_is_replaced_while_a_batch_is_in_flight(
             [file] = files(tmp_path)
             overwrite(file, leftmost_leaf(file), DAMAGE)
             await noticed(spool)
-            await eventually(lambda: told(logs, "spool_damaged"), within=15)
+            await eventually(lambda: logged(logs, "spool_damaged"), within=15)
             await put(spool, *range(1000, 1010))
             await spool.forget("main", batch[:confirmed])
             expected = {*range(600), *range(1000, 1010)} - set(numbers([item.spooled for item in batch[:confirmed]]))
             found = await all_of(spool, len(expected))
             assert [number for number in found if number != 5000] == sorted(expected)
             assert numbers(await emptied(spool, source="other")) == [4000]
-    assert [line["lost"] for line in told(logs, "spool_damaged")] == [0]
+    assert [line["lost"] for line in logged(logs, "spool_damaged")] == [0]
     assert [file.parent.name for file in files(tmp_path, "*/*")] == [CORRUPT]
 
 
@@ -214,11 +214,11 @@ async def test_a_locked_orphan_holds_up_no_other(tmp_path: Path) -> None:
             assert not spool.state.detail
             assert len(await emptied(spool)) == 20
             await eventually(lambda: sum(path.name[0] == "0" for path in files(directory, "*")) == 2)
-            await eventually(lambda: len(told(logs, "spool_folder_failed")) == 1)
+            await eventually(lambda: len(logged(logs, "spool_folder_failed")) == 1)
             somebody.execute("ROLLBACK")
             await eventually(lambda: spool.state.events == 10 and not spool.state.trouble, within=10)
             assert numbers(await emptied(spool)) == [*range(100, 110)]
-    assert len(told(logs, "spool_folder_failed")) == 1
+    assert len(logged(logs, "spool_folder_failed")) == 1
     assert (directory / "notes" / "deeper").exists()
 
 
@@ -277,7 +277,7 @@ async def test_an_unusable_corrupt_folder_repeats_nothing(tmp_path: Path) -> Non
             await put(spool, *range(100))
             [file] = files(tmp_path)
             overwrite(file, leftmost_leaf(file), DAMAGE)
-            await eventually(lambda: told(logs, "spool_damaged"), within=15)
+            await eventually(lambda: logged(logs, "spool_damaged"), within=15)
             assert await all_of(spool, 100) == [*range(100)]
             await eventually(lambda: "FileExistsError" in spool.state.trouble)
             assert (spool.state.events, spool.state.detail) == (0, "")
@@ -286,7 +286,7 @@ async def test_an_unusable_corrupt_folder_repeats_nothing(tmp_path: Path) -> Non
             (tmp_path / CORRUPT).unlink()
             await eventually(lambda: len(files(tmp_path, f"{CORRUPT}/*.db")) == 1, within=10)
             await eventually(lambda: not spool.state.trouble)
-    assert len(told(logs, "spool_damaged")) == 1
+    assert len(logged(logs, "spool_damaged")) == 1
 
 
 async def test_killed_while_a_file_is_mended(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ async def test_a_record_that_cannot_be_read_is_laid_aside_once(tmp_path: Path) -
             (tmp_path / CORRUPT).unlink()
             await eventually(lambda: files(tmp_path, f"{CORRUPT}/*.record"), within=10)
             await eventually(lambda: not file.parent.exists())
-    assert [line["receipt_id"] for line in told(logs, "spool_record_lost")] == ["r-17"]
+    assert [line["receipt_id"] for line in logged(logs, "spool_record_lost")] == ["r-17"]
     assert len(files(tmp_path, f"{CORRUPT}/*")) == 1
 
 
@@ -363,7 +363,7 @@ async def test_a_folder_taken_away_while_idle(
             await put(spool, 2)
             assert not spool.state.detail
             assert numbers(await emptied(spool)) == [2]
-    assert len(told(logs, "spool_folder_gone")) == 1
+    assert len(logged(logs, "spool_folder_gone")) == 1
 
 
 @pytest.mark.parametrize("take_away", [remove_folders, shutil.rmtree, remove_files])
@@ -378,7 +378,7 @@ async def test_events_in_a_folder_that_was_removed(tmp_path: Path, take_away: Ca
             await put(spool, 1000)
             await spool.forget("main", batch)
             assert await all_of(spool, 281) == [*range(20, 300), 1000]
-    [line] = told(logs, "spool_rescued")
+    [line] = logged(logs, "spool_rescued")
     assert (line["recovered"], line["lost"]) in {(280, 0), (300, 0)}
 
 
@@ -391,7 +391,7 @@ async def test_events_in_a_folder_that_was_moved_away(tmp_path: Path) -> None:
             replace_directory(directory)
             await put(spool, 1000)
             assert await all_of(spool, 1) == [1000]
-            [line] = told(logs, "spool_folder_gone")
+            [line] = logged(logs, "spool_folder_gone")
             assert (line["events"], line["detail"]) == (10, "elsewhere")
             for folder in (tmp_path / "elsewhere").iterdir():
                 folder.rename(directory / folder.name)

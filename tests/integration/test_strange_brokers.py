@@ -42,5 +42,5 @@ async def _outlives(name: str, broker_url: str) -> str:
 async def test_every_strange_broker(broker_url: str) -> None:
     """No handshake ends it, none leaks the password into what it says, and it finds a true broker afterwards."""
     async with asyncio.timeout(150):
-        told = await asyncio.gather(*(_outlives(name, broker_url) for name in STRANGE))
-    assert "the-password" not in "".join(told)
+        outcomes = await asyncio.gather(*(_outlives(name, broker_url) for name in STRANGE))
+    assert "the-password" not in "".join(outcomes)

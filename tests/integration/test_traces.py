@@ -88,8 +88,10 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
     assert {trace_id(span) for span in spans} == {TRACE.trace_id}
     process = [span for span in spans if span.attributes and span.attributes.get("zenoti.stage") == "enrich"]
     attempts = [span for span in process if span.kind is SpanKind.CONSUMER]
-    told = [((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts]
-    assert told == [(1, "retried"), (2, "enriched")]
+    outcomes = [
+        ((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts
+    ]
+    assert outcomes == [(1, "retried"), (2, "enriched")]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
     calls = [span for span in spans if span.kind is SpanKind.CLIENT]
     assert [(call.attributes or {})["http.response.status_code"] for call in calls] == [418, 200]
@@ -120,8 +122,8 @@ async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded:
 
 async def test_what_nobody_records_is_not_recorded_here_either(way: Way, recorded: Recorded) -> None:
     """A context that is not sampled goes on so, in its own trace; the call is of the event that is recorded."""
-    quiet, told = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
-    await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(told, number=1, trace=TRACE))
+    quiet, traced = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
+    await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(traced, number=1, trace=TRACE))
     async with way.running(way.lane(knows("i-1"), traces=recorded.traces)):
         came = {event_ids([m])[0]: of_message(m.headers) for m in await way.came(2)}
         spans = await recorded.spans(3)
@@ -139,8 +141,8 @@ async def test_a_dead_letter_bears_the_trace_that_failed(way: Way, recorded: Rec
         spans = await recorded.spans(2)
     assert letter.headers["traceparent"].split("-")[1] == TRACE.trace_id
     process = next(span for span in spans if span.kind is SpanKind.CONSUMER)
-    told = process.attributes or {}
-    assert (told["zenoti.outcome"], told["error.type"]) == ("dead-letter", "malformed")
+    attributes = process.attributes or {}
+    assert (attributes["zenoti.outcome"], attributes["error.type"]) == ("dead-letter", "malformed")
     assert process.status.status_code is StatusCode.ERROR
     assert parents(spans)[f"publish {way.names.work}:{way.names.dead}"] == process.name
 

@@ -25,16 +25,16 @@ async def made_anew(hand: Hand, queue: str) -> None:
 
 async def test_a_queue_made_anew_is_told_to_each_owner(hand: Hand, queue: str) -> None:
     """The first to look does not hide it from the second; once set up again it is told no more."""
-    one, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
+    first, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
     async with AsyncExitStack() as ended:
-        for witnesses in (one, other):
+        for witnesses in (first, other):
             await witnesses.set_up(hand.connection)
             ended.push_async_callback(witnesses.remove, hand.connection)
-        assert await one.deleted(hand.connection) == []
+        assert await first.deleted(hand.connection) == []
         await made_anew(hand, queue)
-        assert await one.deleted(hand.connection) == [queue]
-        await one.set_up(hand.connection)
-        assert await one.deleted(hand.connection) == []
+        assert await first.deleted(hand.connection) == [queue]
+        await first.set_up(hand.connection)
+        assert await first.deleted(hand.connection) == []
         assert await other.deleted(hand.connection) == [queue]
 
 

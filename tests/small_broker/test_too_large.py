@@ -56,9 +56,9 @@ async def test_one_among_small_ones(system: System) -> None:
     assert await ids(system, 5) == {f"t-{n}" for n in range(5)}
 
     status, said, _ = await system.run("dead", "redrive", "--reason", "too-large", "--json")
-    told = json.loads(said)
-    assert (status, told["redriven"], len(told["stayed"])) == (1, 0, 2)
-    assert str(LIMIT) in told["stayed"][0]
+    printed = json.loads(said)
+    assert (status, printed["redriven"], len(printed["stayed"])) == (1, 0, 2)
+    assert str(LIMIT) in printed["stayed"][0]
     assert await system.depth("dead") == 2
     status, said, _ = await system.run("dead", "discard", "--reason", "too-large", "--json")
     assert (status, json.loads(said)["discarded"]) == (0, 2)
@@ -111,7 +111,7 @@ async def test_an_invoice_that_makes_it_too_large(system: System) -> None:
     status, said, _ = await system.run("dead", "list", "--json")
     letters = json.loads(said)["letters"]
     assert status == 0
-    assert {(one["stage"], one["reason"], one["body_at"]) for one in letters} == {
+    assert {(letter["stage"], letter["reason"], letter["body_at"]) for letter in letters} == {
         ("enrich", "too-large", "archive"),
         ("translate", "too-large", "archive"),
     }
@@ -142,10 +142,10 @@ async def test_a_body_on_disk_goes_back(system: System) -> None:
             await exchange.publish(strange, routing_key=f"{system.prefix}.dead")
     del system.settings["BROKER__MAX_MESSAGE_BYTES"]
     status, said, err = await system.run("dead", "redrive", "--reason", "too-large", "--json")
-    told = json.loads(said)
-    assert (status, told["redriven"]) == (1, 1), err
-    assert {line.split(": ", 1)[0] for line in told["stayed"]} == {"strange-0", "strange-1", "strange-2"}
-    assert any("elsewhere" in line for line in told["stayed"])
+    printed = json.loads(said)
+    assert (status, printed["redriven"]) == (1, 1), err
+    assert {line.split(": ", 1)[0] for line in printed["stayed"]} == {"strange-0", "strange-1", "strange-2"}
+    assert any("elsewhere" in line for line in printed["stayed"])
     [back] = await system.take("raw.main", 1)
     assert (back.body, back.message_id, back.content_encoding) == (sent, receipt, "identity")
     assert back.headers["redriven"] == "1"

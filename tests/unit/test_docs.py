@@ -70,8 +70,8 @@ def help_of(*words: str) -> str:
 
 def wrong_command(line: str) -> str:
     """What of a line with `zenoti-ingest` in it the command line does not know."""
-    told = re.search(r"(?<!-[gn] )(?<!etc/)zenoti-ingest(?!-)((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
-    words = re.split(r"\s*[|;] ", told[1])[0].split() if told else []
+    command = re.search(r"(?<!-[gn] )(?<!etc/)zenoti-ingest(?!-)((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
+    words = re.split(r"\s*[|;] ", command[1])[0].split() if command else []
     plain = [word for word in words if not word.startswith(("-", "["))]
     if not plain or plain[0] == "…":
         return ""

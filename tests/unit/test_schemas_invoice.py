@@ -140,7 +140,7 @@ def test_row(name: str, key: str, sample: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "one", "other", "value"),
+    ("name", "variant", "other", "value"),
     [
         ("InvoiceAppointmentModel", "serviceduration_in_miutes", "service_duration_in_minutes", 45),
         ("InvoiceAppointmentModel", "TherapistId", "therapist_id", ID),
@@ -148,14 +148,14 @@ def test_row(name: str, key: str, sample: str, expected: Any) -> None:
         ("InvoiceGuestModel", "guest_email", "email", "ada@example.com"),
     ],
 )
-def test_spellings(name: str, one: str, other: str, value: object) -> None:
+def test_spellings(name: str, variant: str, other: str, value: object) -> None:
     """Both spellings of a key read the same, and one that says nothing gives way to the other."""
     texts = [
-        {one: value},
+        {variant: value},
         {other: value},
-        {one: value, other: None},
-        {one: value, other: ""},
-        {one: None, other: value},
+        {variant: value, other: None},
+        {variant: value, other: ""},
+        {variant: None, other: value},
     ]
     readings = [table(name, json.dumps(text)) for text in texts if "" not in text.values() or isinstance(value, str)]
     assert {getattr(reading, other) for reading in readings} == {value}

@@ -102,9 +102,9 @@ def refused_or_of_use(path: str | None, environ: dict[str, str], key: str) -> No
     try:
         found = load(path=path, environ=environ)
     except WrongSettings as error:
-        told = str(error)
-        assert key.removesuffix("_file") in told
-        assert told.isprintable()
+        text = str(error)
+        assert key.removesuffix("_file") in text
+        assert text.isprintable()
         return
     if key.split(".")[1] == "main" and "main" not in leaf(found, key.partition(".")[0]):
         return  # an empty table is no source and no receiver

@@ -69,7 +69,7 @@ def test_one_fault_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "fault"),
     [
         (["--others", "1"], "--others: Expected `float` < 1.0"),
         (["--late-calls", "0"], "--late-calls: "),
@@ -80,11 +80,11 @@ def test_one_fault_alone() -> None:
         (["--linger", "-1"], "--linger -1"),
     ],
 )
-def test_wrong_words(words: list[str], told: str) -> None:
+def test_wrong_words(words: list[str], fault: str) -> None:
     """What cannot be is told by its flag."""
     with pytest.raises(WrongSettings) as caught:
         wish(*words)
-    assert told in str(caught.value)
+    assert fault in str(caught.value)
 
 
 @pytest.mark.parametrize("words", [["--rate", "nan"], ["--latency", "long"], ["--trace", "noon"]])

@@ -24,7 +24,7 @@ def test_a_change_is_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("patch", "told"),
+    ("patch", "fault"),
     [
         (b"", "truncated"),
         (b"[]", "Expected `object`"),
@@ -44,11 +44,11 @@ def test_a_change_is_merged() -> None:
         (b'{"webhooks": {"on": "yes"}}', "webhooks.on: Expected `bool`"),
     ],
 )
-def test_an_impossible_change(patch: bytes, told: str) -> None:
+def test_an_impossible_change(patch: bytes, fault: str) -> None:
     """What cannot be is refused with its place and what would do."""
     with pytest.raises(WrongSwitch) as caught:
         changed(Switches(), patch)
-    assert told in str(caught.value)
+    assert fault in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_others_of_the_organisation_spend_too(others: float, calls: int) -> None
 def test_the_board_tells_no_key() -> None:
     """What is told holds seed, speed, switches and counters, and of the keys only how many there are."""
     board = Board(keys=[KEY, "second"], seed=7, speed=60.0)
-    told = json.dumps(board.shown())
-    assert KEY not in told
-    assert json.loads(told)["keys"] == 2
-    assert json.loads(told)["counters"]["webhooks"]["answer_milliseconds"] == {"p50": None, "p99": None, "max": None}
+    shown = json.dumps(board.shown())
+    assert KEY not in shown
+    assert json.loads(shown)["keys"] == 2
+    assert json.loads(shown)["counters"]["webhooks"]["answer_milliseconds"] == {"p50": None, "p99": None, "max": None}
 
 
 @pytest.mark.parametrize("keys", [[], [""], [KEY, ""]])

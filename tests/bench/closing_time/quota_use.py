@@ -62,7 +62,7 @@ def one_call_an_event(received: Iterable[tuple[float, str]], *, calls_per_minute
 
 def calls_of(served: Iterable[Waited]) -> int:
     """How many calls a simulation made."""
-    return len({(one.invoice_id, one.served_at) for one in served})
+    return len({(event.invoice_id, event.served_at) for event in served})
 
 
 def idle(calls: Sequence[Call], events: Sequence[Waited], *, calls_per_minute: float) -> list[tuple[float, float]]:

@@ -64,7 +64,7 @@ class _Out:
 
     def guest_seconds(self) -> list[float]:
         """From the door's 202 to the queue, for each guest that has come."""
-        return [max(0.0, self.guests[one] - at) for one, at in self.accepted.items() if one in self.guests]
+        return [max(0.0, self.guests[key] - at) for key, at in self.accepted.items() if key in self.guests]
 
     async def keep(self, message: AbstractIncomingMessage) -> None:
         """Note one message."""

@@ -55,7 +55,7 @@ def listener(port: int) -> int | None:
     }
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            if any(str(one.readlink()) in wanted for one in folder.iterdir()):
+            if any(str(link.readlink()) in wanted for link in folder.iterdir()):
                 return int(folder.parent.name)
         except OSError:
             continue  # it has ended, or is somebody else's

@@ -72,7 +72,7 @@ def test_what_has_not_arrived_is_missed() -> None:
 def test_an_invoice_has_five_events_not_one_after_the_other() -> None:
     """As many distinct invoices as a fifth of the events, each spread among others."""
     invoices = [re.findall(rb'"invoice": {"id": "([^"]+)"', body("ab", number))[0] for number in range(400)]
-    assert all(invoices.count(one) == EVENTS_OF_AN_INVOICE for one in set(invoices))
+    assert all(invoices.count(invoice) == EVENTS_OF_AN_INVOICE for invoice in set(invoices))
     assert len(set(invoices[:40])) == 40
 
 

@@ -29,16 +29,16 @@ def test_small_ones_do_not_count() -> None:
 def test_the_oldest_gives_way_once() -> None:
     """Over the bound the one that has kept something for longest goes, and no other while it is about to free that."""
     memory = Memory(2 * LARGE)
-    one, two, three = (Keeper(memory) for _ in range(3))
-    for keeper in (one, two, three):
+    first, second, third = (Keeper(memory) for _ in range(3))
+    for keeper in (first, second, third):
         memory.keeps(keeper, LARGE)
-    assert [one.asked, two.asked, three.asked] == [1, 0, 0]
-    memory.keeps(one, 2 * LARGE)  # it goes on growing until it is gone
-    assert [one.asked, two.asked, three.asked] == [1, 0, 0]
-    memory.released(one)
+    assert [first.asked, second.asked, third.asked] == [1, 0, 0]
+    memory.keeps(first, 2 * LARGE)  # it goes on growing until it is gone
+    assert [first.asked, second.asked, third.asked] == [1, 0, 0]
+    memory.released(first)
     assert memory.kept == 2 * LARGE
     memory.keeps(Keeper(memory), LARGE)
-    assert [one.asked, two.asked, three.asked] == [1, 1, 0]
+    assert [first.asked, second.asked, third.asked] == [1, 1, 0]
 
 
 def test_whoever_is_at_work_stays() -> None:

@@ -94,7 +94,7 @@ async def test_a_frame_larger_than_one_read(size: int) -> None:
     data = DELIVER + pamqp.frame.marshal(ContentBody(body), 3) + DELIVER
     found = await read(FrameReader, [data])
     assert found == await read(PLAIN_READER, [data])
-    assert [one[-1] for one in found[:3]] == [None, body, None]
+    assert [frame[-1] for frame in found[:3]] == [None, body, None]
 
 
 def broken(change: Callable[[bytearray], None]) -> bytes:

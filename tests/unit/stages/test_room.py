@@ -63,14 +63,14 @@ async def test_nobody_overtakes_the_one_whose_turn_has_just_come() -> None:
     """Between the word that there is room and the entry of the one it is for, nobody slips in."""
     room, entered = Room(100), list[int]()
 
-    async def one(number: int) -> None:
+    async def enter(number: int) -> None:
         with await room.enter(60):
             entered.append(number)
 
     with await room.enter(100):
-        waiting = asyncio.create_task(one(1))
+        waiting = asyncio.create_task(enter(1))
         await asyncio.sleep(0)
-        late = asyncio.create_task(one(2))  # its first turn comes before the other's next one
+        late = asyncio.create_task(enter(2))  # its first turn comes before the other's next one
     await asyncio.gather(waiting, late)
     assert entered == [1, 2]
 

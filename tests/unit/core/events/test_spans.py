@@ -82,8 +82,8 @@ def test_a_delivery(place: Place, name: str) -> None:
     """The consumer's span is named by exchange, key and queue, each once, and is handed back until told."""
     made = spans.processing(MESSAGE, place)
     assert (made.name, made.kind) == (name, "consumer")
-    told = {key: made.attributes[key] for key in ("zenoti.stage", "zenoti.source", "zenoti.attempt", "zenoti.outcome")}
-    assert told == {
+    found = {key: made.attributes[key] for key in ("zenoti.stage", "zenoti.source", "zenoti.attempt", "zenoti.outcome")}
+    assert found == {
         "zenoti.stage": place.stage,
         "zenoti.source": "main",
         "zenoti.attempt": 3,

@@ -195,7 +195,7 @@ def test_redrive_without_headers_keeps_the_message_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("not JSON (byte 17)", "not JSON (byte 2044)"),
         ("not UTF-8 at byte 3", "not UTF-8 at byte 44"),
@@ -204,9 +204,9 @@ def test_redrive_without_headers_keeps_the_message_id() -> None:
         ("throttled by 1234567", "throttled by 99999"),
     ],
 )
-def test_a_fault_has_one_fingerprint(one: str, other: str) -> None:
+def test_a_fault_has_one_fingerprint(first: str, second: str) -> None:
     """Letters that differ only in places and ids share a fingerprint, which is short and always the same."""
-    marks = {dead_letter.fingerprint(DeadLetterHeaders(reason="r", detail=detail)) for detail in (one, other)}
+    marks = {dead_letter.fingerprint(DeadLetterHeaders(reason="r", detail=detail)) for detail in (first, second)}
     assert len(marks) == 1
     assert re.fullmatch("[0-9a-f]{8}", marks.pop())
 

@@ -10,7 +10,7 @@ def event(number: int, *, size: int = 1) -> Received:
 
 def ids(recent: Recent) -> list[str]:
     """What it holds; then it holds nothing."""
-    return [one.receipt_id for one in recent.take()]
+    return [event.receipt_id for event in recent.take()]
 
 
 def test_a_good_look_vouches_for_what_was_before_it_began() -> None:

@@ -30,8 +30,8 @@ def test_a_ping_ends_no_streak() -> None:
 def test_told_at_five_and_when_it_is_too_late() -> None:
     """The alarm comes at 5 and at 20, and a flood of strangers does not fill the log."""
     streak = Streak()
-    told = [n for n in range(1, 10 * SWITCHED_OFF_AT) if streak.answered(503)]
-    assert told == [ALARM_AT, SWITCHED_OFF_AT] == [5, 20]
+    reported = [n for n in range(1, 10 * SWITCHED_OFF_AT) if streak.answered(503)]
+    assert reported == [ALARM_AT, SWITCHED_OFF_AT] == [5, 20]
 
 
 def test_silence_counts_from_the_start_and_from_each_event() -> None:

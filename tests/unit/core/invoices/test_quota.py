@@ -263,8 +263,8 @@ def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -
             now += quota.wait(now)
             quota.spend(now)
             calls.append(now)
-    for one in range(len(calls) - calls_per_minute):
-        assert calls[one + calls_per_minute] - calls[one] > 60
+    for number in range(len(calls) - calls_per_minute):
+        assert calls[number + calls_per_minute] - calls[number] > 60
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_what_is_told_is_bounded(said: list[tuple[str, float]]) -> None:
         heard(differences, instance, ahead)
     found = list(differences.largest(0.0).values())
     assert len(found) <= MAX_REPORTED
-    assert all(abs(one) > DIFFER_SECONDS - 0.1 for one in found)
+    assert all(abs(seconds) > DIFFER_SECONDS - 0.1 for seconds in found)
     assert found == sorted(found, key=abs, reverse=True)
 
 

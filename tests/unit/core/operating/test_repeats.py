@@ -15,8 +15,8 @@ def test_the_first_few_are_told() -> None:
 def test_a_new_interval_begins_with_the_first_that_is_told() -> None:
     """After the interval the next is told again, and what was dropped before it is not forgotten."""
     repeats: Repeats[str] = Repeats(first=1, seconds=60)
-    told = [repeats.may_tell("away", now=second) for second in (0, 30, 100, 159, 160)]
-    assert told == [True, False, True, False, True]
+    passes = [repeats.may_tell("away", now=second) for second in (0, 30, 100, 159, 160)]
+    assert passes == [True, False, True, False, True]
     assert repeats.dropped(now=160) == {"away": 2}
 
 
