@@ -49,7 +49,7 @@ class FakePublisher:
         self.refused = 0
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
-        """Keep it, or raise as told."""
+        """Keep it, or raise as the test has set."""
         if len(message.body) > self.max_bytes:
             raise TooLarge(f"{len(message.body)} bytes; the broker takes at most {self.max_bytes}")
         self.refused += 1
@@ -88,7 +88,7 @@ class FakeSpool:
         self._arrived = asyncio.Condition()
 
     async def put(self, spooled: Spooled) -> None:
-        """Keep it, or raise as told."""
+        """Keep it, or raise as the test has set."""
         if self.is_full:
             raise SpoolUnavailable("full, as the test wishes")
         self.kept.append(Kept(spooled))
@@ -146,7 +146,7 @@ class FakeInvoiceApi:
         return self.key
 
     async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
-        """Answer or raise as told; a path that nobody told of is a 418."""
+        """Answer or raise as the test has set; an unknown path is a 418."""
         last_look()
         self.requests.append(request)
         self.waiting += 1
@@ -162,7 +162,7 @@ class FakeInvoiceApi:
 
 
 class FakeStates:
-    """The port `States`: this process alone, whose states are confirmed at once, or as told.
+    """The port `States`: this process alone, whose states are confirmed at once, or as the test has set.
 
     Attributes:
         are_confirmed: whether the broker confirms what is said.
@@ -228,7 +228,7 @@ class FakeChannel:
         self.lost = False
 
     def settle(self, tag: int) -> bool:
-        """Ack, or tell that the channel is closed."""
+        """Ack, or report that the channel is closed."""
         if not self.lost:
             self.acked.append(tag)
         return not self.lost
@@ -271,7 +271,7 @@ class FakeSubscription:
         return self
 
     def settle(self, tag: int) -> bool:
-        """Ack one, which lets the next one come."""
+        """Ack a delivery, which lets the next come."""
         self._forget(tag)
         return self.channel.settle(tag)
 
@@ -372,7 +372,7 @@ class FakeLink:
 
 
 def as_link(fake: FakeLink) -> Link:
-    """The fake where a stage wants the real one."""
+    """The fake, typed as the real class that a stage wants."""
     return cast("Link", fake)
 
 

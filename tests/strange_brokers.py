@@ -17,7 +17,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class StrangeBroker:
-    """Listens on a port of its own, and talks to each connection as it is told to."""
+    """Listens on a port of its own, and talks to each connection as the test has set."""
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk

@@ -292,7 +292,7 @@ async def test_what_strangers_make_the_door_keep(system: System, kind: str) -> N
 
 
 async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
-    """While the secret's file goes from the old secret over both to the new one, no good request is refused."""
+    """While the secret's file goes from the old secret over both to the new secret, no good request is refused."""
     file = tmp_path / "secrets"
     file.write_text("old\n")
     del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
@@ -319,7 +319,7 @@ async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
     write("old", "new")
     await eventually(lambda: passes("new"), within=10)
     secret.append("new")
-    count = len(statuses) + 8  # whoever signed with the old one has his answer
+    count = len(statuses) + 8  # senders that signed with the old secret have their answers
     await eventually(lambda: len(statuses) > count, within=10)
     write("new")
 
@@ -333,7 +333,7 @@ async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
 
 
 async def test_the_switch_off_is_in_sight(system: System) -> None:
-    """Failures in a row are told by kind, five make an error in the log, and one accepted event ends them."""
+    """Failures in a row are reported by kind, five make an error in the log, and one accepted event ends them."""
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin)
 
@@ -357,7 +357,7 @@ async def test_the_switch_off_is_in_sight(system: System) -> None:
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-async def test_an_open_door_is_meant_and_told(system: System, *, insecure: bool) -> None:
+async def test_an_open_door_is_meant_and_logged(system: System, *, insecure: bool) -> None:
     """A source with neither secret nor token starts only with `insecure`, and says so at every start."""
     del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
     if not insecure:

@@ -113,5 +113,5 @@ async def test_the_archive_of_a_door_with_a_wrong_clock(system: System, ahead: i
 
 
 def until_(at: str | None) -> list[str]:
-    """The words of an end, where there is one."""
+    """The words of an end, if there is an end."""
     return [] if at is None else ["--until", at]

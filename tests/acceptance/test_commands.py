@@ -151,7 +151,7 @@ async def test_the_demonstration(broker_url: str) -> None:
 
 
 async def test_a_letter_that_cannot_go_back_stops_no_other(system: System) -> None:
-    """A letter of a source that is gone stays and is told, the status is 1, and the others go back all the same."""
+    """A letter of a source that is gone stays and is reported, the status is 1, and the others go back all the same."""
     assert (await system.run("topology", "apply"))[0] == 0
     async with system.connection.channel() as channel:
         for number, source in enumerate(("main", "gone", "main")):

@@ -95,7 +95,7 @@ async def test_token_by_query_or_bearer(system: System) -> None:
 
 
 async def test_admin_listener(system: System) -> None:
-    """/healthz, /readyz and /metrics answer on the admin port; a taken port leads to the next free one."""
+    """/healthz, /readyz and /metrics answer on the admin port; a taken port leads to the next free port."""
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin)
     base = f"http://127.0.0.1:{system.intake_admin}"

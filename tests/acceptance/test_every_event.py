@@ -42,7 +42,7 @@ def expected_subject(event: WebhookEvent) -> str | None:
 
 
 def expected_invoice(world: World, event: WebhookEvent) -> bytes:
-    """The invoice that the API tells of it, by the default expands; null for none, or one that is gone."""
+    """The API's invoice of the event, by the default expands; null for none, or for a deleted invoice."""
     document = world.invoice(event.invoice_id, expand=["InvoiceItems", "Transactions", "Appointments"])
     return (document or b'{"invoice":null,"error":null}').removeprefix(b'{"invoice":').removesuffix(b',"error":null}')
 

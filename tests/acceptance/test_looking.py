@@ -27,7 +27,7 @@ async def received(system: System, *bodies: bytes) -> list[str]:
 
 
 async def test_letters_are_grouped_by_fault(system: System) -> None:
-    """`dead list` tells groups by reason and fingerprint, and a fingerprint chooses them again."""
+    """`dead list` shows groups by reason and fingerprint, and a fingerprint selects them again."""
     await system.start()
     await received(system, *BAD)
 
@@ -51,7 +51,7 @@ async def test_letters_are_grouped_by_fault(system: System) -> None:
 
 
 async def test_what_was_received_can_be_found_and_fed_in_again(system: System) -> None:
-    """`archive list` has it, `trace` tells its way, and a replay brings it out again, marked, and no duplicate."""
+    """`archive list` has it, `trace` shows its way, and a replay brings it out again, marked, not as a duplicate."""
     await system.start()
     receipts = await received(system, CLOSED, BAD[0])
     (first,) = await system.take("out.all", 1)
@@ -119,7 +119,7 @@ async def test_every_letter_with_an_id_is_shown(system: System) -> None:
 
 
 async def test_nothing_received(system: System) -> None:
-    """An empty archive is told; without one, and with a time that is none, the command says what to do."""
+    """An empty archive is reported; without an archive, and with an invalid time, the command says what to do."""
     code, _, err = await system.run("archive", "list", "--since", "1h")
     assert (code, "topology plan" in err) == (1, True)
     assert (await system.run("topology", "apply"))[0] == 0

@@ -5,8 +5,8 @@ from tests.eventually import eventually
 BODY = b'{"event_id":"%d","event_type":"Guestpass.redeemed","data":{"invoice_id":"i-1"}}'
 
 
-async def test_a_queue_that_somebody_deletes_is_told_and_made_anew(system: System) -> None:
-    """Raw queue and lane deleted under the running daemons are told in the log and made anew; events flow again."""
+async def test_a_queue_that_somebody_deletes_is_logged_and_made_anew(system: System) -> None:
+    """Raw queue and lane deleted under the running daemons are logged and made again; events flow again."""
     await system.start()
     async with system.connection.channel() as channel:
         for queue in ("raw.main", "enrich.main.0"):

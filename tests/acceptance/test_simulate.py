@@ -73,7 +73,7 @@ async def test_nobody_at_the_door(system: System) -> None:
 
 
 async def test_the_control(system: System) -> None:
-    """While it runs, GET /simulator tells and PATCH changes; SIGTERM ends it with 0."""
+    """While it runs, GET /simulator shows and PATCH changes; SIGTERM ends it with 0."""
     url = f"http://127.0.0.1:{system.simulator_port}"
     await system.spawn("simulate", "simulate", "--port", str(system.simulator_port), "--visits", "0")
 

@@ -177,7 +177,7 @@ async def test_killed_with_a_full_hand(system: System, broker_url: str) -> None:
 async def test_a_broker_that_does_not_answer(system: System, broker_url: str) -> None:
     """The broker hangs under load: the first answers take confirm_seconds, the others none of it; nothing is lost.
 
-    /readyz tells of it long before the connection counts as lost.
+    /readyz reports it long before the connection counts as lost.
     """
     async with Proxy(broker_url) as proxy:
         system.settings["BROKER__URL"] = proxy.url
@@ -202,7 +202,7 @@ async def test_a_broker_that_does_not_answer(system: System, broker_url: str) ->
 
 
 async def test_a_raw_queue_deleted_under_load(system: System) -> None:
-    """The raw queue is deleted while the archive still confirms: whoever makes it anew, all accepted arrives."""
+    """The raw queue is deleted while the archive still confirms: any process makes it again, and all events arrive."""
     await system.start()
     load = Load(system)
     sending = asyncio.create_task(load.send(600, at_once=2))

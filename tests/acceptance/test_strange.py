@@ -36,7 +36,7 @@ async def test_what_is_odd_comes_out(system: System) -> None:
 
 
 async def test_which_two_events_are_the_same(system: System) -> None:
-    """The same event_id with other data, or of another type, is another event; only an equal one is dropped."""
+    """The same event_id with other data, or of another type, is another event; only an equal event is dropped."""
     await system.start()
     first = COUNTED % (b"e-1", b"Guest.Created", 1)
     for body in (

@@ -25,7 +25,7 @@ class Manager:
         self.states: list[tuple[str, str, float]] = []
 
     def heard(self, name: str) -> list[str]:
-        """The values told so far of a state, in order."""
+        """The values of a state so far, in order."""
         while True:
             try:
                 text = self._socket.recv(65536).decode()
@@ -36,7 +36,7 @@ class Manager:
 
 @contextmanager
 def manager(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    """Listen at an address as systemd spells it; processes spawned meanwhile are told of it."""
+    """Listen at an address as systemd spells it; processes spawned meanwhile get it."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as heard:
         heard.bind("\0" + address[1:] if address.startswith("@") else address)
         heard.setblocking(False)
@@ -46,7 +46,7 @@ def manager(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
 
 
 @pytest.mark.parametrize(("daemon", "address"), [("intake", "{folder}/notify"), ("consume", "@zi-test-{name}")])
-async def test_a_daemon_tells_the_service_manager(
+async def test_a_daemon_notifies_the_service_manager(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, daemon: str, address: str
 ) -> None:
     """READY once, when it is ready; a line of status; the watchdog's food in time; STOPPING when it stops."""
@@ -64,7 +64,7 @@ async def test_a_daemon_tells_the_service_manager(
         assert notified.heard("READY") == ["1"]
 
 
-async def test_not_ready_is_not_told_as_ready(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_not_ready_is_not_sent_as_ready(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer without a broker says why it is not ready, in one line, and is fed to the watchdog all the same."""
     (nobody,) = free_ports(1)
     own, system.settings["BROKER__URL"] = system.settings["BROKER__URL"], f"amqp://guest:guest@127.0.0.1:{nobody}/"

@@ -1,4 +1,4 @@
-"""Changing the topology under load, and refusing one that is not as declared: the public face only."""
+"""Changing the topology under load, and refusing a topology that is not as declared: the public face only."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ INVOICES = 40
 
 
 class Load:
-    """Events at the door, one after the other, until told to end; knows which were accepted, in order."""
+    """Events at the door, one after the other, until it must end; knows which were accepted, in order."""
 
     def __init__(self, system: System) -> None:
         self.accepted: list[str] = []
@@ -161,7 +161,7 @@ async def test_consumers_refuse_to_start_on_a_mismatch(system: System, declare: 
 
 @pytest.mark.skipif("ZENOTI_INGEST_BROKER__MANAGEMENT_URL" not in os.environ, reason="wants RabbitMQ's management API")
 async def test_plan_sees_all_with_the_management_api(system: System) -> None:
-    """With the management API `plan` tells what AMQP does not.
+    """With the management API `plan` shows what AMQP does not.
 
     All arguments that differ with what is and what should be, bindings missing and surplus, queues left over.
     """
@@ -196,7 +196,7 @@ async def test_plan_sees_all_with_the_management_api(system: System) -> None:
 
 
 async def test_one_of_two_doors_at_a_port_stops(system: System) -> None:
-    """The other one goes on watching its raw queue, and does not take it for deleted."""
+    """The other process goes on watching its raw queue, and does not take it for deleted."""
     system.settings["INTAKE__REUSE_PORT"] = "true"
     first, second = free_ports(2)
     for admin in (first, second):
@@ -205,7 +205,7 @@ async def test_one_of_two_doors_at_a_port_stops(system: System) -> None:
         await system.ready(admin)
     assert await system.terminate(f"intake-{first}") == 0
     async with system.connection.channel() as channel:
-        await channel.queue_delete(f"{system.prefix}.archive")  # shows that the other one has looked since
+        await channel.queue_delete(f"{system.prefix}.archive")  # shows that the other process has looked since
     await eventually(lambda: "topology_broken" in system.log(f"intake-{second}"), within=20)
     broken = next(line for line in system.log(f"intake-{second}").splitlines() if "topology_broken" in line)
     assert f"missing: {system.prefix}.archive" in broken

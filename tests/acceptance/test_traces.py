@@ -51,9 +51,9 @@ def webhook(event_id: str) -> bytes:
 async def test_an_event_is_one_trace_from_door_to_downstream(
     system: System, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One trace in the caller's, each span beneath the one before it; a redriven letter begins another, linked.
+    """One trace in the caller's, each span beneath the span before it; a redriven letter begins another, linked.
 
-    The message downstream names the last span, and nothing of the customer or of a query is told.
+    The message downstream names the last span, and nothing of the customer or of a query is shown.
     """
     for name, value in {**TRACED, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}.items():
         monkeypatch.setenv(name, value)
@@ -109,7 +109,7 @@ async def test_an_event_is_one_trace_from_door_to_downstream(
 async def test_without_the_extra_all_works_and_contexts_pass(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where OpenTelemetry is not installed each daemon says so; a context arrives, or one is made.
+    """Where OpenTelemetry is not installed each daemon says so; a context arrives, or is made.
 
     A malformed one counts as none, and the ids of the log hold together.
     """

@@ -148,7 +148,7 @@ async def _cut(world: World, _: Random) -> str:
 
 
 async def _frozen(world: World, rng: Random, *, answers_only: bool) -> str:
-    """Too short for heartbeats to tell, or long enough."""
+    """Too short for heartbeats to notice, or long enough."""
     proxy = rng.choice(world.broker.proxies)
     proxy.freeze(answers_only=answers_only)
     try:

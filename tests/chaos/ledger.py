@@ -78,7 +78,7 @@ class Pace:
 
 @dataclass
 class Ledger:
-    """Counts. `offered` knows every event that was ever posted, `answered` the first 202 of each that has one."""
+    """Counts. `offered` knows every event that was ever posted, `answered` the first 202 of each event that got it."""
 
     offered: dict[str, Event] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)

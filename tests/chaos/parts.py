@@ -12,7 +12,7 @@ from tests.chaos.ledger import Answered
 from tests.chaos.world import World
 from tests.proxy import Proxy
 
-FREEZE_SECONDS = 40.0  # by then heartbeats have told the broker, and the successor is at work
+FREEZE_SECONDS = 40.0  # by then the broker has missed heartbeats, and the successor is at work
 AHEAD_SECONDS = 3600
 STRANGERS, REQUESTS, AT_ONCE = 300, 40, 10  # connections; wrongly signed requests of each; so many in one write
 IN_FLIGHT_SECONDS = 5.0
@@ -156,7 +156,7 @@ async def _cut_off(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _clock(scene: Scene) -> AsyncIterator[None]:
-    """The lane's active consumer has a clock an hour ahead; before and after it one with a right clock is active."""
+    """The lane's active consumer has a clock an hour ahead; before and after it, a right clock is active."""
     ahead = scene.active()
     [right] = [daemon for daemon in scene.world.of("enrich") if daemon is not ahead]
     as_usual = ahead.program

@@ -59,7 +59,7 @@ class Outcome:
         struck: the faults.
         settlement: what became of the events.
         left: what is ready in our queues at the end.
-        notes: what else is to be told.
+        notes: what else to report.
     """
 
     seconds: float

@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Vendor:
-    """A server that does as it is told, and keeps the requests it got."""
+    """A server that answers as a test wants, and keeps the requests it got."""
 
     def __init__(self) -> None:
         self.requests: list[web.Request] = []
@@ -77,14 +77,14 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def client(session: aiohttp.ClientSession, base_url: str, *, key: str = KEY) -> InvoiceApi:
-    """The real one."""
+    """The real adapter."""
     return InvoiceApi(
         session, base_url=base_url, api_key=lambda: key, call_seconds=CALL_SECONDS, application_version="1.2.3"
     )
 
 
 class Port(msgspec.Struct):
-    """An API, one that cannot be reached, and the words that make the first behave."""
+    """An API, an unreachable API, and the controls of the first."""
 
     api: Fetches
     unreachable: Fetches
@@ -116,7 +116,7 @@ async def real_port(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) 
 
 @pytest.fixture(params=["fake", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
-    """The fake, then the real one."""
+    """The fake, then the real adapter."""
     found = request.getfixturevalue(f"{request.param}_port")
     assert isinstance(found, Port)
     return found
@@ -278,7 +278,7 @@ async def test_a_last_look_that_refuses(port: Port) -> None:
         raise TurnLost("as the test wishes")
 
     port.answers(Response(200, JSON, b"{}"))
-    for _ in range(2):  # on a new connection, then on one that is kept
+    for _ in range(2):  # on a new connection, then on a kept connection
         with pytest.raises(TurnLost):
             await fetched(port.api, last_look=refuse)
         assert (await fetched(port.api)).status == 200
@@ -287,7 +287,7 @@ async def test_a_last_look_that_refuses(port: Port) -> None:
 async def test_what_the_last_look_refuses_is_not_sent(
     vendor: tuple[Vendor, str], session: aiohttp.ClientSession
 ) -> None:
-    """Not a byte of a refused call reaches the API, on a new connection or on a kept one."""
+    """Not a byte of a refused call reaches the API, on a new or a kept connection."""
     stub, url = vendor
 
     def refuse() -> None:

@@ -109,7 +109,7 @@ async def test_a_user_in_the_url_goes_first(api: Api) -> None:
     ],
 )
 async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, fault: str) -> None:
-    """What cannot be used is told with place and reason, without credentials and without what was answered."""
+    """An unusable answer is reported with place and reason, without credentials and without its content."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
@@ -124,7 +124,7 @@ async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, fault:
 
 
 async def test_it_has_a_deadline_and_a_bound(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API that hangs, one without end, and one that is not there end in time and in one sentence."""
+    """A hanging API, an endless answer, and a missing API fail in time and with a single sentence."""
     monkeypatch.setattr(management, "DEADLINE_SECONDS", 0.3)
     released = asyncio.Event()
 
@@ -146,7 +146,7 @@ async def test_it_has_a_deadline_and_a_bound(api: Api, monkeypatch: pytest.Monke
 
 
 async def test_it_counts_what_is_in_somebodys_hands(api: Api) -> None:
-    """One question tells what of each queue is not ready; a queue that is not counted yet has nothing."""
+    """A single question returns the messages of each queue that are not ready; 0 for a queue not counted yet."""
     queues = (
         b'[{"name":"a","messages":7,"messages_ready":2},{"name":"new"},{"name":"odd","messages":1,"messages_ready":2}]'
     )

@@ -233,7 +233,7 @@ SICK = {
 @pytest.mark.parametrize("name", SICK)
 @pytest.mark.parametrize("count", [1, 2])
 async def test_sick_invoices_in_a_quiet_hour(way: Way, name: str, count: int) -> None:
-    """Invoices that always fail, alone: a probe shows that the API is well, they are charged, and good ones go out."""
+    """Invoices that always fail alone: a probe shows that the API works, they are charged, and good invoices go out."""
     sick = [f"5ick-{n}" for n in range(count)]
     api = RawApi({invoice: [SICK[name]] for invoice in sick})
     async with lane_to(way, api, ladder=LADDER):
@@ -249,7 +249,7 @@ async def test_sick_invoices_in_a_quiet_hour(way: Way, name: str, count: int) ->
 
 @pytest.mark.parametrize("name", ["500", "an unreadable answer", "a head of 400 kB"])
 async def test_two_invoices_that_fail_again_and_again(way: Way, name: str) -> None:
-    """Once two sick invoices have failed so often that they could have opened the circuit, good ones still go out."""
+    """Two sick invoices have failed so often that they could have opened the circuit: good invoices still go out."""
     sick = ["5ick-0", "5ick-1"]
     api = RawApi({invoice: [SICK[name]] for invoice in sick})
     async with lane_to(way, api, ladder=LADDER):
@@ -276,7 +276,7 @@ async def test_a_sick_invoice_at_its_last_attempt(way: Way, name: str, reason: s
 
 
 async def test_twelve_sick_invoices(way: Way) -> None:
-    """More sick invoices than open the circuit: a probe closes it, they are charged, and good ones go out."""
+    """More sick invoices than open the circuit: a probe closes it, they are charged, and good invoices go out."""
     sick = [f"5ick-{n}" for n in range(12)]
     api = RawApi({invoice: [SICK["500"]] for invoice in sick})
     async with lane_to(way, api, ladder=Ladder((2,), 2)):

@@ -70,7 +70,7 @@ def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) 
 
 
 async def test_translate_lets_out_as_much_as_there_is_room_for() -> None:
-    """Compressed or not, bodies are at work for an eighth of the bound, one by one where one is larger; in order."""
+    """Compressed or not, bodies are at work for an eighth of the bound, one by one if a body is larger; in order."""
     events = [large(number, packed=number % 2 == 0) for number in range(6)]
     publisher, link = Gated(), waiting_in(NAMES.raw("main"), *events)
     async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
@@ -179,7 +179,7 @@ async def test_each_larger_than_the_bound() -> None:
 
 
 async def test_what_waits_for_a_receiver_is_bounded_too() -> None:
-    """Few large ones are in hand at a time, and they go out in order."""
+    """Few large bodies are in hand at a time, and they go out in order."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.waiting("all"), *(large(number) for number in range(5)))
     async with between_fakes(WaitQueue(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):

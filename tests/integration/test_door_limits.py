@@ -47,7 +47,7 @@ class Door:
         return Answer(202, receipt_id=RECEIPT) if arrival.body else Answer(200)
 
     def answered(self, source: str, status: int) -> None:
-        """What the door tells of its answers."""
+        """The statuses of the door's answers."""
         self.answers.append((source, status))
 
     async def connect(self) -> "Client":
@@ -496,7 +496,7 @@ async def test_one_request_of_a_connection_at_a_time(open_door: OpenDoor, monkey
 
 @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
 async def test_behind_a_declined_upgrade(open_door: OpenDoor, upgrade: bytes) -> None:
-    """Whoever asks for another protocol, and is answered in this one, can go on in it."""
+    """A client that asks for another protocol, and gets an HTTP answer, can go on with HTTP."""
     door = await open_door()
     client = await door.connect()
     for body in (b"good", b""):
@@ -532,7 +532,7 @@ HOARDS = [
 
 @pytest.mark.parametrize("sent", HOARDS)
 async def test_hoards_make_room(open_door: OpenDoor, sent: bytes) -> None:
-    """Whatever connections make the door keep, it is bounded for all together: the oldest go, a good one is served."""
+    """The memory of all connections together is bounded: the oldest connections go, a good request is served."""
     door = await open_door(max_buffered_bytes=200_000, max_body_bytes=200_000)
     hoards = []
     for _ in range(40):

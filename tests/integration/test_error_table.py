@@ -43,7 +43,7 @@ RETRIED = {
     **dict.fromkeys(("400", "AA102/400", "400/400/Message"), "refused"),
     **{f"400/200/{shape}": "refused" for shape in WITH_A_CODE},
 }
-# Of one invoice alone, while the API answers for another one; and what it is called once its attempts are used up.
+# Of one invoice alone, while the API answers for another; and its name once its attempts are used up.
 FAILED = {
     **dict.fromkeys(WIRE_FAULTS, "attempts-exhausted"),
     **dict.fromkeys(("500", "502", "503", "503/503/Message", "504", "AA102", "418/200/Message"), "attempts-exhausted"),
@@ -184,7 +184,7 @@ async def test_a_late_invoice(table: Table) -> None:
 
 @pytest.mark.parametrize("row", REFUSED_US)
 async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str) -> None:
-    """401 holds the event uncharged, as the one by which the lane is held, until a call succeeds."""
+    """401 holds the event uncharged, and the lane with it, until a call succeeds."""
     table.goes(row)
     event_id = await table.put(attempts=LADDER.max_attempts)
     await eventually(lambda: lane.circuit.is_open)
@@ -197,7 +197,7 @@ async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str)
 
 @pytest.mark.parametrize("given", THROTTLED)
 async def test_held_while_throttled(table: Table, world: World, given: str) -> None:
-    """429 holds the event, uncharged, and no call goes for as long as is told; where nothing is told, a minute."""
+    """429 holds the event, uncharged, and no call goes for the time in the answer, or for a minute without a time."""
 
     async def retell(_: web.Request, response: web.StreamResponse) -> None:
         if given == "seconds" or "Retry-After" not in response.headers:

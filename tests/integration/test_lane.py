@@ -32,7 +32,7 @@ ONE_ATTEMPT = Ladder((1, 2), 1)
 
 
 class Refusing(FakeInvoiceApi):
-    """An API that answers 401 for every invoice that no test told of, until it is well."""
+    """An API that answers 401 for every invoice that no test has set, until it is well."""
 
     is_well = False
 
@@ -87,7 +87,7 @@ async def test_an_event_that_comes_during_the_call_gets_a_call_of_its_own(way: W
 
 
 async def test_calls_at_a_time_are_bounded(way: Way) -> None:
-    """No more than `max_in_flight` calls are under way, and as soon as they end the next ones begin."""
+    """No more than `max_in_flight` calls are under way, and as soon as they end the next calls begin."""
     invoices = [f"i-{n}" for n in range(6)]
     api = knows(*invoices)
     api.gate.clear()
@@ -101,7 +101,7 @@ async def test_calls_at_a_time_are_bounded(way: Way) -> None:
 
 
 async def test_nothing_is_saved_up_while_events_wait(way: Way) -> None:
-    """Calls that came due while all places were taken do not go at once when one is free: the pace goes on."""
+    """Calls that came due while all places were taken do not go at once when a place is free: the pace goes on."""
     invoices = [f"i-{n}" for n in range(3)]
     api = knows(*invoices)
     api.gate.clear()
@@ -214,7 +214,7 @@ async def test_no_invoice_id_on_a_lane(way: Way) -> None:
 
 
 async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
-    """After 429 nothing is asked for until the time told has passed; the event is held and loses no attempt."""
+    """After 429 no call goes until the time in the answer has passed; the event is held and loses no attempt."""
     api = knows("i-1", "i-2")
     api.will(path("i-1"), THROTTLED, answer("i-1"))
     async with way.running(way.lane(api, ladder=ONE_ATTEMPT)):
@@ -229,7 +229,7 @@ async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
 
 
 async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
-    """After two 401 every event but one is in the queue again, uncharged; an answer to a probe lets all out.
+    """After two 401 all events except one are in the queue again, uncharged; an answer to a probe lets all out.
 
     The one is what the lane is held by: without it nobody could know that the probes are its own to send.
     """
@@ -369,8 +369,8 @@ async def test_what_the_vendor_says_remains(way: Way) -> None:
     assert len(api.requests) == 2
 
 
-async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics tell events and distinct invoices that wait, calls at hand, and the minutes that they take."""
+async def test_the_backlog_is_shown_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics show events and distinct invoices that wait, calls at hand, and the minutes that they take."""
     monkeypatch.setattr(queue_watch, "QUEUE_POLL_SECONDS", 0.1)
     api = knows("i-1", "i-2")
     api.gate.clear()

@@ -192,7 +192,7 @@ def test_a_killed_wrapper_leaves_nothing(tmp_path: Path) -> None:
     eventually(lambda: not run.left(), within=10)
 
 
-def test_tells_by_which_signal_command_died(tmp_path: Path) -> None:
+def test_shows_by_which_signal_the_command_died(tmp_path: Path) -> None:
     """COMMAND's death by signal n is exit status 128 + n, as a shell has it."""
     with wrapped(["/bin/sh", "-c", "kill -9 $$"], tmp_path) as run:
         assert run.wait() == 128 + signal.SIGKILL

@@ -25,7 +25,7 @@ def hold_and_die(directory: str) -> None:
 
 
 def test_the_name_of_one_that_was_killed(tmp_path: Path) -> None:
-    """Whoever comes next finds it, until it is forgotten; what is no name is left alone."""
+    """The next process finds it, until it is forgotten; other files are left alone."""
     killed = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(str(tmp_path),))
     killed.start()
     killed.join()

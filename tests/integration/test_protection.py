@@ -1,4 +1,4 @@
-"""What protects good events from bad ones, and the broker from us: poison, suspects, defects, holds, silence."""
+"""What protects good events from bad events, and the broker from us: poison, suspects, defects, holds, silence."""
 
 import asyncio
 import struct
@@ -278,7 +278,7 @@ class DeafLink(FakeLink):
     """A connection whose first subscription never delivers, though a message is ready."""
 
     async def ready(self, queue: str) -> int:
-        """One is."""
+        """An event is."""
         del queue
         return 1
 

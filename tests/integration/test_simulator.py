@@ -46,7 +46,7 @@ async def test_a_post_is_signed_and_carries_the_token() -> None:
     assert headers["Content-Type"] == "application/json"
 
 
-async def test_another_secret_is_told_by_the_status() -> None:
+async def test_another_secret_shows_in_the_status() -> None:
     """A door that verifies refuses what another secret signed, or none; the status says so."""
     event = World(1).visit(now=NOW).events[0]
     for secret in (b"another", None):
@@ -249,7 +249,7 @@ async def test_all_events_arrive_each_visit_in_order() -> None:
 
 
 async def test_the_invoice_is_closed_when_its_closing_arrives() -> None:
-    """Whoever fetches the invoice on receipt of its closing finds it closed."""
+    """A fetch of the invoice on receipt of its closing finds it closed."""
     world = World(1)
     seen: list[bool] = []
 
@@ -298,7 +298,7 @@ async def test_a_duplicate_asks_for_nothing() -> None:
 
 
 async def test_visits_go_on_until_cancelled() -> None:
-    """Without a number of visits there is always a next one; cancelling ends it."""
+    """Without a number of visits there is always a next visit; cancelling ends it."""
     posts: list[str] = []
     async with sender_to(Door()) as sender:
         sending = asyncio.create_task(

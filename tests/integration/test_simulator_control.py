@@ -13,7 +13,7 @@ from zenoti_ingest.simulator.world import World
 
 
 class Console:
-    """Whoever controls the simulator."""
+    """A client of the simulator's control."""
 
     def __init__(self, session: aiohttp.ClientSession, board: Board, invoice_id: str) -> None:
         self.session, self.board, self.invoice_id = session, board, invoice_id
@@ -43,8 +43,8 @@ async def console() -> AsyncIterator[Console]:
         yield Console(session, board, invoice_id)
 
 
-async def test_all_is_told(console: Console) -> None:
-    """GET tells seed, speed, every switch and every counter; being looked at is no call."""
+async def test_everything_is_shown(console: Console) -> None:
+    """GET shows seed, speed, every switch and every counter; it does not count as a call."""
     await console.fetch()
     status, shown = await console.ask("GET")
     assert status == 200
@@ -56,7 +56,7 @@ async def test_all_is_told(console: Console) -> None:
 
 
 async def test_switches_are_changed(console: Console) -> None:
-    """PATCH sets what it names, from the next call on, and tells the whole anew."""
+    """PATCH sets what it names, from the next call on, and shows everything again."""
     status, shown = await console.ask("PATCH", body=b'{"api": {"faults": {"503": 1}}}')
     assert (status, shown["switches"]["api"]["faults"]) == (200, {"503": 1})
     assert await console.fetch() == 503
@@ -85,7 +85,7 @@ async def test_what_cannot_be(console: Console, method: str, path: str, body: by
 
 
 async def test_keys_are_rotated(console: Console) -> None:
-    """PUT lets in these keys alone; none of them is told."""
+    """PUT accepts only these keys; none of them is shown."""
     status, shown = await console.ask("PUT", "/simulator/keys", body=b'["new-synthetic-key"]')
     assert (status, shown["keys"]) == (200, 1)
     assert "synthetic" not in str(shown)

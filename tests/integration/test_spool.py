@@ -66,7 +66,7 @@ async def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
     assert files(tmp_path, "*") == []
 
 
-async def test_depth_and_age_are_told(tmp_path: Path) -> None:
+async def test_depth_and_age_are_reported(tmp_path: Path) -> None:
     """How many wait, what they take on disk, and how old the oldest is."""
     async with running(tmp_path) as spool:
         await spool.put(spooled(1, size=100_000))
@@ -135,7 +135,7 @@ async def test_one_of_several_adopts_what_is_left(tmp_path: Path) -> None:
 
 
 async def test_kill_9_loses_nothing_that_was_said_to_be_safe(tmp_path: Path) -> None:
-    """Two processes killed -9 in mid-write, again and again: all that they had told is there, whole, once."""
+    """Two processes killed -9 in mid-write, again and again: all events that they reported are there, whole, once."""
     logged: list[str] = []
     for turn in range(3):
         writers = [
@@ -164,8 +164,8 @@ async def test_kill_9_loses_nothing_that_was_said_to_be_safe(tmp_path: Path) -> 
         assert not (tmp_path / CORRUPT).exists()
 
 
-async def test_a_flipped_record_is_told_and_stops_nobody(tmp_path: Path) -> None:
-    """A bit flipped in a body: its receipt is told, the bytes are laid aside, all others come, and it is all gone."""
+async def test_a_flipped_record_is_reported_and_stops_nobody(tmp_path: Path) -> None:
+    """A bit flipped in a body: its receipt is reported, the bytes are laid aside, all others come, and all is gone."""
     file = await left_behind(tmp_path, 50)
     content = bytearray(file.read_bytes())
     content[content.index(b"%08d" % 17 * 3) + 5] ^= 4
@@ -194,7 +194,7 @@ def zeroed(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [torn, zeroed])
 async def test_a_damaged_file_is_read_as_far_as_it_can_be(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    """A torn file: what can be read comes, as it was; the file is kept and told; fresh events are taken."""
+    """A torn file: what can be read comes, as it was; the file is kept and reported; fresh events are taken."""
     file = await left_behind(tmp_path, 200)
     file.write_bytes(damage(file.read_bytes()))
     with capture_logs() as logs:
@@ -258,7 +258,7 @@ async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
-async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_corrupts_nothing(tmp_path: Path) -> None:
     """No space left: puts are refused and it says so; what is on disk drains, though nothing can be written."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
     try:
@@ -277,7 +277,7 @@ async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
 
 
-async def test_an_unusable_directory_is_told_until_it_is_mended(tmp_path: Path) -> None:
+async def test_an_unusable_directory_is_reported_until_it_is_mended(tmp_path: Path) -> None:
     """A file where the directory should be: puts are refused, nothing fails; once it is away all is well."""
     directory = tmp_path / "spool"
     directory.write_text("in the way")

@@ -119,7 +119,7 @@ async def by_a_read_of_another_source(spool: Spool) -> None:
 async def test_a_file_that_is_replaced_while_a_batch_is_in_flight(
     tmp_path: Path, noticed: Callable[[Spool], Awaitable[None]], confirmed: int
 ) -> None:
-    """Damage is noticed while events are being published: new ones stay, unconfirmed ones stay, confirmed ones go."""
+    """Damage is noticed while events are being published: new and unconfirmed events stay, confirmed events go."""
     with capture_logs() as logs:
         async with running(tmp_path) as spool:
             await put(spool, 4000, source="other")
@@ -198,7 +198,7 @@ async def test_what_is_published_does_not_come_back_out_of_a_file(tmp_path: Path
 
 
 async def test_a_locked_orphan_holds_up_no_other(tmp_path: Path) -> None:
-    """Three orphans, one locked by somebody's sqlite3: two come at once, the third once it is free; told once."""
+    """Three orphans, one locked by somebody's sqlite3: two come at once, the third once it is free; reported once."""
     directory = tmp_path / "spool"
     orphans = [await orphan(directory, 10, first=first) for first in (0, 100, 200)]
     (directory / "lost+found").mkdir(mode=0)
@@ -351,7 +351,7 @@ def replace_directory(directory: Path) -> None:
 async def test_a_folder_taken_away_while_idle(
     tmp_path: Path, take_away: Callable[[Path], None], *, looks: bool
 ) -> None:
-    """A new folder is made, by the look or by the next put; it is told."""
+    """A new folder is made, by the check or by the next put; it is reported."""
     directory = tmp_path / "spool"
     with capture_logs() as logs:
         async with running(directory) as spool:
@@ -383,7 +383,7 @@ async def test_events_in_a_folder_that_was_removed(tmp_path: Path, take_away: Ca
 
 
 async def test_events_in_a_folder_that_was_moved_away(tmp_path: Path) -> None:
-    """They are not told lost; once the folder is back they come."""
+    """They are not reported as lost; once the folder is back they come."""
     directory = tmp_path / "spool"
     with capture_logs() as logs:
         async with running(directory) as spool:
@@ -417,7 +417,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_disk_that_is_read_only_for_a_while(disk: Path) -> None:
-    """It is told though nothing is put; once the disk can be written to, all is as before."""
+    """It is reported though nothing is put; once the disk can be written, all is as before."""
     async with running(disk) as spool:
         mount("-o", "remount,ro", str(disk))
         await eventually(lambda: spool.state.detail, within=10)

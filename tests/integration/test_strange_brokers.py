@@ -18,7 +18,7 @@ async def _prepare(connection: AbstractConnection) -> None:
 
 
 async def _outlives(name: str, broker_url: str) -> str:
-    """What the connection says of a strange broker, once it has come back to it and then found the true one."""
+    """What the connection reports of a strange broker, once it has come back to it and then found the true broker."""
     async with StrangeBroker(STRANGE[name]) as strange:
         at = [f"amqp://guest:the-password@127.0.0.1:{strange.port}/?heartbeat=1"]
         details: set[str] = set()

@@ -70,7 +70,7 @@ def receipts(publisher: FakePublisher, routing_key: str) -> list[str]:
 
 @pytest.mark.parametrize("large", [{0}, {0, 1, 2, 38}, set(range(10))], ids=str)
 async def test_the_spool_drains_past_it(tmp_path: Path, large: set[int]) -> None:
-    """Those behind it go out; each large one becomes a letter without a body, which names the file that has it."""
+    """Those behind it go out; each large event becomes a letter without a body, which names the file that has it."""
     publisher, events = FakePublisher(), [spooled(n, size=LARGE if n in large else 80) for n in range(39)]
     publisher.away, publisher.max_bytes = True, LIMIT
     async with draining(tmp_path, publisher) as (spool, _):

@@ -78,7 +78,7 @@ async def test_without_spans_the_context_passes_through_stages_and_retries(way: 
 
 
 async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: Recorded) -> None:
-    """Each attempt is a span of the same trace; the failed one and its call are errors; the last publish goes out."""
+    """Each attempt is a span of the same trace; a failed attempt and its call are errors; the last publish goes out."""
     api = knows()
     api.will(path("i-1"), NOT_FOUND, answer("i-1"))
     async with way.running(way.translate(traces=recorded.traces), way.lane(api, traces=recorded.traces)):
@@ -104,7 +104,7 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
 
 
 async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded: Recorded) -> None:
-    """Two events of an invoice share a call: it is part of the first one's trace, and both are linked with it."""
+    """Two events of an invoice share a call: it is part of the first event's trace, and both are linked with it."""
     other = context("e" * 32, "f" * 16, flags=1)
     first, second = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
     await way.put(way.lane_queue, event(first, trace=TRACE), event(second, number=1, trace=other))
@@ -164,23 +164,23 @@ def test_without_a_collector_nothing_is_traced(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/json"])
-def test_another_protocol_is_told(protocol: str) -> None:
-    """A protocol that we do not speak is told with what would do, and stops nothing."""
+def test_another_protocol_is_reported(protocol: str) -> None:
+    """An unsupported protocol is reported with the supported protocol, and stops nothing."""
     with capture_logs() as lines:
         assert open_traces({**COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}, service="s", version="1") is UNTRACED
     assert [line["event"] for line in lines] == ["traces_off"]
     assert "http/protobuf" in lines[0]["detail"]
 
 
-def test_what_the_sdk_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that OpenTelemetry's SDK does not take is told, and stops nothing."""
+def test_what_the_sdk_refuses_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that OpenTelemetry's SDK rejects is reported, and stops nothing."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with capture_logs() as lines:
         assert open_traces(COLLECTOR, service="s", version="1") is UNTRACED
     assert [line["event"] for line in lines] == ["traces_off"]
 
 
-def test_a_collector_that_fails_is_told_once() -> None:
+def test_a_collector_that_fails_is_reported_once() -> None:
     """However often exporting fails, by a result or an exception, the log has a line; and one when it is well again."""
     results: list[SpanExportResult | Exception] = [
         SpanExportResult.SUCCESS,
@@ -199,10 +199,10 @@ def test_a_collector_that_fails_is_told_once() -> None:
                 raise result
             return result
 
-    telling = Telling(Fickle())
+    exporter = Telling(Fickle())
     with capture_logs() as lines:
         while results:
-            telling.export([])
+            exporter.export([])
     assert [line["event"] for line in lines] == ["traces_unexported", "traces_exported_again"]
 
 

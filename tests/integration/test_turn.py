@@ -103,7 +103,7 @@ async def test_no_baton_means_the_worst() -> None:
 
 
 async def test_a_baton_that_comes_too_late() -> None:
-    """One that is put there while the successor waits vouches for nobody afterwards: it is thrown away."""
+    """A baton put there while the successor waits proves nothing afterwards: it is discarded."""
     batons, api = FakeBatons(), well("i-0")
     link = FakeLink(*waiting(1))
     async with between_fakes(holder(api, batons), link):
@@ -198,7 +198,7 @@ async def test_a_state_that_is_not_confirmed_ends_the_calls() -> None:
 
 
 async def test_an_open_circuit_is_handed_on() -> None:
-    """A successor goes on with the probes of the open circuit, and makes no call for events; the next one, too."""
+    """A successor goes on with the probes of the open circuit, and makes no call for events; so does the next."""
     batons = FakeBatons()
     batons.lying["main"] = Baton()
     down = Timed({path(f"i-{n}"): [AWAY] for n in range(6)})

@@ -23,8 +23,8 @@ async def made_anew(hand: Hand, queue: str) -> None:
     await (await hand.channel()).queue_declare(queue, exclusive=True)
 
 
-async def test_a_queue_made_anew_is_told_to_each_owner(hand: Hand, queue: str) -> None:
-    """The first to look does not hide it from the second; once set up again it is told no more."""
+async def test_a_queue_made_anew_is_reported_to_each_owner(hand: Hand, queue: str) -> None:
+    """The first to look does not hide it from the second; once set up again it is reported no more."""
     first, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
     async with AsyncExitStack() as ended:
         for witnesses in (first, other):
@@ -39,7 +39,7 @@ async def test_a_queue_made_anew_is_told_to_each_owner(hand: Hand, queue: str) -
 
 
 async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -> None:
-    """Neither to a look that is under way meanwhile, nor to a later one."""
+    """Neither for a check under way, nor for a later check."""
     queues = [queue, f"{queue}.second", f"{queue}.third"]  # a look asks for one after the other: it comes too late
     for name in queues[1:]:
         await (await hand.channel()).queue_declare(name, exclusive=True)
@@ -50,8 +50,8 @@ async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -
     assert await witnesses.deleted(hand.connection) == []
 
 
-async def test_setting_up_tells_what_was_deleted(hand: Hand, queue: str) -> None:
-    """A deletion behind the last look is not hidden by the new witness, and is told once."""
+async def test_setting_up_returns_what_was_deleted(hand: Hand, queue: str) -> None:
+    """A deletion after the last check is not hidden by the new witness, and is reported once."""
     witnesses = Witnesses([queue], owner=lambda: "one")
     assert await witnesses.set_up(hand.connection) == []
     assert await witnesses.set_up(hand.connection) == []

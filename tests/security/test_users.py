@@ -168,7 +168,7 @@ async def test_the_whole_way_with_three_users(installation: Installation) -> Non
     await eventually(again, within=20)
     assert (await installation.as_role("operator", "dead", "discard", "--all"))[0] == 0
 
-    # What is told of the topology after ten seconds of looking at it: nothing.
+    # Logged about the topology after ten seconds of checks: nothing.
     for daemon in ("intake", "consume"):
         assert "topology_broken" not in installation.log(daemon)
         assert "ACCESS_REFUSED" not in installation.log(daemon)

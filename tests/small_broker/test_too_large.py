@@ -28,7 +28,7 @@ def event(event_id: str, *, size: int = 0, invoice: str = "") -> bytes:
 
 
 async def post(system: System, body: bytes, **headers: str) -> str:
-    """Send one, which must be accepted; its receipt."""
+    """Send an event, which must be accepted; return its receipt."""
     status, _, said = await http("POST", system.door, body=body, headers=signed(body) | headers)
     assert status == 202, said
     return str(json.loads(said)["receipt_id"])
@@ -40,7 +40,7 @@ async def ids(system: System, count: int, *, within: float = 10.0) -> set[str]:
 
 
 async def test_one_among_small_ones(system: System) -> None:
-    """The small ones come out within seconds, the large one is a letter; nothing comes twice more than it must."""
+    """The small events come out within seconds, the large event is a letter; nothing comes twice more than it must."""
     await system.start()
     large = event("large", size=3 * LIMIT)
     receipt, *_ = await asyncio.gather(post(system, large), *(post(system, event(f"s-{n}")) for n in range(5)))
@@ -120,7 +120,7 @@ async def test_an_invoice_that_makes_it_too_large(system: System) -> None:
     assert (status, json.loads(said)["redriven"]) == (0, 2), err
     [came] = await system.take("out.all", 1)
     assert b'"event":' + sent in came.body
-    await eventually(lambda: system.depth("dead"), within=10)  # the other one is too large again
+    await eventually(lambda: system.depth("dead"), within=10)  # the other event is too large again
 
 
 async def test_a_body_on_disk_goes_back(system: System) -> None:

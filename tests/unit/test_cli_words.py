@@ -11,7 +11,7 @@ from zenoti_ingest import cli
 
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_was() -> Iterator[None]:
-    """A command configures logging for its process: here that would be the one of all later tests."""
+    """A command configures logging for its process: here that would affect all later tests."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)

@@ -93,7 +93,7 @@ def wrong_setting(text: str) -> str:
 
 @PAGE
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link within the project leads to a file, and to a heading of it where it names one."""
+    """Each link within the project leads to a file, and, if it names a heading, to that heading."""
     for href in links(page):
         path, _, anchor = href.partition("#")
         target = (page.parent / path).resolve() if path else page

@@ -149,7 +149,7 @@ def test_row(name: str, key: str, sample: str, expected: Any) -> None:
     ],
 )
 def test_spellings(name: str, variant: str, other: str, value: object) -> None:
-    """Both spellings of a key read the same, and one that says nothing gives way to the other."""
+    """Both spellings of a key read the same, and an empty spelling gives way to the other."""
     texts = [
         {variant: value},
         {other: value},
@@ -258,8 +258,8 @@ def test_payment_option_of_any_likely_shape(option: str) -> None:
         (b'{"a":' * 100_000, "$"),
     ],
 )
-def test_unreadable_tells_the_place_never_the_value(body: bytes, place: str) -> None:
-    """What cannot be read is told by the path of its field, as it was spelled; the value stays out of every text."""
+def test_unreadable_names_the_place_never_the_value(body: bytes, place: str) -> None:
+    """An unreadable field is reported by its path, as it was spelled; the value stays out of every text."""
     with pytest.raises(Unreadable) as caught:
         read(body)
     assert caught.value.place == place

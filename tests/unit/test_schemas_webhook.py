@@ -277,7 +277,7 @@ def test_personal_fields_of_every_event() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_the_simulator_tells_is_read(seed: int) -> None:
+def test_what_the_simulator_sends_is_read(seed: int) -> None:
     """Every event and every invoice of the simulator, with all its parts, is read by its type, sums exactly."""
     world = World(seed)
     visit = world.visit(now=datetime(2031, 5, 6, 8, tzinfo=UTC))

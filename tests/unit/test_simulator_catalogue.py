@@ -95,7 +95,7 @@ def held(world: World, invoice_id: str) -> Any:
 
 
 def closings(world: World) -> list[Any]:
-    """The invoices that closings tell of, in order."""
+    """The invoices of the closings, in order."""
     return [inner(e)["invoice"] for e in world.catalogue(now=NOW) if e.event_type == "Invoice.Closed"]
 
 
@@ -304,7 +304,7 @@ def test_nobody_can_be_reached(seed: int) -> None:
 @settings(max_examples=20, deadline=None)  # each makes a whole catalogue, on a machine that may be busy
 @given(seed=st.integers())
 def test_events_and_invoices_agree(seed: int) -> None:
-    """Whatever the seed, an event and the invoice that it names tell of the same centre, guest, number and group."""
+    """Whatever the seed, an event and the invoice that it names have the same centre, guest, number and group."""
     world = World(seed)
     for event in world.catalogue(now=NOW):
         if not event.invoice_id:
@@ -329,7 +329,7 @@ def test_others_go_on() -> None:
 
 
 def test_an_event_of_another_world() -> None:
-    """An event whose invoice this world did not make is refused; one without an invoice changes nothing."""
+    """An event whose invoice this world did not make is refused; an event without an invoice changes nothing."""
     events = World(2).catalogue(now=NOW)
     with pytest.raises(KeyError):
         World(1).sent(events[0])

@@ -31,7 +31,7 @@ def visits(world: World, *, count: int | None, switches: WebhookSwitches) -> Ite
 
 
 def test_times_by_the_rate() -> None:
-    """Each event comes one by the rate after the one before; a changed rate holds from the next on."""
+    """Each event comes after the event before by the rate; a changed rate holds from the next event on."""
     rate = [2.0]
     plan = plans.visits(World(1), count=1, now=now, switched=lambda: WebhookSwitches(rate=rate[0]))
     times = [next(plan).at, next(plan).at]
@@ -58,7 +58,7 @@ def test_the_share_of_others(share: float, beside: int) -> None:
 
 
 def occurrence(event: WebhookEvent) -> str:
-    """What an event is of, however it is told: its type and the moment that the data was made for."""
+    """The occurrence of an event, however it is sent: its type and the time of its data."""
     data = msgspec.json.decode(event.body)
     return f"{event.event_type} {event.invoice_id} {'' if event.invoice_id else data}"
 
@@ -77,14 +77,14 @@ def test_nothing_is_lost_and_little_is_late(share: tuple[float, float, float], r
     assert set(counted.values()) <= {1, 2}
     assert sum(counted.values()) - 30 == sum(planned.disturbed == "duplicate" for planned in wire)
     assert [planned.at for planned in wire] == sorted(planned.at for planned in wire)
-    # The step of the plan at which each goes out is told by its time: one event a second.
+    # An event's time shows its step in the plan: an event a second.
     places = {occurrence(event): place for place, event in enumerate(calm)}
     late = [planned.at - places[occurrence(planned.event)] for planned in wire]
     assert all(0 <= seconds <= reordered_by for seconds in late)
 
 
 def test_a_duplicate_is_a_delivery_of_its_own() -> None:
-    """It has the event's id and data, and another delivery id, each time another; a bare one is the same bytes."""
+    """It has the event's id and data, and another delivery id, each time another; a bare event is the same bytes."""
     world = World(1)
     event = world.visit(now=NOW).events[0]
     first, again, once_more = (msgspec.json.decode(e.body) for e in (event, world.again(event), world.again(event)))

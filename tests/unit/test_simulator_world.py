@@ -80,20 +80,20 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def send_all(world: World, events: tuple[WebhookEvent, ...]) -> None:
-    """Tell the world that these were sent."""
+    """Record in the world that these were sent."""
     for event in events:
         world.sent(event)
 
 
 def test_same_seed_same_visits() -> None:
-    """Two worlds of one seed tell the same visits, byte for byte."""
+    """Two worlds of the same seed have the same visits, byte for byte."""
     world, other = World(7), World(7)
     assert [world.visit(now=NOW) for _ in range(5)] == [other.visit(now=NOW) for _ in range(5)]
     assert world.seed_events(now=NOW) == other.seed_events(now=NOW)
 
 
 def test_other_seed_other_visits() -> None:
-    """Another seed tells of other invoices."""
+    """Another seed gives other invoices."""
     assert World(7).visit(now=NOW).invoice_id != World(8).visit(now=NOW).invoice_id
 
 
@@ -187,7 +187,7 @@ def test_money_is_spelled_exactly(seed: int) -> None:
 
 
 def test_every_field_of_the_tables() -> None:
-    """The invoice has every published field, and one that no table knows, as the vendor's gain fields too."""
+    """The invoice has every published field, and a field that no table knows, as the vendor's gain fields too."""
     world = World(3)
     visit = world.visit(now=NOW)
     send_all(world, visit.events)

@@ -20,7 +20,7 @@ class Served(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a run has shown. Idle and failover are scaled seconds, guests and calls real ones."""
+    """What a run has shown. Idle and failover are scaled seconds, guests and calls are real seconds."""
 
     worker: Served
     reference: Served
@@ -56,7 +56,7 @@ def figures(seen: Observed, trace: Trace) -> Figures:
     """Reckon a run."""
     received = [(event.received_at, event.invoice_id) for event in seen.events]
     calls = sorted(seen.calls)
-    # By whose they are: a call of the killed one can still arrive after it.
+    # By whose they are: a call of the killed process can still arrive after the kill.
     first_after = min((call.at for call in calls if call.process != 0), default=math.inf)
     last_before = max(call.at for call in calls if call.at < first_after)
     calls_per_minute = trace.speed * trace.calls_per_minute

@@ -28,7 +28,7 @@ IN_HAND_SECONDS = 2.0  # more than translate needs for what it has taken
 
 
 class Lost(AssertionError):
-    """Events that were accepted have not arrived, or not all were accepted: no figure is worth telling."""
+    """Events that were accepted have not arrived, or not all were accepted: the figures are worthless."""
 
 
 class Size(msgspec.Struct, frozen=True):

@@ -87,8 +87,8 @@ async def test_it_is_looked_at_every_second(file: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda _: None, "No such file"),
-    "a folder": (lambda file: file.mkdir(), "is no file"),
-    "a pipe": (os.mkfifo, "is no file"),
+    "a folder": (lambda file: file.mkdir(), "is not a file"),
+    "a pipe": (os.mkfifo, "is not a file"),
     "empty": (lambda file: file.write_bytes(b""), "holds no secret"),
     "blank": (lambda file: file.write_bytes(b" \r\n\xef\xbb\xbf\n"), "holds no secret"),
     "not UTF-8": (lambda file: file.write_bytes(HUSH.encode() + b"\xff"), "is not UTF-8"),

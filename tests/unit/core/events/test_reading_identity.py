@@ -69,13 +69,13 @@ def test_an_event_id_that_counts_for_nothing(event_id: bytes) -> None:
 
 
 def test_the_longest_event_id() -> None:
-    """200 bytes count, and the id that is made of them is one that AMQP can carry."""
+    """200 bytes count, and AMQP can carry the id that is made of them."""
     found = event_of(event_id=b'"%s"' % (b"x" * 200))
     assert found.event_id == "x" * 200
     assert len(found.id) == 217
 
 
-def test_what_tells_two_events_apart() -> None:
+def test_what_distinguishes_two_events() -> None:
     """Another type, other data, other spelling of the same data, another event_id: each is another event."""
     made = [
         event_of(),
@@ -122,7 +122,7 @@ def test_replayed_and_redriven_are_never_duplicates(marks: dict[str, Any]) -> No
 
 
 def test_a_malformed_event_is_known_by_its_ids() -> None:
-    """A letter for an unusable invoice id tells which event it was."""
+    """A letter for an unusable invoice id names its event."""
     with pytest.raises(Malformed) as caught:
         read(received(body=invoice_closed_body(invoice_id="a/b", event_id="e-1")))
     assert (caught.value.event_type, caught.value.event_id) == ("invoice.closed", "e-1")

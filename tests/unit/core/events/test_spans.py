@@ -79,7 +79,7 @@ def test_a_publish() -> None:
     ],
 )
 def test_a_delivery(place: Place, name: str) -> None:
-    """The consumer's span is named by exchange, key and queue, each once, and is handed back until told."""
+    """The consumer's span is named by exchange, key and queue, each once, and `handed-back` until another outcome."""
     made = spans.processing(MESSAGE, place)
     assert (made.name, made.kind) == (name, "consumer")
     found = {key: made.attributes[key] for key in ("zenoti.stage", "zenoti.source", "zenoti.attempt", "zenoti.outcome")}
@@ -111,5 +111,5 @@ def test_a_call() -> None:
     ],
 )
 def test_a_server(base_url: str, expected: Server) -> None:
-    """A base URL is told with its port and without credentials."""
+    """A base URL is shown with its port and without credentials."""
     assert spans.server(base_url) == expected

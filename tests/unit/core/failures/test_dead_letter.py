@@ -144,7 +144,7 @@ def test_a_reason_that_is_no_word(reason: Any) -> None:
 
 
 def test_reads_what_a_stranger_wrote() -> None:
-    """Headers of the wrong type are left out, unknown ones too, and the message id stands in for the receipt."""
+    """Headers of the wrong type and unknown headers are left out, and the message id stands in for the receipt."""
     headers = {"reason": "refused", "attempts": "3", "event_id": 5, "detail": None, "colour": "blue"}
     found = dead_letter.read(headers, names=NAMES, message_id="m")
     assert found == DeadLetterHeaders(reason="refused", receipt_id="m")
@@ -226,7 +226,7 @@ def test_faults_have_different_fingerprints() -> None:
     assert len({dead_letter.fingerprint(letter) for letter in letters}) == len(letters)
 
 
-def test_the_broker_tells_when_it_dead_lettered() -> None:
+def test_the_broker_shows_when_it_dead_lettered() -> None:
     """The time of a letter by the broker is that of its newest death."""
     at = datetime(2031, 5, 6, 18, 0, 1, tzinfo=timezone(timedelta(hours=1)))
     death = {"queue": "zenoti.raw.main", "reason": "delivery_limit", "time": at}

@@ -66,14 +66,14 @@ def test_all_is_well() -> None:
     ],
 )
 def test_a_queue(queue: str, depth: Depth, level: str, words: str) -> None:
-    """A queue that is missing, or that nobody reads though it must be read, is told."""
+    """A queue that is missing, or that nobody reads though it must be read, is reported."""
     ((found, text),) = raised(queues=QUEUES | {queue: depth})
     assert found == level
     assert text.startswith(words)
 
 
 def test_daemons() -> None:
-    """A daemon that is silent or not ready is told; without any consumer its queues are not told one by one."""
+    """A daemon that is silent or not ready is reported; without any consumer its queues are not reported separately."""
     assert raised(daemons=[daemon("consume")]) == [("wrong", "no intake has said anything lately: is one running?")]
     unread = QUEUES | {"zenoti.raw.main": Depth(9, 0)}
     assert raised(daemons=[daemon("intake")], queues=unread) == [
@@ -84,7 +84,7 @@ def test_daemons() -> None:
 
 
 def test_sources() -> None:
-    """An open circuit, by which nobody reads the lane, is told once; calls that take an hour or more are."""
+    """An open circuit, because of which nobody reads the lane, is reported once; so are calls of an hour or more."""
     is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5, last_failure="code 503")
     ((level, text),) = raised(sources={"main": is_open}, queues=QUEUES | {"zenoti.enrich.main.0": Depth(9, 0)})
     assert (level, text) == (
@@ -105,7 +105,7 @@ def test_what_is_wrong_stands_first() -> None:
 
 
 def test_a_switch_off_is_near() -> None:
-    """Five failed answers in a row are told; what was refused to strangers does not count."""
+    """Five failed answers in a row are reported; refusals of strangers do not count."""
     near = msgspec.structs.replace(daemon("intake"), sources={"main": SourceState(streak=7, refused=2)})
     [(level, text)] = raised(daemons=[near, daemon("consume")])
     assert level == "wrong"
@@ -188,7 +188,7 @@ def test_a_queue_of_somebody_else_that_refuses() -> None:
 
 
 def test_events_in_the_brokers_dead_letter_worker() -> None:
-    """Events that have left a retry queue and have not come back yet are told; where they cannot be seen nothing is."""
+    """Events that have left a retry queue and are not back yet are reported, if they can be seen."""
     [(level, text)] = raised(queues=QUEUES | {"zenoti.retry.5s": Depth(0, 0, 5)})
     assert (level, text.startswith("5 event(s) are on their way back from zenoti.retry.5s")) == ("look", True)
     assert raised(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0, 3), "zenoti.raw.main": Depth(0, 1, 5)}) == []
@@ -196,7 +196,7 @@ def test_events_in_the_brokers_dead_letter_worker() -> None:
 
 
 def test_clocks_that_differ() -> None:
-    """Of a wrong clock one alarm speaks, as the processes with a right one see it, and not one for each of these."""
+    """A wrong clock has a single alarm, as seen by processes with a right clock, not an alarm from each of these."""
     right = msgspec.structs.replace(daemon("consume"), clocks_ahead_seconds={"host-2": -3600.4})
     wrong = {"host-consume": 3600.4, "host-intake": 3600.2}
     second = msgspec.structs.replace(daemon("consume"), instance="host-2", clocks_ahead_seconds=wrong)
@@ -210,7 +210,7 @@ def test_clocks_that_differ() -> None:
 
 
 def test_a_lane_that_runs_ahead() -> None:
-    """Times that an event from a wrong clock pushed ahead are told, unless the clocks themselves are."""
+    """Times that an event from a wrong clock pushed ahead are reported, unless the clocks themselves are."""
     ahead = msgspec.structs.replace(daemon("consume"), sources={"main": SourceState(fetched_ahead_seconds=7200)})
     [(level, text)] = raised(daemons=[daemon("intake"), ahead])
     assert (level, text.startswith("fetched_at of main runs 7,200 s ahead")) == ("look", True)

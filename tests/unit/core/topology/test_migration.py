@@ -10,7 +10,7 @@ NAMES = Names("zenoti")
 
 
 def instructions(difference: Difference, *, vhost: str = "/") -> str:
-    """What the operator is told to do."""
+    """The instructions for the operator."""
     return with_migration(difference, NAMES, vhost=vhost).migrate
 
 
