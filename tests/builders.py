@@ -19,7 +19,7 @@ ZERO_ID = "00000000-0000-0000-0000-000000000000"
 RECEIPT_ID = "01985a3e-7c40-7abc-8def-0123456789ab"
 RECEIVED_AT = "2031-05-06T17:08:10.000001Z"
 
-# Objects that the tolerant readers have no opinion on: no name in them is one that the envelope knows.
+# Objects that the tolerant readers have no opinion on: the envelope knows no name in them.
 _names = st.text(alphabet="klmnopq_", min_size=1, max_size=8).map("x_".__add__)
 _leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 json_values: st.SearchStrategy[Any] = st.recursive(

@@ -25,7 +25,7 @@ from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, 
 from zenoti_ingest.core.topology.names import Names
 
 # An example may take as long as a busy machine makes it; a hang is found by the tests' own time limit. The examples
-# are the same in each run, so that a commit that passed here passes elsewhere. New ones:
+# are the same in each run, so that a commit that passed here passes elsewhere. New examples:
 # `.venv/bin/python -m pytest tests/unit --hypothesis-profile search`.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
@@ -120,7 +120,7 @@ class Hand:
         self._channel: aiormq.abc.AbstractChannel | None = None
 
     async def channel(self) -> aiormq.abc.AbstractChannel:
-        """A channel; another one after the broker has closed it."""
+        """A channel; another after the broker has closed it."""
         if self._channel is None or self._channel.is_closed:
             assert self.connection.transport is not None
             self._channel = await self.connection.transport.connection.channel(on_return_raises=True)
@@ -196,7 +196,7 @@ async def own_queue(hand: Hand, prefix: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def open_link(broker_url: str) -> AsyncIterator[OpenLink]:
-    """Opens connections that end with the test; waits until they are up, if not told otherwise."""
+    """Opens connections that end with the test; waits until they are up, by default."""
     async with AsyncExitStack() as ending:
 
         async def opened(

@@ -16,7 +16,7 @@ async def eventually(predicate: Callable[[], Awaitable[T]], *, within: float = 5
 @overload
 async def eventually(predicate: Callable[[], T], *, within: float = 5.0) -> T: ...
 async def eventually(predicate: Callable[[], object], *, within: float = 5.0) -> object:
-    """The predicate's first truthy value; fails with its last one after so many seconds."""
+    """The predicate's first truthy value; fails with its last value after so many seconds."""
     deadline = asyncio.get_running_loop().time() + within
     value: object = "not answered yet"
     while True:

@@ -122,7 +122,7 @@ class FakePublisher:
         self.refused = 0
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
-        """Keep it, or raise as told."""
+        """Keep it, or raise as the test has set."""
         if len(message.body) > self.max_bytes:
             raise TooLarge(f"{len(message.body)} bytes; the broker takes at most {self.max_bytes}")
         self.refused += 1
@@ -161,7 +161,7 @@ class FakeSpool:
         self._arrived = asyncio.Condition()
 
     async def put(self, spooled: Spooled) -> None:
-        """Keep it, or raise as told."""
+        """Keep it, or raise as the test has set."""
         if self.is_full:
             raise SpoolUnavailable("full, as the test wishes")
         self.kept.append(Kept(spooled))
@@ -171,16 +171,16 @@ class FakeSpool:
     async def wait_for(self, source: str) -> None:
         """As the port says."""
         async with self._arrived:
-            await self._arrived.wait_for(lambda: any(one.spooled.event.source == source for one in self.kept))
+            await self._arrived.wait_for(lambda: any(item.spooled.event.source == source for item in self.kept))
 
     async def oldest(self, source: str, *, limit: int) -> list[Kept]:
         """As the port says."""
-        return [one for one in self.kept if one.spooled.event.source == source][:limit]
+        return [item for item in self.kept if item.spooled.event.source == source][:limit]
 
     async def forget(self, source: str, items: Sequence[Any]) -> None:
         """As the port says."""
         del source
-        self.kept = [one for one in self.kept if one not in items]
+        self.kept = [item for item in self.kept if item not in items]
 
     async def set_aside(self, source: str, item: Any, note: Callable[[Path], Spooled]) -> None:
         """As the port says."""
@@ -219,7 +219,7 @@ class FakeInvoiceApi:
         return self.key
 
     async def fetch(self, request: Request, *, last_look: Callable[[], None] = lambda: None) -> Response:
-        """Answer or raise as told; a path that nobody told of is a 418."""
+        """Answer or raise as the test has set; an unknown path is a 418."""
         last_look()
         self.requests.append(request)
         self.waiting += 1
@@ -235,7 +235,7 @@ class FakeInvoiceApi:
 
 
 class FakeStates:
-    """The port `States`: this process alone, whose states are confirmed at once, or as told.
+    """The port `States`: this process alone, whose states are confirmed at once, or as the test has set.
 
     Attributes:
         are_confirmed: whether the broker confirms what is said.
@@ -301,7 +301,7 @@ class FakeChannel:
         self.lost = False
 
     def settle(self, tag: int) -> bool:
-        """Ack, or tell that the channel is closed."""
+        """Ack, or report that the channel is closed."""
         if not self.lost:
             self.acked.append(tag)
         return not self.lost
@@ -344,7 +344,7 @@ class FakeSubscription:
         return self
 
     def settle(self, tag: int) -> bool:
-        """Ack one, which lets the next one come."""
+        """Ack a delivery, which lets the next come."""
         self._forget(tag)
         return self.channel.settle(tag)
 
@@ -363,8 +363,8 @@ class FakeSubscription:
             self.bytes_in_hand += len(message.body)
             if len(self.in_hand) >= self.prefetch:
                 self.filled.set()
-            one = delivery(message, self.settle, tag=tag)
-            self._handling.append(asyncio.ensure_future(self._on_delivery(one)))
+            delivered = delivery(message, self.settle, tag=tag)
+            self._handling.append(asyncio.ensure_future(self._on_delivery(delivered)))
 
     def _forget(self, tag: int) -> None:
         self.unsettled.pop(tag, None)
@@ -437,7 +437,7 @@ class FakeLink:
     @property
     def unacked(self) -> dict[int, Outgoing]:
         """What none has acked."""
-        acked = {tag for one in self.subscriptions for tag in one.channel.acked}
+        acked = {tag for subscription in self.subscriptions for tag in subscription.channel.acked}
         return {tag: message for tag, message in self._messages.items() if tag not in acked}
 
     def subscribe(

@@ -46,14 +46,14 @@ class Proxy:
         return str(self._target.with_host("127.0.0.1").with_port(self._server.sockets[0].getsockname()[1]))
 
     def cut(self) -> None:
-        """Break off every connection; new ones go through."""
+        """Break off every connection; new connections go through."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
         self._clients.clear()
 
     def freeze(self, *, answers_only: bool = False) -> None:
-        """Carry nothing, and close nothing: neither side is told."""
+        """Carry nothing, and close nothing: neither side is notified."""
         self._answers_flow.clear()
         if not answers_only:
             self._requests_flow.clear()
@@ -84,11 +84,11 @@ class Proxy:
             return
         self._writers |= {writer, far_writer}
         self._clients.add(writer)
-        for one in (
+        for direction in (
             _carry(reader, far_writer, self._requests_flow),
             _carry(far_reader, writer, self._answers_flow),
         ):
-            task = asyncio.create_task(one)
+            task = asyncio.create_task(direction)
             self._carriers.add(task)
             task.add_done_callback(self._carriers.discard)
 

@@ -38,7 +38,7 @@ class RawApi:
 
     Attributes:
         asked: the invoices that were asked for, in order.
-        otherwise: the answer for an invoice that no test told of.
+        otherwise: the answer for an invoice that no test has set.
     """
 
     def __init__(self, answers: Mapping[str, Sequence[bytes]] | None = None) -> None:

@@ -17,7 +17,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class StrangeBroker:
-    """Listens on a port of its own, and talks to each connection as it is told to."""
+    """Listens on a port of its own, and talks to each connection as the test has set."""
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
@@ -73,7 +73,7 @@ def says(text: bytes, *, stays: bool = False) -> Talk:
 
 def frames(*made: Any) -> bytes:
     """Frames of the connection's own channel."""
-    return b"".join(pamqp.frame.marshal(one, 0) for one in made)
+    return b"".join(pamqp.frame.marshal(method, 0) for method in made)
 
 
 def start(mechanisms: str = "PLAIN", **properties: Any) -> spec.Connection.Start:
@@ -86,8 +86,8 @@ def dialogue(*answers: Any) -> Talk:
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
-            for one in answer if isinstance(answer, Sequence) and not isinstance(answer, bytes) else [answer]:
-                writer.write(one if isinstance(one, bytes) else frames(one))
+            for piece in answer if isinstance(answer, Sequence) and not isinstance(answer, bytes) else [answer]:
+                writer.write(piece if isinstance(piece, bytes) else frames(piece))
             await writer.drain()
             if not await reader.read(AWAITED_BYTES):
                 return

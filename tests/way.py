@@ -72,7 +72,7 @@ def path(invoice_id: str) -> str:
 
 def knows(*invoices: str) -> FakeInvoiceApi:
     """An API that knows these invoices."""
-    return FakeInvoiceApi({path(one): [answer(one)] for one in invoices})
+    return FakeInvoiceApi({path(invoice): [answer(invoice)] for invoice in invoices})
 
 
 def fan_out(publisher: Publishes, names: Names, *, wanted: tuple[str, ...] = ("*.#",)) -> FanOut:
@@ -151,8 +151,8 @@ class Way:
 
     async def put(self, queue: str, *events: Received) -> None:
         """Into one of our own queues."""
-        for one in events:
-            await self.hand.put(one.to(exchange=self.names.work, routing_key=queue))
+        for message in events:
+            await self.hand.put(message.to(exchange=self.names.work, routing_key=queue))
 
     def translate(
         self,

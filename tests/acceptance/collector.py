@@ -52,6 +52,6 @@ class Collector:
         return web.Response(body=answer, content_type="application/x-protobuf")
 
 
-def told(span: Span) -> dict[str, str | int]:
+def attributes_of(span: Span) -> dict[str, str | int]:
     """A span's attributes."""
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}

@@ -143,11 +143,11 @@ class System:
                 found, _, body = await http("GET", f"http://127.0.0.1:{admin_port}/readyz")
             except aiohttp.ClientError:
                 return None
-            told: dict[str, Any] = json.loads(body)
-            if "checks" not in told:
+            content: dict[str, Any] = json.loads(body)
+            if "checks" not in content:
                 return None  # somebody else's answer: the port is not ours yet
-            holds = all(check["ok"] for check in told["checks"].values())
-            return told if found == status and (holds or status != 200 or not whole) else None
+            holds = all(check["ok"] for check in content["checks"].values())
+            return content if found == status and (holds or status != 200 or not whole) else None
 
         return await eventually(said, within=within) or {}
 

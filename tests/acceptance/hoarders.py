@@ -1,4 +1,4 @@
-"""Connections that want the door to keep as much as it will, each in one way; dropped ones come again.
+"""Connections that make the door hold as much memory as it will, each in its way; dropped connections come again.
 
 A process of its own, with sockets instead of transports, so that it keeps nothing itself.
 

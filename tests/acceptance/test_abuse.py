@@ -112,7 +112,7 @@ ENDS = [b"\r\n"] * 12 + [b"\n", b"\r", b"\r\n\r\n\r\n"]
 def malformed(chance: random.Random) -> bytes:
     """A request with something wrong in it, mostly."""
     end = chance.choice(ENDS)
-    line = b" ".join(one[0] if chance.random() < 0.7 else chance.choice(one) for one in (METHODS, PATHS, VERSIONS))
+    line = b" ".join(part[0] if chance.random() < 0.7 else chance.choice(part) for part in (METHODS, PATHS, VERSIONS))
     headers = [HEADERS[0], *chance.sample(HEADERS[1:], chance.randrange(4))]
     request = end.join([line, *headers, b"", b""]) + chance.choice(BODIES)
     if chance.random() < 0.3:
@@ -121,7 +121,7 @@ def malformed(chance: random.Random) -> bytes:
     return request
 
 
-async def told(port: int, request: bytes) -> bytes:
+async def answer_to(port: int, request: bytes) -> bytes:
     """All that the door says to it until it closes, or is silent for long enough."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     said = b""
@@ -155,7 +155,7 @@ async def test_malformed_requests(system: System) -> None:
     assert len(requests) == MALFORMED
     answers: list[bytes] = []
     for start in range(0, MALFORMED, 200):
-        answers += await asyncio.gather(*(told(system.port, one) for one in requests[start : start + 200]))
+        answers += await asyncio.gather(*(answer_to(system.port, sent) for sent in requests[start : start + 200]))
     statuses = [int(line.split()[1]) for said in answers for line in said.splitlines() if line.startswith(b"HTTP/1.")]
     assert {status for status in statuses if status >= 500 or status in range(201, 400)} == set()
     # An answer can be lost on its way, where its sender had more to say; the door's own counts are whole.
@@ -292,7 +292,7 @@ async def test_what_strangers_make_the_door_keep(system: System, kind: str) -> N
 
 
 async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
-    """While the secret's file goes from the old secret over both to the new one, no good request is refused."""
+    """While the secret's file goes from the old secret over both to the new secret, no good request is refused."""
     file = tmp_path / "secrets"
     file.write_text("old\n")
     del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
@@ -307,19 +307,19 @@ async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
         while not stop.is_set():
             statuses.append((await http("POST", system.door, body=BODY, headers=signed(BODY, secret=secret[-1])))[0])
 
-    async def passes(one: str) -> bool:
-        return (await http("POST", system.door, body=BODY, headers=signed(BODY, secret=one)))[0] == 202
+    async def passes(secret: str) -> bool:
+        return (await http("POST", system.door, body=BODY, headers=signed(BODY, secret=secret)))[0] == 202
 
     def write(*secrets: str) -> None:
         """As an operator does: the whole file at once."""
-        file.with_suffix(".new").write_text("".join(f"{one}\n" for one in secrets))
+        file.with_suffix(".new").write_text("".join(f"{secret}\n" for secret in secrets))
         file.with_suffix(".new").replace(file)
 
     senders = [asyncio.ensure_future(send()) for _ in range(4)]
     write("old", "new")
     await eventually(lambda: passes("new"), within=10)
     secret.append("new")
-    count = len(statuses) + 8  # whoever signed with the old one has his answer
+    count = len(statuses) + 8  # senders that signed with the old secret have their answers
     await eventually(lambda: len(statuses) > count, within=10)
     write("new")
 
@@ -333,7 +333,7 @@ async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
 
 
 async def test_the_switch_off_is_in_sight(system: System) -> None:
-    """Failures in a row are told by kind, five make an error in the log, and one accepted event ends them."""
+    """Failures in a row are reported by kind, five make an error in the log, and one accepted event ends them."""
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin)
 
@@ -357,7 +357,7 @@ async def test_the_switch_off_is_in_sight(system: System) -> None:
 
 
 @pytest.mark.parametrize("insecure", [False, True])
-async def test_an_open_door_is_meant_and_told(system: System, *, insecure: bool) -> None:
+async def test_an_open_door_is_meant_and_logged(system: System, *, insecure: bool) -> None:
     """A source with neither secret nor token starts only with `insecure`, and says so at every start."""
     del system.settings["SOURCES__MAIN__WEBHOOK_SECRET"]
     if not insecure:

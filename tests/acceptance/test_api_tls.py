@@ -29,5 +29,5 @@ async def test_the_apis_certificate(system: System, tmp_path: Path, monkeypatch:
 async def key_taken(system: System) -> bool:
     """What `check` says of the API key."""
     _, out, _ = await system.run("check", "--json")
-    [found] = [one for one in json.loads(out)["findings"] if one["what"] == "API key of main"]
+    [found] = [finding for finding in json.loads(out)["findings"] if finding["what"] == "API key of main"]
     return bool(found["ok"])

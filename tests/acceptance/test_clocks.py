@@ -78,14 +78,14 @@ async def test_clocks_that_differ_are_reported(system: System) -> None:
     await eventually(lambda: "clocks_differ" in system.log("right"), within=40)
     await eventually(lambda: system.log("wrong").count('"clocks_differ"') == 2, within=40)
 
-    async def told() -> dict[str, Any] | None:
+    async def shown() -> dict[str, Any] | None:
         code, out, err = await system.run("status", "--json")
         assert code == 0, err
         found: dict[str, Any] = json.loads(out)
         has = any(f"-{wrong.pid} is 3,600 s behind" in alarm["text"] for alarm in found["alarms"])
         return found if has and len(found["daemons"]) == 3 else None
 
-    found = await eventually(told, within=30)
+    found = await eventually(shown, within=30)
     assert found is not None
     [text] = [alarm["text"] for alarm in found["alarms"] if alarm["text"].startswith("clock of ")]
     assert text.startswith("clock of consume")
@@ -113,5 +113,5 @@ async def test_the_archive_of_a_door_with_a_wrong_clock(system: System, ahead: i
 
 
 def until_(at: str | None) -> list[str]:
-    """The words of an end, where there is one."""
+    """The words of an end, if there is an end."""
     return [] if at is None else ["--until", at]

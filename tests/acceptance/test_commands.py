@@ -92,14 +92,14 @@ async def test_status(system: System) -> None:
     assert (await http("POST", system.door, body=body, headers=signed(body)))[0] == 202
     await eventually(lambda: system.depth("dead"), within=10)
 
-    async def told() -> dict[str, Any] | None:
+    async def shown() -> dict[str, Any] | None:
         code, out, _ = await system.run("status", "--json")
         assert code == 0
         said: dict[str, Any] = json.loads(out)
         seen = said["sources"]["main"]["seconds_since_last_event"] is not None
         return said if seen and {d["daemon"] for d in said["daemons"]} == {"intake", "consume"} else None
 
-    said = await eventually(told, within=20) or {}
+    said = await eventually(shown, within=20) or {}
     assert said["dead_letters"] == {"malformed": 1}
     assert said["queues"][f"{system.prefix}.dead"]["ready"] == 1
     assert said["sources"]["main"]["circuit"] == "closed"
@@ -151,7 +151,7 @@ async def test_the_demonstration(broker_url: str) -> None:
 
 
 async def test_a_letter_that_cannot_go_back_stops_no_other(system: System) -> None:
-    """A letter of a source that is gone stays and is told, the status is 1, and the others go back all the same."""
+    """A letter of a source that is gone stays and is reported, the status is 1, and the others go back all the same."""
     assert (await system.run("topology", "apply"))[0] == 0
     async with system.connection.channel() as channel:
         for number, source in enumerate(("main", "gone", "main")):
@@ -159,7 +159,7 @@ async def test_a_letter_that_cannot_go_back_stops_no_other(system: System) -> No
             letter = Message(b"{}", headers=headers, delivery_mode=DeliveryMode.PERSISTENT)  # type: ignore[arg-type]
             await channel.default_exchange.publish(letter, routing_key=f"{system.prefix}.dead")
     code, out, _ = await system.run("dead", "redrive", "--all", "--json")
-    told = json.loads(out)
-    assert (code, told["redriven"], told["matched"]) == (1, 2, 3)
-    assert [line.partition(":")[0] for line in told["stayed"]] == ["r-1"]
+    printed = json.loads(out)
+    assert (code, printed["redriven"], printed["matched"]) == (1, 2, 3)
+    assert [line.partition(":")[0] for line in printed["stayed"]] == ["r-1"]
     assert (await system.depth("dead"), await system.depth("raw.main")) == (1, 2)

@@ -34,19 +34,19 @@ async def test_answers_as_promised(system: System) -> None:
         assert status == expected, said
         kind = "application/json" if expected < 400 else "application/problem+json"
         assert headers["Content-Type"].startswith(kind)
-        told: dict[str, Any] = json.loads(said)
+        content: dict[str, Any] = json.loads(said)
         if expected >= 400:
-            assert told["status"] == expected
-            assert told["title"]
-        return told
+            assert content["status"] == expected
+            assert content["title"]
+        return content
 
     assert await answers(200, body=b"") == {"status": "ping"}
     receipts = set()
     for method in ("POST", "PUT", "PATCH"):
-        told = await answers(202, method, headers=good)
-        assert told["status"] == "accepted"
-        assert uuid.UUID(told["receipt_id"]).version == 7
-        receipts.add(told["receipt_id"])
+        statuses = await answers(202, method, headers=good)
+        assert statuses["status"] == "accepted"
+        assert uuid.UUID(statuses["receipt_id"]).version == 7
+        receipts.add(statuses["receipt_id"])
     assert len(receipts) == 3
     assert (await answers(202, url=f"{door}/Guest.Created", headers=good))["receipt_id"]
     assert (await answers(202, url=f"{door}/an%0aodd%ff/type", headers=good))["receipt_id"]
@@ -95,7 +95,7 @@ async def test_token_by_query_or_bearer(system: System) -> None:
 
 
 async def test_admin_listener(system: System) -> None:
-    """/healthz, /readyz and /metrics answer on the admin port; a taken port leads to the next free one."""
+    """/healthz, /readyz and /metrics answer on the admin port; a taken port leads to the next free port."""
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin)
     base = f"http://127.0.0.1:{system.intake_admin}"
@@ -107,9 +107,9 @@ async def test_admin_listener(system: System) -> None:
     system.settings["INTAKE__PORT"] = "0"
     await system.spawn("second", "intake")
     await eventually(lambda: "admin_listening" in system.log("second"), within=30)
-    (told,) = (json.loads(line) for line in system.log("second").splitlines() if "admin_listening" in line)
-    assert system.intake_admin < told["port"] < system.intake_admin + 20
-    assert (await system.ready(told["port"]))["status"] == "ready"
+    (listening,) = (json.loads(line) for line in system.log("second").splitlines() if "admin_listening" in line)
+    assert system.intake_admin < listening["port"] < system.intake_admin + 20
+    assert (await system.ready(listening["port"]))["status"] == "ready"
 
 
 async def test_a_sender_that_closes_its_side_gets_its_answer(system: System) -> None:

@@ -17,7 +17,7 @@ HIDDEN = "import sys\nsys.modules['uvloop'] = None\n"
 async def test_the_way_of_events(
     system: System, event_loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Intake and consumers tell which loop they run on; every event comes out; SIGTERM ends both with 0.
+    """Intake and consumers log which loop they run on; every event comes out; SIGTERM ends both with 0.
 
     The first node takes connections and closes them before a word, as one does that starts or stops: it is away.
     """

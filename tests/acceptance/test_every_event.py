@@ -42,7 +42,7 @@ def expected_subject(event: WebhookEvent) -> str | None:
 
 
 def expected_invoice(world: World, event: WebhookEvent) -> bytes:
-    """The invoice that the API tells of it, by the default expands; null for none, or one that is gone."""
+    """The API's invoice of the event, by the default expands; null for none, or for a deleted invoice."""
     document = world.invoice(event.invoice_id, expand=["InvoiceItems", "Transactions", "Appointments"])
     return (document or b'{"invoice":null,"error":null}').removeprefix(b'{"invoice":').removesuffix(b',"error":null}')
 
@@ -69,12 +69,12 @@ async def test_every_event(system: System, *, enveloped: bool) -> None:
         message = out[message_id(event)]
         assert event.body in message.body
         assert message.routing_key == routing_key(event)
-        told, status = json.loads(message.body), expected_status(event)
-        assert told["data"]["event"] == json.loads(event.body)
-        assert (event.event_type, told["data"]["enrichment"]["status"]) == (event.event_type, status)
-        assert told.get("subject") == expected_subject(event)
+        received, status = json.loads(message.body), expected_status(event)
+        assert received["data"]["event"] == json.loads(event.body)
+        assert (event.event_type, received["data"]["enrichment"]["status"]) == (event.event_type, status)
+        assert received.get("subject") == expected_subject(event)
         assert b'"invoice":' + expected_invoice(world, event) in message.body
-        assert (told["data"]["invoice"] or {}).get("id", "") == (
+        assert (received["data"]["invoice"] or {}).get("id", "") == (
             event.invoice_id.lower() if status == "enriched" else ""
         )
     assert await system.depth("dead") == 0

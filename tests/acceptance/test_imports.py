@@ -32,4 +32,4 @@ async def test_what_a_daemon_does_not_need(system: System, monkeypatch: pytest.M
     lines = [line for line in system.log(daemon).splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "zenoti_ingest.cli" in imported
-    assert {one for one in imported if one.startswith(NOT_NEEDED[daemon])} == set()
+    assert {module for module in imported if module.startswith(NOT_NEEDED[daemon])} == set()

@@ -19,7 +19,7 @@ class Changing:
         self.gate = asyncio.Event()
 
     async def answer(self, invoice_id: str) -> web.Response:
-        """The invoice as it stood when the call came, told when the gate opens."""
+        """The invoice as it stood when the call came, returned when the gate opens."""
         document = {"id": invoice_id, "version": self.version}
         parts: dict[str, Any] = {"invoice_items": [], "transactions": [], "appointments": []}
         await self.gate.wait()
@@ -27,7 +27,7 @@ class Changing:
 
 
 async def post(system: System, event_id: str) -> None:
-    """Tell that the invoice was closed."""
+    """Report that the invoice was closed."""
     data = {"invoice": {"id": INVOICE_ID}}
     body = json.dumps({"event_id": event_id, "event_type": "Invoice.Closed", "data": data}).encode()
     status, _, said = await http("POST", system.door, body=body, headers=signed(body))

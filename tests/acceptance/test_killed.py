@@ -127,10 +127,10 @@ async def test_live_events_go_first_and_a_stop_is_clean(declared: System, queue:
     waiting.send_signal(signal.SIGTERM)
     assert await waiting.wait() == 1
     log = declared.log("waiting")
-    told = json.loads(log[log.index("{\n") :])
-    assert told["cut_short"] == "stopped"
+    printed = json.loads(log[log.index("{\n") :])
+    assert printed["cut_short"] == "stopped"
     assert await declared.depth("raw.main") <= 150
-    more = () if queue == "dead" else ("--after", str(told["done_up_to_offset"]))
+    more = () if queue == "dead" else ("--after", str(printed["done_up_to_offset"]))
     async with raw_taken(declared) as came:
         code, _, err = await declared.run(*command, *more)
         assert code == 0, err

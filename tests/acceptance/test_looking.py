@@ -27,7 +27,7 @@ async def received(system: System, *bodies: bytes) -> list[str]:
 
 
 async def test_letters_are_grouped_by_fault(system: System) -> None:
-    """`dead list` tells groups by reason and fingerprint, and a fingerprint chooses them again."""
+    """`dead list` shows groups by reason and fingerprint, and a fingerprint selects them again."""
     await system.start()
     await received(system, *BAD)
 
@@ -36,10 +36,10 @@ async def test_letters_are_grouped_by_fault(system: System) -> None:
 
     await eventually(all_dead, within=15)
     code, out, _ = await system.run("dead", "list", "--json")
-    told = json.loads(out)
-    assert (code, told["count"], told["by_reason"], len(told["letters"])) == (0, 3, {"malformed": 3}, 3)
-    assert [group["count"] for group in told["groups"]] == [2, 1]
-    mark = told["groups"][0]["fingerprint"]
+    printed = json.loads(out)
+    assert (code, printed["count"], printed["by_reason"], len(printed["letters"])) == (0, 3, {"malformed": 3}, 3)
+    assert [group["count"] for group in printed["groups"]] == [2, 1]
+    mark = printed["groups"][0]["fingerprint"]
     code, out, _ = await system.run("dead", "list")
     assert (code, mark in out, "3 dead letter(s), 2 group(s)" in out) == (0, True, True)
     code, out, _ = await system.run("dead", "discard", "--fingerprint", mark, "--json")
@@ -51,16 +51,16 @@ async def test_letters_are_grouped_by_fault(system: System) -> None:
 
 
 async def test_what_was_received_can_be_found_and_fed_in_again(system: System) -> None:
-    """`archive list` has it, `trace` tells its way, and a replay brings it out again, marked, and no duplicate."""
+    """`archive list` has it, `trace` shows its way, and a replay brings it out again, marked, not as a duplicate."""
     await system.start()
     receipts = await received(system, CLOSED, BAD[0])
     (first,) = await system.take("out.all", 1)
     await eventually(lambda: system.depth("dead"), within=10)
 
     code, out, _ = await system.run("archive", "list", "--since", "1h", "--json")
-    told = json.loads(out)
-    assert (code, told["count"], [event["receipt_id"] for event in told["events"]]) == (0, 2, receipts)
-    assert (told["events"][0]["event_id"], told["events"][0]["invoice_id"]) == ("e-1", "i-1")
+    printed = json.loads(out)
+    assert (code, printed["count"], [event["receipt_id"] for event in printed["events"]]) == (0, 2, receipts)
+    assert (printed["events"][0]["event_id"], printed["events"][0]["invoice_id"]) == ("e-1", "i-1")
     code, out, _ = await system.run("archive", "list", "--since", "1h", "--type", "guestpass.*")
     assert (code, "1 event(s)" in out, "e-1" in out) == (0, True, True)
 
@@ -99,7 +99,7 @@ async def test_every_letter_with_an_id_is_shown(system: System) -> None:
     assert (shown["letter"], shown["body"]) == (shown["letters"][0]["letter"], shown["letters"][0]["body"])
     ids = [each["letter"]["cloudevent_id"] for each in shown["letters"]]
     assert len(set(ids)) == 2
-    assert all(one.startswith("e-2.") for one in ids)
+    assert all(event_id.startswith("e-2.") for event_id in ids)
     code, out, _ = await system.run("dead", "show", "e-2")
     assert (code, all(body.decode() in out for body in two)) == (0, True)
     code, out, _ = await system.run("dead", "list", "--id", ids[0], "--json")
@@ -119,7 +119,7 @@ async def test_every_letter_with_an_id_is_shown(system: System) -> None:
 
 
 async def test_nothing_received(system: System) -> None:
-    """An empty archive is told; without one, and with a time that is none, the command says what to do."""
+    """An empty archive is reported; without an archive, and with an invalid time, the command says what to do."""
     code, _, err = await system.run("archive", "list", "--since", "1h")
     assert (code, "topology plan" in err) == (1, True)
     assert (await system.run("topology", "apply"))[0] == 0

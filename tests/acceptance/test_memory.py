@@ -1,4 +1,4 @@
-"""What consumers keep in memory is bounded in bytes, whatever the events are: few large ones, many, compressed ones."""
+"""What consumers keep in memory is bounded in bytes, whatever the events are: few and large, many, compressed."""
 
 import asyncio
 import gzip
@@ -53,7 +53,7 @@ class Out:
         self.count = 0
 
     async def take(self, message: AbstractIncomingMessage) -> None:
-        """Look at one."""
+        """Look at an event."""
         body = message.body
         at, end = body.index(b'"event":') + 8, body.rindex(b',"invoice":')
         self.digests[str(message.headers["ce-eventid"])] = hashlib.sha256(body[at:end]).hexdigest()
@@ -98,7 +98,7 @@ async def drained(system: System, bodies: Sequence[bytes], *, stage: str, within
     async with taking(system) as out:
         await eventually(lambda: len(out.digests) >= len(bodies), within=within)
     assert system.processes["consume"].returncode is None
-    assert out.digests == {f"e-{n}": hashlib.sha256(one).hexdigest() for n, one in enumerate(bodies)}
+    assert out.digests == {f"e-{n}": hashlib.sha256(body).hexdigest() for n, body in enumerate(bodies)}
     assert out.count == len(bodies)
     assert await system.depth("dead") == 0
     peak = peak_mib(system, "consume")
@@ -153,7 +153,7 @@ async def test_large_events(bounded: System, stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["translate", "enrich"])
 async def test_events_that_are_each_larger_than_the_bound(bounded: System, stage: str) -> None:
-    """One alone always makes progress."""
+    """A single event always makes progress."""
     bounded.settings |= {"INTAKE__MAX_BODY_BYTES": str(8 * MIB), "BROKER__MAX_MESSAGE_BYTES": str(16 * MIB)}
     invoice = "i-{}" if stage == "enrich" else ""
     bodies = [body(number, 5 * MIB, invoice=invoice.format(number)) for number in range(4)]
@@ -162,7 +162,7 @@ async def test_events_that_are_each_larger_than_the_bound(bounded: System, stage
 
 
 async def test_small_events_and_then_large_ones(bounded: System) -> None:
-    """A lane that has learnt to take hundreds at a time keeps to its bound when large ones come, and loses nothing."""
+    """A lane that has learnt to take hundreds at a time keeps to its bound when large events arrive, losing nothing."""
     small = [body(number, 1000, invoice=f"i-{number % 7}") for number in range(200)]
     large = [body(number, 300_000, invoice=f"i-{number % 7}") for number in range(200, 270)]
     await backlog(bounded, small + large, stage="enrich")

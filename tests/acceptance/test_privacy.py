@@ -42,7 +42,7 @@ BROKEN_EVENTS = [
 
 
 def api_answers() -> dict[str, Callable[[], web.Response]]:
-    """By invoice: the ways of an API to answer, every one with a marked value in it."""
+    """By invoice: the ways of an API to answer, each with a marked value in it."""
     text = json.dumps({"error": {"message": MARK, "guest": GUEST}})
     good = {"guest": GUEST, "invoice_items": [], "transactions": [], "appointments": []}
 
@@ -112,19 +112,19 @@ async def strangers(system: System) -> list[bytes]:
     return said + [await raw(system, request) for request in broken]
 
 
-async def everything_told(system: System) -> dict[str, str]:
+async def everything_shown(system: System) -> dict[str, str]:
     """All that an operator or a machine that collects sees."""
-    told = {name: system.log(name) for name in ("intake", "consume")}
+    outputs = {name: system.log(name) for name in ("intake", "consume")}
     for name, port in (("intake", system.intake_admin), ("consume", system.consume_admin)):
         for page in ("metrics", "readyz", "healthz"):
-            told[f"{name} {page}"] = (await http("GET", f"http://127.0.0.1:{port}/{page}"))[2].decode()
+            outputs[f"{name} {page}"] = (await http("GET", f"http://127.0.0.1:{port}/{page}"))[2].decode()
     for words in (["status"], ["status", "--json"], ["check"], ["dead", "list"], ["dead", "list", "--json"]):
         _, out, err = await system.run(*words)
-        told[" ".join(words)] = out + err
-    return told
+        outputs[" ".join(words)] = out + err
+    return outputs
 
 
-async def test_no_marked_value_is_told(system: System) -> None:
+async def test_no_marked_value_is_shown(system: System) -> None:
     """Guests' fields, bodies, secrets, tokens and keys are in no debug log, metric, state, error or listing."""
     system.settings |= {
         "SOURCES__MAIN__WEBHOOK_SECRET": SECRET,
@@ -156,14 +156,14 @@ async def test_no_marked_value_is_told(system: System) -> None:
     await eventually(lambda: refused in {asked[0] for asked in system.api.asked}, within=30)
     answers.clear()  # from here on all is well
     await eventually(settled(system), within=60)
-    told = await everything_told(system)
-    told |= {f"answer {number}": text.decode("latin-1") for number, text in enumerate(said)}
-    assert "dead_lettered" in told["consume"]
-    assert "malformed" in told["dead list"]
-    for where, text in told.items():
+    outputs = await everything_shown(system)
+    outputs |= {f"answer {number}": text.decode("latin-1") for number, text in enumerate(said)}
+    assert "dead_lettered" in outputs["consume"]
+    assert "malformed" in outputs["dead list"]
+    for where, text in outputs.items():
         assert MARK not in text, f"{where}: {[line for line in text.splitlines() if MARK in line][:3]}"
         assert "Traceback" not in text, where
-    for line in (told["intake"] + told["consume"]).splitlines():
+    for line in (outputs["intake"] + outputs["consume"]).splitlines():
         assert json.loads(line)["event"] not in {"defect", ""}, line
 
 
@@ -187,7 +187,7 @@ async def test_no_line_of_the_log_can_be_forged(system: System, form: str) -> No
     system.settings["LOG__FORMAT"] = form
     await system.start()
     forged = "2026-01-01T00:00:00Z [error] FORGED"
-    for _ in range(2):  # the second is told of as a duplicate, by its id
+    for _ in range(2):  # the second is logged as a duplicate, by its id
         body = json.dumps({"event_id": f"x\n{forged}\r\x1b[2K\u2028{forged}", "event_type": f"A\n{forged}"}).encode()
         path = f"/a%0a{forged.replace(' ', '%20')}%1b%5b2K?x=%0a"
         status, _, _ = await http("POST", system.door + path, body=body, headers=signed(body))

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import System, ZenotiApi, free_ports
 from tests.eventually import eventually
 
 WINDOW_SECONDS = 60.0
-FROZEN_SECONDS = 40.0  # by then heartbeats have told the broker, and the successor has waited out the lease
+FROZEN_SECONDS = 40.0  # by then the broker has missed heartbeats, and the successor has waited out the lease
 READY_SECONDS = 30.0
 
 
@@ -45,7 +45,7 @@ class Fleet:
         self.apis: list[Counted] = []
 
     async def add(self) -> None:
-        """One more, ready; the first is the active one."""
+        """Another consumer, ready; the first is active."""
         api, (port,) = Counted(self.calls), free_ports(1)
         await api.start()
         self.apis.append(api)
@@ -86,7 +86,7 @@ class Fleet:
     @property
     def worst(self) -> int:
         """The most calls in any 60 s."""
-        return max(sum(at <= one < at + WINDOW_SECONDS for one in self.calls) for at in self.calls)
+        return max(sum(at <= call < at + WINDOW_SECONDS for call in self.calls) for at in self.calls)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def lasts(seconds: float) -> None:
 
 @pytest.mark.timeout(180)
 async def test_sick_invoices_and_three_processes(fleet: Fleet) -> None:
-    """Twelve calls a minute are twelve, with five invoices that always fail: probes count, whoever makes them."""
+    """Twelve calls a minute are twelve, with five invoices that always fail: probes count, from any process."""
     fleet.system.settings |= {"SOURCES__MAIN__CALLS_PER_MINUTE": "12", "RETRY__DELAYS_SECONDS": "1"}
     for _ in range(3):
         await fleet.add()

@@ -5,18 +5,18 @@ from tests.eventually import eventually
 BODY = b'{"event_id":"%d","event_type":"Guestpass.redeemed","data":{"invoice_id":"i-1"}}'
 
 
-async def test_a_queue_that_somebody_deletes_is_told_and_made_anew(system: System) -> None:
-    """Raw queue and lane deleted under the running daemons are told in the log and made anew; events flow again."""
+async def test_a_queue_that_somebody_deletes_is_logged_and_made_anew(system: System) -> None:
+    """Raw queue and lane deleted under the running daemons are logged and made again; events flow again."""
     await system.start()
     async with system.connection.channel() as channel:
         for queue in ("raw.main", "enrich.main.0"):
             await channel.queue_delete(f"{system.prefix}.{queue}")
 
-    def told(queue: str) -> bool:  # by whichever daemon looks first: it mends what it finds
+    def logged(queue: str) -> bool:  # by whichever daemon looks first: it mends what it finds
         lines = [line for name in ("intake", "consume") for line in system.log(name).splitlines()]
         return any("topology_broken" in line and f"{system.prefix}.{queue}" in line for line in lines)
 
-    await eventually(lambda: told("raw.main") and told("enrich.main.0"), within=15)
+    await eventually(lambda: logged("raw.main") and logged("enrich.main.0"), within=15)
     await system.ready(system.intake_admin)
     await system.ready(system.consume_admin)
     numbers = iter(range(1000))

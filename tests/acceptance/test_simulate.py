@@ -17,8 +17,8 @@ async def simulated(system: System, *arguments: str, within: float = 90.0) -> tu
     """Run `simulate` to its end at sixty-fold speed; exit status and what it has counted."""
     common = ("simulate", "--port", str(system.simulator_port), "--speed", "60", "--seed", "7", "--json")
     code, out, _ = await system.run(*common, *arguments, within=within)
-    told: dict[str, Any] = json.loads(out)
-    return code, told["counters"]
+    printed: dict[str, Any] = json.loads(out)
+    return code, printed["counters"]
 
 
 async def test_visits_to_their_end(system: System) -> None:
@@ -73,11 +73,11 @@ async def test_nobody_at_the_door(system: System) -> None:
 
 
 async def test_the_control(system: System) -> None:
-    """While it runs, GET /simulator tells and PATCH changes; SIGTERM ends it with 0."""
+    """While it runs, GET /simulator shows and PATCH changes; SIGTERM ends it with 0."""
     url = f"http://127.0.0.1:{system.simulator_port}"
     await system.spawn("simulate", "simulate", "--port", str(system.simulator_port), "--visits", "0")
 
-    async def told() -> dict[str, Any] | None:
+    async def shown() -> dict[str, Any] | None:
         try:
             _, _, body = await http("GET", f"{url}/simulator")
         except OSError:
@@ -85,7 +85,7 @@ async def test_the_control(system: System) -> None:
         found: dict[str, Any] = json.loads(body)
         return found
 
-    assert (await eventually(told, within=20) or {})["switches"]["api"]["faults"] == {}
+    assert (await eventually(shown, within=20) or {})["switches"]["api"]["faults"] == {}
     answer, _, _ = await http("PATCH", f"{url}/simulator", body=b'{"api": {"faults": {"503": 1}}}')
     assert answer == 200
     answer, _, _ = await http("GET", f"{url}/v1/invoices/x", headers={"Authorization": f"apikey {API_KEY}"})

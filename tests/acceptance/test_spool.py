@@ -54,8 +54,8 @@ class Load:
 async def spool_of(system: System) -> dict[str, Any]:
     """What /readyz says."""
     _, _, said = await http("GET", f"http://127.0.0.1:{system.intake_admin}/readyz")
-    told: dict[str, Any] = json.loads(said)
-    return told
+    printed: dict[str, Any] = json.loads(said)
+    return printed
 
 
 async def drained(system: System) -> None:
@@ -75,8 +75,8 @@ async def receipts(system: System, count: int) -> set[str]:
 
     await eventually(enough, within=30)
     found = await system.take("raw.main", await system.depth("raw.main"))
-    assert {one.headers["traceparent"] for one in found} == {TRACEPARENT}
-    return {str(one.message_id) for one in found}
+    assert {message.headers["traceparent"] for message in found} == {TRACEPARENT}
+    return {str(message.message_id) for message in found}
 
 
 async def test_with_no_broker_it_starts_and_takes(system: System, broker_url: str) -> None:
@@ -177,7 +177,7 @@ async def test_killed_with_a_full_hand(system: System, broker_url: str) -> None:
 async def test_a_broker_that_does_not_answer(system: System, broker_url: str) -> None:
     """The broker hangs under load: the first answers take confirm_seconds, the others none of it; nothing is lost.
 
-    /readyz tells of it long before the connection counts as lost.
+    /readyz reports it long before the connection counts as lost.
     """
     async with Proxy(broker_url) as proxy:
         system.settings["BROKER__URL"] = proxy.url
@@ -202,7 +202,7 @@ async def test_a_broker_that_does_not_answer(system: System, broker_url: str) ->
 
 
 async def test_a_raw_queue_deleted_under_load(system: System) -> None:
-    """The raw queue is deleted while the archive still confirms: whoever makes it anew, all accepted arrives."""
+    """The raw queue is deleted while the archive still confirms: any process makes it again, and all events arrive."""
     await system.start()
     load = Load(system)
     sending = asyncio.create_task(load.send(600, at_once=2))

@@ -96,7 +96,7 @@ async def test_watch_wants_a_terminal(system: System, more: tuple[str, ...]) -> 
 
 
 async def test_watch(system: System, broker_url: str) -> None:
-    """`status --watch` shows the page anew, a broker that goes away and one that is back; Ctrl-C ends it with 0."""
+    """`status --watch` shows the page anew, a broker that goes away and comes back; Ctrl-C ends it with 0."""
     assert (await system.run("topology", "apply"))[0] == 0
     async with Proxy(broker_url) as proxy:
         system.settings["BROKER__URL"] = proxy.url

@@ -27,8 +27,8 @@ async def test_what_is_odd_comes_out(system: System) -> None:
     assert out.keys() == cases.keys()
     for receipt, case in cases.items():
         message = out[receipt]
-        told: dict[str, Any] = decoded(message.body)
-        found = (message.routing_key, told["data"]["enrichment"]["status"], told["id"])
+        event: dict[str, Any] = decoded(message.body)
+        found = (message.routing_key, event["data"]["enrichment"]["status"], event["id"])
         assert (case.name, *found) == (case.name, case.key, case.status, message.message_id)
         assert b'"event":' + case.plain + b',"invoice":' in message.body, case.name
     assert len({message.message_id for message in out.values()}) == len(out)
@@ -36,7 +36,7 @@ async def test_what_is_odd_comes_out(system: System) -> None:
 
 
 async def test_which_two_events_are_the_same(system: System) -> None:
-    """The same event_id with other data, or of another type, is another event; only an equal one is dropped."""
+    """The same event_id with other data, or of another type, is another event; only an equal event is dropped."""
     await system.start()
     first = COUNTED % (b"e-1", b"Guest.Created", 1)
     for body in (

@@ -43,7 +43,7 @@ class Posts:
         self.receipts: set[str] = set()
 
     async def __call__(self) -> float:
-        """One; the seconds that its answer took."""
+        """Post an event; return the seconds that its answer took."""
         body = json.dumps({"event_id": f"e{len(self.receipts)}", "event_type": "Guest.Created"}).encode()
         began = time.monotonic()
         status, _, said = await http("POST", self._system.door, body=body, headers=signed(body))
@@ -52,22 +52,22 @@ class Posts:
         return time.monotonic() - began
 
     async def have_come(self) -> None:
-        """Every one is in the raw queue, once or more often."""
+        """Every event is in the raw queue, once or more often."""
 
         async def enough() -> bool:
             return await self._system.depth("raw.main") >= len(self.receipts)
 
         await eventually(enough, within=60)
         found = await self._system.take("raw.main", await self._system.depth("raw.main"))
-        assert {str(one.message_id) for one in found} == self.receipts
+        assert {str(message.message_id) for message in found} == self.receipts
 
 
 def quiet(system: System, name: str) -> None:
-    """Nothing of the URL's secret is told, and no traceback."""
-    told = system.log(name)
-    assert PASSWORD not in told
-    assert "Traceback" not in told
-    assert '"event":"defect"' not in told
+    """Nothing of the URL's secret is logged, and no traceback."""
+    logged = system.log(name)
+    assert PASSWORD not in logged
+    assert "Traceback" not in logged
+    assert '"event":"defect"' not in logged
 
 
 WORST = (

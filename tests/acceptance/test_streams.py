@@ -1,4 +1,4 @@
-"""What becomes of a command whose stdin, stdout or stderr is not what it should be, and of one whose terminal goes."""
+"""Commands whose stdin, stdout or stderr is not what it should be, and commands whose terminal goes."""
 
 import asyncio
 import json
@@ -91,7 +91,7 @@ async def test_a_reader_of_stderr_that_goes(system: System) -> None:
     "turns", [[signal.SIGHUP], [signal.SIGHUP] * 3, [signal.SIGHUP, signal.SIGTERM, signal.SIGHUP]]
 )
 async def test_sighup_drains(system: System, turns: Sequence[signal.Signals]) -> None:
-    """As SIGTERM does; a second one, or one beside a SIGTERM, hurries nobody: shell and kernel both say it."""
+    """Like SIGTERM; a second SIGHUP, or a SIGHUP beside a SIGTERM, hurries nobody: shell and kernel both send it."""
     await system.start()
     await post(system)
     processes = [system.processes.pop(name) for name in ("intake", "consume")]
@@ -260,7 +260,7 @@ NOWHERE = [
 
 
 async def test_output_that_goes_nowhere(system: System) -> None:
-    """No traceback, no complaint of Python's, one line at most; and a status that tells of it."""
+    """No traceback, no complaint of Python's, one line at most; and a status that shows it."""
     await letters(system, 400)
     for command, status in NOWHERE:
         code, _, err = await shell(system, command)
@@ -280,9 +280,9 @@ async def test_since_ever(system: System) -> None:
     await post(system, 3)
     system.settings["LOG__LEVEL"] = "info"
     for since, found in SINCE.items():
-        _, listed, told = await system.run("archive", "list", f"--since={since}", "--json")
-        assert (json.loads(listed)["count"], told) == (3 * found, "")
-        code, traced, told = await system.run("trace", "e-1", f"--since={since}", "--json")
-        assert (code, len(json.loads(traced)["steps"]), told) == (1 - found, found, "")
-    _, replayed, told = await system.run("archive", "replay", "--dry-run", "--since=0001-01-01", "--json")
-    assert (json.loads(replayed)["matched"], told) == (3, "")
+        _, listed, complaint = await system.run("archive", "list", f"--since={since}", "--json")
+        assert (json.loads(listed)["count"], complaint) == (3 * found, "")
+        code, traced, complaint = await system.run("trace", "e-1", f"--since={since}", "--json")
+        assert (code, len(json.loads(traced)["steps"]), complaint) == (1 - found, found, "")
+    _, replayed, complaint = await system.run("archive", "replay", "--dry-run", "--since=0001-01-01", "--json")
+    assert (json.loads(replayed)["matched"], complaint) == (3, "")

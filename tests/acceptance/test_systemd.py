@@ -25,18 +25,18 @@ class Manager:
         self.states: list[tuple[str, str, float]] = []
 
     def heard(self, name: str) -> list[str]:
-        """The values told so far of a state, in order."""
+        """The values of a state so far, in order."""
         while True:
             try:
                 text = self._socket.recv(65536).decode()
             except BlockingIOError:
-                return [value for told, value, _ in self.states if told == name]
+                return [value for state, value, _ in self.states if state == name]
             self.states += [(*line.partition("=")[::2], time.monotonic()) for line in text.split("\n")]
 
 
 @contextmanager
 def manager(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
-    """Listen at an address as systemd spells it; processes spawned meanwhile are told of it."""
+    """Listen at an address as systemd spells it; processes spawned meanwhile get it."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as heard:
         heard.bind("\0" + address[1:] if address.startswith("@") else address)
         heard.setblocking(False)
@@ -46,33 +46,33 @@ def manager(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
 
 
 @pytest.mark.parametrize(("daemon", "address"), [("intake", "{folder}/notify"), ("consume", "@zi-test-{name}")])
-async def test_a_daemon_tells_the_service_manager(
+async def test_a_daemon_notifies_the_service_manager(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, daemon: str, address: str
 ) -> None:
     """READY once, when it is ready; a line of status; the watchdog's food in time; STOPPING when it stops."""
-    with manager(address.format(folder=tmp_path, name=system.prefix), monkeypatch) as told:
+    with manager(address.format(folder=tmp_path, name=system.prefix), monkeypatch) as notified:
         await system.spawn(daemon, daemon)
-        await eventually(lambda: told.heard("READY"), within=20)
-        await eventually(lambda: any(status.startswith("ready") for status in told.heard("STATUS")))
-        fed = len(told.heard("WATCHDOG"))
+        await eventually(lambda: notified.heard("READY"), within=20)
+        await eventually(lambda: any(status.startswith("ready") for status in notified.heard("STATUS")))
+        fed = len(notified.heard("WATCHDOG"))
         began = time.monotonic()
-        await eventually(lambda: len(told.heard("WATCHDOG")) >= fed + 4)
+        await eventually(lambda: len(notified.heard("WATCHDOG")) >= fed + 4)
         assert time.monotonic() - began < 4 * WATCHDOG_SECONDS
-        assert "STOPPING" not in {name for name, _, _ in told.states}
+        assert "STOPPING" not in {name for name, _, _ in notified.states}
         assert await system.terminate(daemon) == 0
-        assert told.heard("STOPPING") == ["1"]
-        assert told.heard("READY") == ["1"]
+        assert notified.heard("STOPPING") == ["1"]
+        assert notified.heard("READY") == ["1"]
 
 
-async def test_not_ready_is_not_told_as_ready(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_not_ready_is_not_sent_as_ready(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer without a broker says why it is not ready, in one line, and is fed to the watchdog all the same."""
     (nobody,) = free_ports(1)
     own, system.settings["BROKER__URL"] = system.settings["BROKER__URL"], f"amqp://guest:guest@127.0.0.1:{nobody}/"
-    with manager(f"{tmp_path}/notify", monkeypatch) as told:
+    with manager(f"{tmp_path}/notify", monkeypatch) as notified:
         await system.spawn("consume", "consume")
-        await eventually(lambda: len(told.heard("WATCHDOG")) > 2, within=20)
-        assert told.heard("STATUS")[-1].startswith("not ready: publisher: ")
-        assert told.heard("READY") == []
+        await eventually(lambda: len(notified.heard("WATCHDOG")) > 2, within=20)
+        assert notified.heard("STATUS")[-1].startswith("not ready: publisher: ")
+        assert notified.heard("READY") == []
         assert await system.terminate("consume") == 0
     system.settings["BROKER__URL"] = own
 

@@ -1,4 +1,4 @@
-"""What a running system tells of its work: metrics as a scraper sees them, logs as a collector does."""
+"""What a running system shows of its work: metrics as a scraper sees them, logs as a collector does."""
 
 import json
 from typing import Any
@@ -35,8 +35,8 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
 
 def lines(system: System, daemon: str, name: str) -> list[dict[str, Any]]:
     """The lines of one event in a daemon's log."""
-    told = [json.loads(line) for line in system.log(daemon).splitlines()]
-    return [line for line in told if line["event"] == name]
+    logged = [json.loads(line) for line in system.log(daemon).splitlines()]
+    return [line for line in logged if line["event"] == name]
 
 
 async def post(system: System, body: bytes) -> str:
@@ -46,7 +46,7 @@ async def post(system: System, body: bytes) -> str:
     return str(json.loads(said)["receipt_id"])
 
 
-async def test_metrics_tell_the_way_of_an_event(system: System) -> None:
+async def test_metrics_show_the_way_of_an_event(system: System) -> None:
     """From 0 at the start to the times, calls and depths that two events make; no label holds anything of theirs."""
     await system.start()
     before = await scraped(system.consume_admin)
@@ -63,7 +63,7 @@ async def test_metrics_tell_the_way_of_an_event(system: System) -> None:
     async def counted() -> Samples | None:
         now = await scraped(system.consume_admin)
         both = value(now, "zenoti_duplicates_total") == 1 and value(now, "zenoti_stage_seconds_count") == 4
-        # The first look can come while the queues are being declared; the next one sees them all.
+        # The first look can come while the queues are being declared; the next look sees them all.
         return now if both and value(now, "zenoti_queue_messages", role="lane") is not None else None
 
     now = await eventually(counted, within=40) or {}
@@ -107,7 +107,7 @@ async def test_one_line_for_each_request_and_delivery(system: System) -> None:
 
 
 async def test_a_stranger_cannot_fill_the_log(system: System) -> None:
-    """Of requests that are refused for one reason only the first few are told, the rest as a number, at the end too."""
+    """Of requests refused for the same reason the first few are logged, the rest as a number, at the end too."""
     system.settings["LOG__LEVEL"] = "info"
     await system.spawn("intake", "intake")
     await system.ready(system.intake_admin)
@@ -118,8 +118,8 @@ async def test_a_stranger_cannot_fill_the_log(system: System) -> None:
     await post(system, PLAIN)
     suppressed = value(await scraped(system.intake_admin), "zenoti_log_lines_suppressed_total", line="door_request")
     assert await system.terminate("intake") == 0
-    told = lines(system, "intake", "door_request")
-    assert [sum(line["status"] == status for line in told) for status in (401, 200, 404, 202)] == [10, 10, 10, 1]
+    logged = lines(system, "intake", "door_request")
+    assert [sum(line["status"] == status for line in logged) for status in (401, 200, 404, 202)] == [10, 10, 10, 1]
     assert suppressed == 15
     repeated = {(line["status"], line["source"]): line["times"] for line in lines(system, "intake", "repeated")}
     assert repeated == {(401, "main"): 5, (200, "main"): 5, (404, "-"): 5}

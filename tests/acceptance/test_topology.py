@@ -1,4 +1,4 @@
-"""Changing the topology under load, and refusing one that is not as declared: the public face only."""
+"""Changing the topology under load, and refusing a topology that is not as declared: the public face only."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ INVOICES = 40
 
 
 class Load:
-    """Events at the door, one after the other, until told to end; knows which were accepted, in order."""
+    """Events at the door, one after the other, until it must end; knows which were accepted, in order."""
 
     def __init__(self, system: System) -> None:
         self.accepted: list[str] = []
@@ -52,9 +52,9 @@ class Load:
 async def restart(system: System, name: str) -> None:
     """One consumer ends in order, and is back, consuming, with the settings as they now stand."""
     assert await system.terminate(name) == 0
-    told = len(system.log(name)) if (system.folder / f"{name}.log").exists() else 0
+    begun = len(system.log(name)) if (system.folder / f"{name}.log").exists() else 0
     await system.spawn(name, "consume")
-    await eventually(lambda: system.log(name)[told:].count('"subscribed"') >= 4, within=30)
+    await eventually(lambda: system.log(name)[begun:].count('"subscribed"') >= 4, within=30)
 
 
 async def two_consumers(system: System) -> None:
@@ -116,9 +116,9 @@ async def test_a_downstreams_queue_is_replaced_by_another(system: System) -> Non
     await load.more(50)
     system.settings["DOWNSTREAM__ALL__MAX_BYTES"] = "50000000"
     code, out, _ = await system.run("topology", "plan", "--json")
-    (told,) = json.loads(out)["differences"]
-    assert (code, told["name"], told["state"]) == (1, f"{system.prefix}.out.all", "different")
-    assert "new name" in told["migrate"]
+    (difference,) = json.loads(out)["differences"]
+    assert (code, difference["name"], difference["state"]) == (1, f"{system.prefix}.out.all", "different")
+    assert "new name" in difference["migrate"]
     system.settings["DOWNSTREAM__ALL__QUEUE"] = f"{system.prefix}.out.all2"
     try:
         for name in ("consume", "consume-2"):
@@ -161,7 +161,7 @@ async def test_consumers_refuse_to_start_on_a_mismatch(system: System, declare: 
 
 @pytest.mark.skipif("ZENOTI_INGEST_BROKER__MANAGEMENT_URL" not in os.environ, reason="wants RabbitMQ's management API")
 async def test_plan_sees_all_with_the_management_api(system: System) -> None:
-    """With the management API `plan` tells what AMQP does not.
+    """With the management API `plan` shows what AMQP does not.
 
     All arguments that differ with what is and what should be, bindings missing and surplus, queues left over.
     """
@@ -176,27 +176,27 @@ async def test_plan_sees_all_with_the_management_api(system: System) -> None:
             queue = await channel.get_queue(f"{system.prefix}.raw.main")
             await queue.unbind(f"{system.prefix}.intake", "main")
         code, out, _ = await system.run("topology", "plan", "--json")
-        told = {
+        found = {
             (d["kind"], d["state"], d["name"].removeprefix(system.prefix)): d for d in json.loads(out)["differences"]
         }
         assert code == 1
-        assert set(told) == {
+        assert set(found) == {
             ("queue", "different", ".out.invoices"),
             ("binding", "missing", f".intake -[main]-> {system.prefix}.raw.main"),
             ("binding", "surplus", f".events -[*.guest.#]-> {system.prefix}.out.old"),
             ("queue", "surplus", ".out.old"),
         }
-        different = told["queue", "different", ".out.invoices"]
+        different = found["queue", "different", ".out.invoices"]
         assert different["should"] == {"x-overflow": "drop-head", "x-max-length-bytes": 5_000_000}
         assert different["is"] == {"x-overflow": None, "x-max-length-bytes": None}
-        assert all(d["migrate"] for d in told.values())
+        assert all(d["migrate"] for d in found.values())
     finally:
         async with system.connection.channel() as channel:
             await channel.queue_delete(f"{system.prefix}.out.old")
 
 
 async def test_one_of_two_doors_at_a_port_stops(system: System) -> None:
-    """The other one goes on watching its raw queue, and does not take it for deleted."""
+    """The other process goes on watching its raw queue, and does not take it for deleted."""
     system.settings["INTAKE__REUSE_PORT"] = "true"
     first, second = free_ports(2)
     for admin in (first, second):
@@ -205,7 +205,7 @@ async def test_one_of_two_doors_at_a_port_stops(system: System) -> None:
         await system.ready(admin)
     assert await system.terminate(f"intake-{first}") == 0
     async with system.connection.channel() as channel:
-        await channel.queue_delete(f"{system.prefix}.archive")  # shows that the other one has looked since
+        await channel.queue_delete(f"{system.prefix}.archive")  # shows that the other process has looked since
     await eventually(lambda: "topology_broken" in system.log(f"intake-{second}"), within=20)
     broken = next(line for line in system.log(f"intake-{second}").splitlines() if "topology_broken" in line)
     assert f"missing: {system.prefix}.archive" in broken

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.collector import Collector, told
+from tests.acceptance.collector import Collector, attributes_of
 from tests.acceptance.conftest import ROOT, System, event_id, http
 from tests.acceptance.signing import signed
 from tests.eventually import eventually
@@ -51,9 +51,9 @@ def webhook(event_id: str) -> bytes:
 async def test_an_event_is_one_trace_from_door_to_downstream(
     system: System, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One trace in the caller's, each span beneath the one before it; a redriven letter begins another, linked.
+    """One trace in the caller's, each span beneath the span before it; a redriven letter begins another, linked.
 
-    The message downstream names the last span, and nothing of the customer or of a query is told.
+    The message downstream names the last span, and nothing of the customer or of a query is shown.
     """
     for name, value in {**TRACED, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}.items():
         monkeypatch.setenv(name, value)
@@ -81,8 +81,8 @@ async def test_an_event_is_one_trace_from_door_to_downstream(
     assert out.headers["traceparent"] == f"00-{trace_id}-{above[-1]}-01"
     assert out.headers["tracestate"] == "vendor=1"
     assert "ce-traceparent" not in out.headers
-    assert told(spans[DOOR])["http.response.status_code"] == 202
-    assert told(process)["zenoti.outcome"] == "enriched"
+    assert attributes_of(spans[DOOR])["http.response.status_code"] == 202
+    assert attributes_of(process)["zenoti.outcome"] == "enriched"
     assert {name for name, span in collector.spans} == {"zenoti-ingest-intake", "zenoti-ingest-consume"}
 
     trace_id, header = parent()
@@ -109,7 +109,7 @@ async def test_an_event_is_one_trace_from_door_to_downstream(
 async def test_without_the_extra_all_works_and_contexts_pass(
     system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where OpenTelemetry is not installed each daemon says so; a context arrives, or one is made.
+    """Where OpenTelemetry is not installed each daemon says so; a context arrives, or is made.
 
     A malformed one counts as none, and the ids of the log hold together.
     """

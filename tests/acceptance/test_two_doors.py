@@ -1,4 +1,4 @@
-"""Two doors that a stranger could take for one: the same host name, the same ports, one broker."""
+"""Two doors that look the same from outside: the same host name, the same ports, the same broker."""
 
 import json
 from contextlib import suppress
@@ -39,8 +39,8 @@ async def ready(system: System, host: str) -> bool:
         _, _, body = await http("GET", f"http://{host}:{system.intake_admin}/readyz")
     except OSError:
         return False
-    told: dict[str, Any] = json.loads(body)
-    return all(check["ok"] for check in told["checks"].values())
+    content: dict[str, Any] = json.loads(body)
+    return all(check["ok"] for check in content["checks"].values())
 
 
 async def made_anew(system: System, channel: AbstractChannel) -> None:
@@ -56,7 +56,7 @@ async def made_anew(system: System, channel: AbstractChannel) -> None:
 
 
 async def test_each_notices_that_a_raw_queue_was_made_anew(system: System) -> None:
-    """So that each publishes again what it had confirmed: the witness that one makes anew is not the other's."""
+    """So that each publishes again what it had confirmed: the witness that a door makes again is not the other's."""
     await twins(system)
     async with system.connection.channel() as channel:
         await made_anew(system, channel)

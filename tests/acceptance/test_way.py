@@ -80,10 +80,10 @@ async def test_a_body_passes_byte_for_byte(system: System) -> None:
     ("body", "path", "kind", "enveloped"),
     [
         pytest.param(CLOSED, "", "invoice.closed", True, id="invoice closed, enveloped"),
-        pytest.param(None, "", "invoice.closed", False, id="invoice closed, bare, told by its shape"),
+        pytest.param(None, "", "invoice.closed", False, id="invoice closed, bare, found by its shape"),
         pytest.param(None, "/Invoice.Closed", "invoice.closed", False, id="invoice closed, bare, type in the path"),
         pytest.param(
-            COMPLETED, "", "appointment.completed", False, id="appointment completed, bare, told by its shape"
+            COMPLETED, "", "appointment.completed", False, id="appointment completed, bare, found by its shape"
         ),
         pytest.param(
             COMPLETED, "/Appointment.Completed", "appointment.completed", False, id="appointment, type in the path"
@@ -140,13 +140,13 @@ async def test_a_broken_original_is_a_dead_letter(system: System, name: str) -> 
     receipt = await post(system, body)
     (letter,) = await system.take("dead", 1)
     assert letter.body == body
-    told = dict(letter.headers)
-    assert told["reason"] == "malformed"
-    assert told["stage"] == "translate"
-    assert told["source"] == "main"
-    assert told["receipt_id"] == receipt
-    assert told["attempts"] == 1
-    assert set(told) >= {"detail", "event_type", "event_id", "cloudevent_id", "invoice_id", "received_at", "dead_at"}
+    found = dict(letter.headers)
+    assert found["reason"] == "malformed"
+    assert found["stage"] == "translate"
+    assert found["source"] == "main"
+    assert found["receipt_id"] == receipt
+    assert found["attempts"] == 1
+    assert set(found) >= {"detail", "event_type", "event_id", "cloudevent_id", "invoice_id", "received_at", "dead_at"}
     assert await system.depth("out.all") == 0
 
 

@@ -83,7 +83,7 @@ async def _chaos(plan: Plan, options: argparse.Namespace) -> int:
 
 
 def say(line: str) -> None:
-    """Tell the operator."""
+    """Show the operator a line."""
     print(line, flush=True)
 
 

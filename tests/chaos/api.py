@@ -22,7 +22,7 @@ class Api:
 
     Attributes:
         times: of every call, by the monotonic clock.
-        latest: the time of the latest call by whoever has that name as the first part of his base URL.
+        latest: the time of the latest call by the process with that name as the first part of its base URL.
     """
 
     def __init__(self) -> None:

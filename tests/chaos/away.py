@@ -50,9 +50,9 @@ async def _once(world: World, rng: Random, name: str, *, seconds: float) -> str:
     await strike(world)
     for _ in range(KILLS):
         await asyncio.sleep(seconds / (KILLS + 1))
-        one = rng.choice(world.of("intake"))
-        await one.kill()
-        await one.start()
+        daemon = rng.choice(world.of("intake"))
+        await daemon.kill()
+        await daemon.start()
     await asyncio.sleep(max(0.0, at + seconds - time.monotonic()))
     found, missed = sorted(waits), world.ledger.refusals - before
     if found[-1] > ANSWERED_SECONDS:

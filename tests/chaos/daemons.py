@@ -102,7 +102,7 @@ class Daemon:
         self._running().send_signal(signal.SIGCONT)
 
     def died(self) -> bool:
-        """Whether it has ended without being told to."""
+        """Whether it has ended without a request to end."""
         return self._running().returncode is not None
 
     def resident_kib(self) -> int:

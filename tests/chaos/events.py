@@ -10,7 +10,10 @@ DOWNSTREAMS = {"ALL": "#", "INVOICES": "invoice.#", "GUESTS": "guest.#,guestpass
 QUEUES = (ALL, INVOICES, GUESTS)
 FULL = f"{PREFIX}-theirs"  # somebody else's queue, for events whose type begins with `full`
 SICK, LARGE = "sick-", "large-"  # how the ids of invoices begin that the API cannot give, or gives at length
-DOOR_BYTES, LANE_BYTES = 100_000, 40_000  # of a body too large for the broker, and of one that its invoice makes so
+DOOR_BYTES, LANE_BYTES = (
+    100_000,
+    40_000,
+)  # a body too large for the broker; a body that its invoice makes too large
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Maker:
         return _event(name, "Guest.Created", {"id": f"guest-{name}"}, queues=(ALL, GUESTS))
 
     def invoice(self, *, fresh: bool = False) -> Event:
-        """An event of an invoice; `fresh`: of one that nobody has heard of."""
+        """An event of an invoice; `fresh`: of an unknown invoice."""
         name = self._name()
         invoice_id = f"invoice-{name}" if fresh else self._invoice(name)
         if self._rng.random() < 0.5:

@@ -46,38 +46,38 @@ async def _lasting(rng: Random, least: float, most: float) -> str:
 
 
 async def _kill(kind: str, world: World, rng: Random) -> str:
-    one = rng.choice(world.of(kind))
-    await one.kill()
+    daemon = rng.choice(world.of(kind))
+    await daemon.kill()
     lasted = await _lasting(rng, 0, 2)
-    await one.start()
-    return f"kill -9 of {one.name}, {lasted}"
+    await daemon.start()
+    return f"kill -9 of {daemon.name}, {lasted}"
 
 
 async def _kill_consumers(world: World, rng: Random) -> str:
     consumers = world.of("translate") + world.of("enrich")
-    await asyncio.gather(*(one.kill() for one in consumers))
+    await asyncio.gather(*(daemon.kill() for daemon in consumers))
     lasted = await _lasting(rng, 0, 2)
-    await asyncio.gather(*(one.start() for one in consumers))
+    await asyncio.gather(*(daemon.start() for daemon in consumers))
     return f"kill -9 of all {len(consumers)} consumers, {lasted}"
 
 
 async def _hang(world: World, rng: Random) -> str:
-    one: Daemon = rng.choice(world.daemons)
-    one.freeze()
+    daemon: Daemon = rng.choice(world.daemons)
+    daemon.freeze()
     try:
         lasted = await _lasting(rng, 1, 4)
     finally:
-        one.thaw()
-    return f"SIGSTOP of {one.name}, {lasted}"
+        daemon.thaw()
+    return f"SIGSTOP of {daemon.name}, {lasted}"
 
 
 async def _deploy(world: World, rng: Random) -> str:
     """One of each kind after the other: the others go on meanwhile."""
     chosen = [rng.choice(world.of(kind)) for kind in ("intake", "translate", "enrich")]
-    for one in chosen:
-        if complaint := await one.terminate():
+    for daemon in chosen:
+        if complaint := await daemon.terminate():
             world.ledger.wrong.append(complaint)
-        await one.start()
+        await daemon.start()
     return f"SIGTERM to {', '.join(one.name for one in chosen)} in turn"
 
 
@@ -148,7 +148,7 @@ async def _cut(world: World, _: Random) -> str:
 
 
 async def _frozen(world: World, rng: Random, *, answers_only: bool) -> str:
-    """Too short for heartbeats to tell, or long enough."""
+    """Too short for heartbeats to notice, or long enough."""
     proxy = rng.choice(world.broker.proxies)
     proxy.freeze(answers_only=answers_only)
     try:

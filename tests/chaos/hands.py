@@ -27,13 +27,13 @@ Channel = aiormq.abc.AbstractChannel
 
 
 def hush() -> None:
-    """Keep the client library from telling of each connection that breaks: breaking them is what this is about."""
+    """Keep the client library from logging each broken connection: this suite breaks them on purpose."""
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # below: a write to what is gone
 
 
 def read_any_timestamp() -> None:
-    """Let this process read the poison that it makes: the client library cannot, which is what makes it one."""
+    """Let this process read the poison that it makes: it is poison because the client library cannot read it."""
 
     def timestamp(value: bytes) -> tuple[int, datetime]:
         try:
@@ -109,7 +109,7 @@ async def put_poison(urls: Sequence[str]) -> None:
 
 
 async def depths(urls: Sequence[str], queues: Sequence[str]) -> dict[str, int]:
-    """Messages ready, by queue; those that nobody could tell of are left out."""
+    """Messages ready, by queue; queues without an answer are left out."""
     found: dict[str, int] = {}
 
     async def look(channel: Channel) -> None:

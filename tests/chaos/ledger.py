@@ -78,7 +78,7 @@ class Pace:
 
 @dataclass
 class Ledger:
-    """Counts. `offered` knows every event that was ever posted, `answered` the first 202 of each that has one."""
+    """Counts. `offered` knows every event that was ever posted, `answered` the first 202 of each event that got it."""
 
     offered: dict[str, Event] = field(default_factory=dict)
     accepted: set[str] = field(default_factory=set)
@@ -238,10 +238,10 @@ class Ledger:
 def most_in_a_window(times: list[float], *, seconds: float, since: float, until: float) -> int:
     """The most of some times, in order, in any so many seconds that end with one of those from `since` to `until`."""
     most, first = 0, 0
-    for at, one in enumerate(times):
-        while times[first] <= one - seconds:
+    for at, moment in enumerate(times):
+        while times[first] <= moment - seconds:
             first += 1
-        if since <= one <= until:
+        if since <= moment <= until:
             most = max(most, at + 1 - first)
     return most
 

@@ -108,7 +108,7 @@ class Load:
         begun = time.monotonic()
         try:
             async with self._http().post(self._doors[door], data=event.body, headers=signed(event.body)) as answer:
-                told = await answer.read()
+                content = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:
             self._ledger.refuse("time-out" if isinstance(error, TimeoutError) else "no answer")
@@ -116,7 +116,7 @@ class Load:
         if status != 202:
             self._ledger.refuse(str(status))
             return False
-        self._ledger.accept(event, at=time.monotonic(), door=door, receipt=json.loads(told)["receipt_id"])
+        self._ledger.accept(event, at=time.monotonic(), door=door, receipt=json.loads(content)["receipt_id"])
         self.waits.append(time.monotonic() - begun)
         self.slowest = max(self.slowest, self.waits[-1])
         return True

@@ -94,12 +94,14 @@ async def _set(world: World, undo: AsyncExitStack) -> Scene:
     world.queues.append(f"{PREFIX}.wait.full")
     nodes = world.broker.nodes
     proxies = {name: await undo.enter_async_context(Proxy(nodes[0].url)) for name in OWN_PROXIES}
-    for one in world.daemons:
-        one.change({"DOWNSTREAM__FULL__QUEUE": FULL, "DOWNSTREAM__FULL__DECLARE": "false"})
-        one.change({"DOWNSTREAM__FULL__EVENTS": "full.#", "SOURCES__MAIN__BASE_URL": f"{world.api.url}/{one.name}"})
-        if one.name in proxies:
-            one.change({"BROKER__URL": proxies[one.name].url})
-        if complaint := await one.again():
+    for daemon in world.daemons:
+        daemon.change({"DOWNSTREAM__FULL__QUEUE": FULL, "DOWNSTREAM__FULL__DECLARE": "false"})
+        daemon.change(
+            {"DOWNSTREAM__FULL__EVENTS": "full.#", "SOURCES__MAIN__BASE_URL": f"{world.api.url}/{daemon.name}"}
+        )
+        if daemon.name in proxies:
+            daemon.change({"BROKER__URL": proxies[daemon.name].url})
+        if complaint := await daemon.again():
             world.ledger.wrong.append(complaint)
     return Scene(world, proxies)
 
@@ -161,7 +163,7 @@ def _judge(world: World, shares: Sequence[Share]) -> tuple[list[str], list[str]]
         found = complaints(world.ledger, share, pace, calls=calls, bound=TIMES * quiet + MORE_SECONDS)
         wrong += [f"{name}: {line}" for line in found]
         figures = (*(pace.percentile(q) for q in (0.5, 0.95)), pace.delays[-1] if pace.delays else 0.0)
-        cells = [name, part.others if part else "all", str(pace.events), *(f"{one:.2f}" for one in figures)]
+        cells = [name, part.others if part else "all", str(pace.events), *(f"{figure:.2f}" for figure in figures)]
         cells += [str(len(pace.copies)), str(len(pace.missing)), str(calls), "kept" if not found else "BROKEN"]
         rows.append(f"| {' | '.join(cells)} |")
     return rows, wrong
@@ -224,7 +226,7 @@ async def _excuse(scene: Scene) -> list[str]:
     while len(found := missing()) > SPOOL_MAY_LOSE and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     # The other intake may be the first to adopt the folder that a restart leaves.
-    logs = [one.log.read_text() for one in scene.world.of("intake")]
+    logs = [daemon.log.read_text() for daemon in scene.world.of("intake")]
     if not any(word in log for word in DAMAGE_WORDS for log in logs):
         ledger.wrong.append("no intake noticed the damaged spool, so nothing was shown")
     for name in found[:SPOOL_MAY_LOSE]:
@@ -264,6 +266,6 @@ def limit_mib(kind: str) -> int:
         if document and document["kind"] in {"Deployment", "StatefulSet"}
         for container in document["spec"]["template"]["spec"]["containers"]
     ]
-    limit = next(one["resources"]["limits"]["memory"] for one in containers if one["name"] == kind)
+    limit = next(container["resources"]["limits"]["memory"] for container in containers if container["name"] == kind)
     number, unit = int(limit[:-2]), limit[-2:]
     return number * {"Mi": 1, "Gi": 1024}[unit]

@@ -12,7 +12,7 @@ from tests.chaos.ledger import Answered
 from tests.chaos.world import World
 from tests.proxy import Proxy
 
-FREEZE_SECONDS = 40.0  # by then heartbeats have told the broker, and the successor is at work
+FREEZE_SECONDS = 40.0  # by then the broker has missed heartbeats, and the successor is at work
 AHEAD_SECONDS = 3600
 STRANGERS, REQUESTS, AT_ONCE = 300, 40, 10  # connections; wrongly signed requests of each; so many in one write
 IN_FLIGHT_SECONDS = 5.0
@@ -38,7 +38,7 @@ class Scene:
     def active(self) -> Daemon:
         """The enrich process that called last: the lane's active consumer."""
         latest = self.world.api.latest
-        return max(self.world.of("enrich"), key=lambda one: latest.get(one.name, 0.0))
+        return max(self.world.of("enrich"), key=lambda daemon: latest.get(daemon.name, 0.0))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ async def _spool(scene: Scene) -> AsyncIterator[None]:
     The next process, this one's successor or the other intake, reads the file from the disk.
     """
     loop, proxy = asyncio.get_running_loop(), scene.proxies["intake-1"]
-    [intake] = [one for one in scene.world.of("intake") if one.name == "intake-1"]
+    [intake] = [daemon for daemon in scene.world.of("intake") if daemon.name == "intake-1"]
     began = loop.time()
     proxy.refusing = True
     proxy.cut()
@@ -122,7 +122,7 @@ async def _spool(scene: Scene) -> AsyncIterator[None]:
         yield
         # That intake alone spools, so the largest file is its.
         files = (scene.world.plan.folder / "spool").rglob("*.db")
-        file = max(files, key=lambda one: one.stat().st_size)
+        file = max(files, key=lambda path: path.stat().st_size)
         with file.open("r+b") as raw:
             raw.seek(file.stat().st_size // 2)
             raw.write(b"\xff\x00\xff")
@@ -134,12 +134,12 @@ async def _spool(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _frozen(scene: Scene) -> AsyncIterator[None]:
-    one = scene.active()
-    one.freeze()
+    daemon = scene.active()
+    daemon.freeze()
     try:
         yield
     finally:
-        one.thaw()
+        daemon.thaw()
 
 
 @asynccontextmanager
@@ -156,9 +156,9 @@ async def _cut_off(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _clock(scene: Scene) -> AsyncIterator[None]:
-    """The lane's active consumer has a clock an hour ahead; before and after it one with a right clock is active."""
+    """The lane's active consumer has a clock an hour ahead; before and after it, a right clock is active."""
     ahead = scene.active()
-    [right] = [one for one in scene.world.of("enrich") if one is not ahead]
+    [right] = [daemon for daemon in scene.world.of("enrich") if daemon is not ahead]
     as_usual = ahead.program
     ahead.program = ("-m", "tests.acceptance.wrong_clock", str(AHEAD_SECONDS))
     await _again(scene, ahead, right)  # each hands the lane to the other
@@ -194,8 +194,8 @@ async def _stranger(port: int) -> None:
 
 
 async def _again(scene: Scene, *ones: Daemon) -> None:
-    for one in ones:
-        if complaint := await one.again():
+    for daemon in ones:
+        if complaint := await daemon.again():
             scene.world.ledger.wrong.append(complaint)
 
 

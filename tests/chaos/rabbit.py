@@ -1,4 +1,4 @@
-"""RabbitMQ nodes of the suite's own: one, or a cluster, to be killed, stopped, frozen and parted from each other."""
+"""The suite's own RabbitMQ nodes, single or as a cluster, to be killed, stopped, frozen and parted from each other."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ class Broker:
         return [node.url for node in self.nodes]
 
     def urls_by_proxy(self, first: int) -> str:
-        """The setting `broker.url`, with the nodes in turn from the given one."""
+        """The setting `broker.url`, with the nodes in turn from the given node."""
         urls = [proxy.url for proxy in self.proxies]
         at = first % len(urls)
         return ",".join(urls[at:] + urls[:at])

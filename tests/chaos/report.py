@@ -40,8 +40,8 @@ def commit() -> str:
 def table(struck: list[Struck]) -> list[str]:
     """By kind of fault, as Markdown."""
     kinds: dict[str, list[Struck]] = defaultdict(list)
-    for one in struck:
-        kinds[one.fault].append(one)
+    for strike in struck:
+        kinds[strike.fault].append(strike)
     rows = [_COLUMNS, *(_row(name, ones) for name, ones in sorted(kinds.items())), _row("all", struck)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
     lines = [
@@ -59,7 +59,7 @@ def table(struck: list[Struck]) -> list[str]:
 def totals(outcome: Outcome, world: World) -> list[str]:
     """The verdict in words."""
     found = outcome.settlement
-    late = sum(1 for one in outcome.struck if one.alive > ALIVE_SECONDS)
+    late = sum(1 for strike in outcome.struck if strike.alive > ALIVE_SECONDS)
     said = [
         *outcome.notes,
         f"{len(outcome.struck)} faults in {outcome.seconds:.0f} s; alive again later than {ALIVE_SECONDS:g} s: {late}",
@@ -74,7 +74,7 @@ def totals(outcome: Outcome, world: World) -> list[str]:
 
 def as_json(outcome: Outcome, world: World) -> str:
     """All of it."""
-    told: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "heading": heading(world),
         "seed": world.plan.seed,
         "commit": commit(),
@@ -85,22 +85,22 @@ def as_json(outcome: Outcome, world: World) -> str:
         "repeated": world.load.repeated,
         "refusals": dict(world.ledger.refusals),
         "slowest_accepted_seconds": round(world.load.slowest, 3),
-        "faults": [asdict(one) for one in outcome.struck],
+        "faults": [asdict(strike) for strike in outcome.struck],
         "left": outcome.left,
         "notes": outcome.notes,
         **asdict(outcome.settlement),
     }
-    return json.dumps(told, indent=1)
+    return json.dumps(figures, indent=1)
 
 
 def _row(name: str, ones: list[Struck]) -> tuple[str, ...]:
-    lives = [one.alive for one in ones] or [0.0]
+    lives = [strike.alive for strike in ones] or [0.0]
     return (
         name,
         str(len(ones)),
-        f"{statistics.median([one.lasted for one in ones] or [0.0]):.1f}",
+        f"{statistics.median([strike.lasted for strike in ones] or [0.0]):.1f}",
         f"{statistics.median(lives):.1f}",
         f"{max(lives):.1f}",
-        str(sum(one.accepted for one in ones)),
-        str(sum(one.retried for one in ones)),
+        str(sum(strike.accepted for strike in ones)),
+        str(sum(strike.retried for strike in ones)),
     )

@@ -59,7 +59,7 @@ class Outcome:
         struck: the faults.
         settlement: what became of the events.
         left: what is ready in our queues at the end.
-        notes: what else is to be told.
+        notes: what else to report.
     """
 
     seconds: float
@@ -139,13 +139,14 @@ async def _round(world: World, dealt: Sequence[Fault], rng: Random, *, begun: fl
     own = [Random(rng.random()) for _ in dealt]
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_strike(world, fault, one, begun=begun)) for fault, one in zip(dealt, own, strict=True)
+            group.create_task(_strike(world, fault, chance, begun=begun))
+            for fault, chance in zip(dealt, own, strict=True)
         ]
     life = await alive(world)
     found = []
     for task in tasks:
-        one = task.result()
-        struck = Struck(one.at, one.fault, one.what, one.lasted, one.accepted, one.retried, life)
+        strike = task.result()
+        struck = Struck(strike.at, strike.fault, strike.what, strike.lasted, strike.accepted, strike.retried, life)
         found.append(struck)
         say(f"{struck.at:7.1f} s  {struck.fault:<19} {struck.what:<52} alive after {life:4.1f} s")
     for daemon in world.daemons:
@@ -199,7 +200,7 @@ async def settle(world: World, *, say: Say) -> tuple[Settlement, dict[str, int]]
         await world.load.finish(within=SETTLE_SECONDS)
     except TimeoutError:
         ledger.wrong.append(f"the door did not take everything within {SETTLE_SECONDS:g} s")
-    deadline, told = time.monotonic() + SETTLE_SECONDS, 0.0
+    deadline, said_at = time.monotonic() + SETTLE_SECONDS, 0.0
     seen, since = -1, time.monotonic()
     while time.monotonic() < deadline:
         still = time.monotonic() - since
@@ -207,8 +208,8 @@ async def settle(world: World, *, say: Say) -> tuple[Settlement, dict[str, int]]
             break
         if ledger.arrivals != seen:
             seen, since = ledger.arrivals, time.monotonic()
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - said_at > PROGRESS_SECONDS:
+            said_at = time.monotonic()
             say(f"         settling: {ledger.unsettled} of {len(ledger.accepted)} on their way; {await world.depths()}")
         await asyncio.sleep(0.1)
     for daemon in world.daemons:

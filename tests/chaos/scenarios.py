@@ -126,13 +126,13 @@ async def _fail_in_turn(world: World) -> None:
 async def _restart(world: World, rng: Random, turn: int, *, begun: float) -> Struck:
     """A consumer ends, by SIGTERM and SIGKILL in turn, and starts anew."""
     at = time.monotonic()
-    one = rng.choice(world.of("enrich") if turn % 3 else world.of("translate"))
+    daemon = rng.choice(world.of("enrich") if turn % 3 else world.of("translate"))
     if turn % 2:
-        await one.kill()
-    elif complaint := await one.terminate():
+        await daemon.kill()
+    elif complaint := await daemon.terminate():
         world.ledger.wrong.append(complaint)
-    await one.start()
-    what = f"{'kill -9 of' if turn % 2 else 'SIGTERM to'} {one.name}"
+    await daemon.start()
+    what = f"{'kill -9 of' if turn % 2 else 'SIGTERM to'} {daemon.name}"
     return Struck(at - begun, "restart", what, time.monotonic() - at, accepted=0, retried=0)
 
 

@@ -38,8 +38,8 @@ async def test_what_was_accepted_arrives_whatever_dies() -> None:
             process.terminate()
             await process.wait()
     assert process.returncode == 0, said.decode()
-    told = json.loads((ROOT / "var" / "chaos" / str(SEED) / "report.json").read_text())
-    assert sorted(fault["fault"] for fault in told["faults"]) == sorted(FAULTS)
-    assert told["accepted"] > 500
-    assert told["lost"] == {}
-    assert told["wrong"] == []
+    report = json.loads((ROOT / "var" / "chaos" / str(SEED) / "report.json").read_text())
+    assert sorted(fault["fault"] for fault in report["faults"]) == sorted(FAULTS)
+    assert report["accepted"] > 500
+    assert report["lost"] == {}
+    assert report["wrong"] == []

@@ -28,7 +28,7 @@ def out(event: Event, *, status: str = "", **more: Any) -> bytes:
     """The event as it comes out."""
     status = status or ("enriched" if event.invoice_id else "not_applicable")
     enrichment = {"status": status, "reason": None, "fetched_at": "2031-05-06T17:08:11Z"}
-    told = {
+    written = {
         "id": f"{event.id}.0",
         "eventid": event.id,
         "receivedat": "2031-05-06T17:08:10Z",
@@ -36,7 +36,7 @@ def out(event: Event, *, status: str = "", **more: Any) -> bytes:
         **more,
     }
     invoice = invoice_document(event.invoice_id) if event.invoice_id else b"null"
-    return json.dumps(told).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
+    return json.dumps(written).encode()[:-1] + b', "event": ' + event.body + b', "invoice": ' + invoice + b"}"
 
 
 def deliver(ledger: Ledger) -> None:
@@ -111,7 +111,7 @@ def test_duplicates_are_counted_but_not_the_readers_own(ledger: Ledger) -> None:
     ],
 )
 def test_wrong_deliveries_show(ledger: Ledger, queue: str, body: bytes) -> None:
-    """What comes out otherwise than it should is told."""
+    """Wrong output is reported."""
     deliver(ledger)
     ledger.arrive(queue, body)
     assert len(ledger.settlement().wrong) == 1
@@ -128,7 +128,7 @@ def test_wrong_deliveries_show(ledger: Ledger, queue: str, body: bytes) -> None:
     ],
 )
 def test_wrong_dead_letters_show(ledger: Ledger, body: bytes, reason: str) -> None:
-    """A dead letter that should not be is told, and is not counted as lost as well."""
+    """An unexpected dead letter is reported, and is not counted as lost too."""
     deliver(ledger)
     ledger.bury(body, {"reason": reason})
     found = ledger.settlement()
@@ -178,8 +178,8 @@ def test_who_is_still_on_his_way_of_those_before_a_time() -> None:
     assert ledger.unsettled_before(21.0) == 1
 
 
-def test_a_second_202_moves_nothing_and_no_copy_is_told_of_what_was_posted_twice(ledger: Ledger) -> None:
-    """Whoever posts an event twice may get it twice; its delay counts from the first 202."""
+def test_a_second_202_moves_nothing_and_no_copy_is_reported_of_what_was_posted_twice(ledger: Ledger) -> None:
+    """An event posted twice may come out twice; its delay counts from the first 202."""
     ledger.offer(GUEST)
     ledger.accept(GUEST, at=5.0)
     for queue in (ALL, ALL, GUESTS):

@@ -47,7 +47,7 @@ def test_kept() -> None:
     ],
 )
 def test_broken(found: list[str]) -> None:
-    """Each alone is told."""
+    """Each is reported separately."""
     assert len(found) == 1
 
 

@@ -14,7 +14,7 @@ WITHIN = 5.0
 
 
 def numbered(number: int) -> Baton:
-    """A baton that can be told from others."""
+    """A baton that differs from others."""
     return Baton(Spent(calls=(float(number),)))
 
 
@@ -34,13 +34,13 @@ async def queues_port(names: Names, open_link: OpenLink) -> Batons:
 
 @pytest.fixture(params=["fake", "queues"])
 def batons(request: pytest.FixtureRequest) -> Batons:
-    """The fake, then the real ones."""
+    """The fake, then the real queues."""
     found: Batons = request.getfixturevalue(f"{request.param}_port")
     return found
 
 
 async def test_a_baton_is_taken_once(batons: Batons) -> None:
-    """It is there for one, and then for nobody."""
+    """It is there for the first taker, and then for nobody."""
     assert await batons.take("main") is None
     assert await batons.put("main", numbered(1), within=WITHIN)
     assert await batons.take("main") == numbered(1)
@@ -48,7 +48,7 @@ async def test_a_baton_is_taken_once(batons: Batons) -> None:
 
 
 async def test_the_newest_alone(batons: Batons) -> None:
-    """There is one at most; a newer one takes its place."""
+    """There is at most a single baton; a newer baton takes its place."""
     for number in range(3):
         assert await batons.put("main", numbered(number), within=WITHIN)
     assert await batons.take("main") == numbered(2)

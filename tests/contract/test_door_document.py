@@ -1,4 +1,4 @@
-"""The door's OpenAPI document and the door itself: what the one says the other does."""
+"""The door's OpenAPI document and the door itself: the door does what the document says."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -74,7 +74,7 @@ async def test_answers_are_those_of_the_document(door: str, body: bytes, status:
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/webhooks/main", 405), ("POST", "/webhooks/no", 404)])
 async def test_what_is_not_there(door: str, method: str, path: str, status: int) -> None:
-    """Other methods and unknown sources get the problem that the document tells."""
+    """Other methods and unknown sources get the problem that the document names."""
     async with aiohttp.ClientSession() as session, session.request(method, door + path, data=b"good") as response:
         assert response.status == status
         await keeps_to(answer_of("/webhooks/{source}", "post", status), response)

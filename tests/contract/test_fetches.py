@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Vendor:
-    """A server that does as it is told, and keeps the requests it got."""
+    """A server that answers as a test wants, and keeps the requests it got."""
 
     def __init__(self) -> None:
         self.requests: list[web.Request] = []
@@ -58,14 +58,14 @@ class Vendor:
 @pytest.fixture
 async def vendor() -> AsyncIterator[tuple[Vendor, str]]:
     """The server, and its URL."""
-    told = Vendor()
+    stub = Vendor()
     app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", told.answer)
+    app.router.add_route("*", "/{rest:.*}", stub.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield told, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    told.release()
+    yield stub, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    stub.release()
     await runner.cleanup()
 
 
@@ -77,14 +77,14 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def client(session: aiohttp.ClientSession, base_url: str, *, key: str = KEY) -> InvoiceApi:
-    """The real one."""
+    """The real adapter."""
     return InvoiceApi(
         session, base_url=base_url, api_key=lambda: key, call_seconds=CALL_SECONDS, application_version="1.2.3"
     )
 
 
 class Port(msgspec.Struct):
-    """An API, one that cannot be reached, and the words that make the first behave."""
+    """An API, an unreachable API, and the controls of the first."""
 
     api: Fetches
     unreachable: Fetches
@@ -103,20 +103,20 @@ def fake_port() -> Port:
 @pytest.fixture
 async def real_port(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> Port:
     """The client of the worker."""
-    told, url = vendor
+    stub, url = vendor
 
     def answers(given: Response) -> None:
-        told.status, told.headers, told.body = given.status, dict(given.headers), given.body
+        stub.status, stub.headers, stub.body = given.status, dict(given.headers), given.body
 
     def fails(how: str) -> None:
-        told.fault = how
+        stub.fault = how
 
     return Port(client(session, url), client(session, f"http://127.0.0.1:{unused_port()}"), answers, fails)
 
 
 @pytest.fixture(params=["fake", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
-    """The fake, then the real one."""
+    """The fake, then the real adapter."""
     found = request.getfixturevalue(f"{request.param}_port")
     assert isinstance(found, Port)
     return found
@@ -173,9 +173,9 @@ async def test_a_failure_spoils_no_later_call(port: Port) -> None:
 
 async def test_the_request_on_the_wire(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """A GET of the path beneath the base URL, `expand` once a part in the order given, the key in Authorization."""
-    told, url = vendor
+    stub, url = vendor
     await fetched(client(session, url + "/base/"))
-    [got] = told.requests
+    [got] = stub.requests
     assert (got.method, got.path) == ("GET", "/base" + PATH)
     assert got.query_string == "expand=InvoiceItems&expand=Transactions&expand=InvoiceItems"
     assert got.headers["Authorization"] == f"apikey {KEY}"
@@ -184,14 +184,14 @@ async def test_the_request_on_the_wire(vendor: tuple[Vendor, str], session: aioh
 
 async def test_the_key_is_asked_for_at_each_call(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """A key that was rotated is used from the next call on."""
-    told, url = vendor
+    stub, url = vendor
     keys = iter(["old", "new"])
     api = InvoiceApi(
         session, base_url=url, api_key=lambda: next(keys), call_seconds=CALL_SECONDS, application_version="1"
     )
     await fetched(api)
     await fetched(api)
-    assert [r.headers["Authorization"] for r in told.requests] == ["apikey old", "apikey new"]
+    assert [r.headers["Authorization"] for r in stub.requests] == ["apikey old", "apikey new"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -199,32 +199,32 @@ async def test_redirects_are_not_followed(
     vendor: tuple[Vendor, str], session: aiohttp.ClientSession, status: int
 ) -> None:
     """A redirect is an answer like any other: nobody is asked a second time, so the key goes nowhere else."""
-    told, url = vendor
-    told.status, told.headers = status, {"Location": f"{url}/elsewhere"}
+    stub, url = vendor
+    stub.status, stub.headers = status, {"Location": f"{url}/elsewhere"}
     assert (await fetched(client(session, url))).status == status
-    assert [r.path for r in told.requests] == [PATH]
+    assert [r.path for r in stub.requests] == [PATH]
 
 
 async def test_cookies_are_not_kept(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """What one answer sets as a cookie is not sent with the next request."""
-    told, url = vendor
-    told.headers = {"Set-Cookie": "a=b"}
+    stub, url = vendor
+    stub.headers = {"Set-Cookie": "a=b"}
     await fetched(client(session, url))
     await fetched(client(session, url))
-    assert [r.headers.get("Cookie") for r in told.requests] == [None, None]
+    assert [r.headers.get("Cookie") for r in stub.requests] == [None, None]
 
 
 async def test_a_compressed_answer_is_inflated(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """A gzip'd answer is returned as it was before."""
-    told, url = vendor
-    told.headers, told.body = {"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}')
+    stub, url = vendor
+    stub.headers, stub.body = {"Content-Encoding": "gzip"}, gzip.compress(b'{"a": 1}')
     assert (await fetched(client(session, url))).body == b'{"a": 1}'
 
 
 async def test_a_broken_compressed_answer(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """An answer that says gzip and is none raises ApiUnavailable."""
-    told, url = vendor
-    told.headers, told.body = {"Content-Encoding": "gzip"}, b"no gzip at all"
+    stub, url = vendor
+    stub.headers, stub.body = {"Content-Encoding": "gzip"}, b"no gzip at all"
     with pytest.raises(ApiUnavailable):
         await fetched(client(session, url))
 
@@ -234,18 +234,18 @@ async def test_a_larger_answer_is_refused(
     vendor: tuple[Vendor, str], session: aiohttp.ClientSession, encoding: str
 ) -> None:
     """More than 5 MiB, compressed on the wire or not, raises ApiUnavailable."""
-    told, url = vendor
+    stub, url = vendor
     large = b" " * (MAX_ANSWER_BYTES + 1)
-    told.headers = {"Content-Encoding": encoding} if encoding else {}
-    told.body = gzip.compress(large) if encoding else large
+    stub.headers = {"Content-Encoding": encoding} if encoding else {}
+    stub.body = gzip.compress(large) if encoding else large
     with pytest.raises(ApiUnavailable, match="larger"):
         await fetched(client(session, url))
 
 
 async def test_errors_show_no_key(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """The text of an error holds neither the key nor the address."""
-    told, url = vendor
-    told.fault = "cut"
+    stub, url = vendor
+    stub.fault = "cut"
     for api in (client(session, url), client(session, f"http://127.0.0.1:{unused_port()}")):
         with pytest.raises((ApiUnavailable, ApiUnreachable)) as caught:
             await fetched(api)
@@ -262,8 +262,8 @@ async def test_a_server_without_tls(vendor: tuple[Vendor, str], session: aiohttp
 
 async def test_cancelled_while_waiting(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> None:
     """A caller who is cancelled in mid-call gets his cancellation."""
-    told, url = vendor
-    told.fault = "hang"
+    stub, url = vendor
+    stub.fault = "hang"
     calling = asyncio.create_task(client(session, url).fetch(ASKED))
     await asyncio.wait([calling], timeout=CALL_SECONDS / 5)
     calling.cancel()
@@ -278,7 +278,7 @@ async def test_a_last_look_that_refuses(port: Port) -> None:
         raise TurnLost("as the test wishes")
 
     port.answers(Response(200, JSON, b"{}"))
-    for _ in range(2):  # on a new connection, then on one that is kept
+    for _ in range(2):  # on a new connection, then on a kept connection
         with pytest.raises(TurnLost):
             await fetched(port.api, last_look=refuse)
         assert (await fetched(port.api)).status == 200
@@ -287,8 +287,8 @@ async def test_a_last_look_that_refuses(port: Port) -> None:
 async def test_what_the_last_look_refuses_is_not_sent(
     vendor: tuple[Vendor, str], session: aiohttp.ClientSession
 ) -> None:
-    """Not a byte of a refused call reaches the API, on a new connection or on a kept one."""
-    told, url = vendor
+    """Not a byte of a refused call reaches the API, on a new or a kept connection."""
+    stub, url = vendor
 
     def refuse() -> None:
         raise TurnLost("as the test wishes")
@@ -297,4 +297,4 @@ async def test_what_the_last_look_refuses_is_not_sent(
         with pytest.raises(TurnLost):
             await fetched(client(session, url), last_look=refuse)
         await fetched(client(session, url))
-        assert len(told.requests) == so_far + 1
+        assert len(stub.requests) == so_far + 1

@@ -98,7 +98,7 @@ async def test_a_user_in_the_url_goes_first(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "fault"),
     [
         (401, b"", "answered 401 for /api/exchanges: its user wants the tag"),
         (404, b"", "no such virtual host"),
@@ -108,15 +108,15 @@ async def test_a_user_in_the_url_goes_first(api: Api) -> None:
         (200, b'[{"name": 5}]', "answered something else"),
     ],
 )
-async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, told: str) -> None:
-    """What cannot be used is told with place and reason, without credentials and without what was answered."""
+async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, fault: str) -> None:
+    """An unusable answer is reported with place and reason, without credentials and without its content."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})
 
     api.answer = refuse
     async with listening(api) as url:
-        with pytest.raises(BrokerUnavailable, match=told) as caught:
+        with pytest.raises(BrokerUnavailable, match=fault) as caught:
             await ManagementApi(url=url.replace("//", "//me:s-word@"), vhost="/", user="u", password="p").look()
     assert "s-word" not in str(caught.value)
     assert "secret-of-the-body" not in str(caught.value)
@@ -124,7 +124,7 @@ async def test_an_answer_that_is_none(api: Api, status: int, body: bytes, told: 
 
 
 async def test_it_has_a_deadline_and_a_bound(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An API that hangs, one without end, and one that is not there end in time and in one sentence."""
+    """A hanging API, an endless answer, and a missing API fail in time and with a single sentence."""
     monkeypatch.setattr(management, "DEADLINE_SECONDS", 0.3)
     released = asyncio.Event()
 
@@ -146,7 +146,7 @@ async def test_it_has_a_deadline_and_a_bound(api: Api, monkeypatch: pytest.Monke
 
 
 async def test_it_counts_what_is_in_somebodys_hands(api: Api) -> None:
-    """One question tells what of each queue is not ready; a queue that is not counted yet has nothing."""
+    """A single question returns the messages of each queue that are not ready; 0 for a queue not counted yet."""
     queues = (
         b'[{"name":"a","messages":7,"messages_ready":2},{"name":"new"},{"name":"odd","messages":1,"messages_ready":2}]'
     )

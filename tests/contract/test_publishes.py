@@ -86,7 +86,7 @@ async def confirms(channel: AbstractChannel, exchange: str, routing_key: str) ->
 
 @pytest.fixture(params=["fake", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
-    """The fake, then the real one."""
+    """The fake, then the real adapter."""
     found = request.getfixturevalue(f"{request.param}_port")
     assert isinstance(found, Port)
     return found
@@ -177,7 +177,7 @@ async def test_publishes_begun_one_by_one_keep_their_order(port: Port) -> None:
 
 
 async def test_a_wrong_exchange_spoils_only_its_own_publishes(port: Port) -> None:
-    """A publish to an exchange that is not there raises; others at that time and later ones arrive."""
+    """A publish to an exchange that is not there raises; other and later publishes arrive."""
     wrong = port.message(99, exchange="not-there")
     results = await asyncio.gather(
         *(port.publisher.publish(m, within=WITHIN) for m in (port.message(1), wrong, port.message(2))),

@@ -71,7 +71,7 @@ async def test_only_what_is_forgotten_goes(port: Port) -> None:
     assert [item.spooled for item in await port.spool.oldest("main", limit=9)] == [spooled(n) for n in range(10, 13)]
 
 
-async def test_it_wakes_whoever_waits_for_a_source(port: Port) -> None:
+async def test_it_wakes_the_task_that_waits_for_a_source(port: Port) -> None:
     """An event of the source ends the waiting, one of another source does not."""
     waiting = asyncio.create_task(port.spool.wait_for("main"))
     await port.spool.put(spooled(1, source="other"))

@@ -37,7 +37,7 @@ class Process:
         self.claims: list[str] = []
 
     def describe(self) -> DaemonState:
-        """Each state differs from the one before."""
+        """Each state differs from the state before."""
         claim = f"{self.instance} {len(self.said)}"
         self.said.append(described(self.instance, sources={"main": SourceState(fetched_at_most=claim)}))
         return self.said[-1]
@@ -59,8 +59,8 @@ async def speak(names: Names, open_link: OpenLink) -> AsyncIterator[Speak]:
     async def started(instance: str, *, url: str | None = None, listens: bool = True) -> Process:
         link = await (open_link(url) if url else open_link())
         process = Process(instance, StateStream(link, exchange=names.state))
-        telling = process.states.run(process.describe, confirmed=process.confirmed.append)
-        running.append(asyncio.create_task(telling))
+        publishing = process.states.run(process.describe, confirmed=process.confirmed.append)
+        running.append(asyncio.create_task(publishing))
         if listens:
             listening = process.states.listen(link, stream=names.state, heard=process.hear)
             running.append(asyncio.create_task(listening))
@@ -151,7 +151,7 @@ async def test_who_has_caught_up_has_heard_all(speak: Speak) -> None:
 
 
 async def test_a_successor_hears_the_dead(speak: Speak, names: Names, hand: Hand) -> None:
-    """A process that starts only after another one's end hears what that one said."""
+    """A process that starts only after another's end receives what that published."""
     await hand.put(
         Outgoing(
             exchange=names.state,

@@ -79,7 +79,7 @@ class Taker:
         return [delivery.headers["number"] for delivery in self.taken]
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Take one."""
+        """Take a delivery."""
         self.taken.append(delivery)
         if delivery.headers["number"] in self._acks:
             assert delivery.ack()
@@ -131,7 +131,7 @@ async def test_failing_ends_it_with_its_reason(port: Port) -> None:
 
 @pytest.mark.parametrize(("max_bytes", "kept"), [(SIZE, 1), (3 * SIZE - 1, 2), (3 * SIZE, 3), (1, 1)])
 async def test_what_passes_the_bound_of_bytes_is_not_kept(port: Port, max_bytes: int, kept: int) -> None:
-    """It ends, in order; what is in hand can be settled, and nothing else: the rest comes again. One alone is kept."""
+    """It ends, in order; only what is in hand can be settled, the rest comes again. A single body is kept."""
     first = Taker()
     async with port.subscribe(first.on_delivery, max_bytes=max_bytes) as subscription:
         await subscription.ended.wait()

@@ -44,7 +44,7 @@ def test_dockerfile() -> None:
 
 
 def test_compose(tmp_path: Path) -> None:
-    """Docker Compose reads it, with every profile; each secret that it names is one that `prepare.py` makes."""
+    """Docker Compose reads it, with every profile; `prepare.py` makes each secret that it names."""
     compose = needed("docker-compose", why="its package has a build for Linux on x86-64 only")
     profiles = [word for profile in ("simulator", "tool") for word in ("--profile", profile)]
     whole = json.loads(run([compose, "-f", DEPLOY / "compose.yaml", *profiles, "config", "--format", "json"]))

@@ -37,7 +37,7 @@ def systemd() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def taken(environ: Mapping[str, str]) -> Settings:
-    """The settings, with deploy's own file in the place of the installed one."""
+    """The settings, with deploy's own file in place of the installed file."""
     ours = {key: value for key, value in environ.items() if key.startswith(ENV_PREFIX)}
     assert ours.pop(CONFIG_ENV).endswith("/zenoti.toml")
     return load(path=CONFIG, environ=ours)
@@ -67,7 +67,7 @@ def test_compose_is_settings() -> None:
 
 
 def test_an_unknown_name_is_found() -> None:
-    """The judge is one: a misspelt variable does not pass."""
+    """The check itself works: a misspelt variable does not pass."""
     with pytest.raises(WrongSettings, match=r"intake\.spool_directory is not a key"):
         taken({CONFIG_ENV: "/etc/zenoti-ingest/zenoti.toml", "ZENOTI_INGEST_INTAKE__SPOOL_DIRECTORY": "/tmp"})  # noqa: S108
 

@@ -42,7 +42,7 @@ class Prometheus:
 
     async def firing(self) -> set[str]:
         """The alerts that fire."""
-        return {one["metric"]["alertname"] for one in await self.series('ALERTS{alertstate="firing"}')}
+        return {alert["metric"]["alertname"] for alert in await self.series('ALERTS{alertstate="firing"}')}
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ def test_is_complete(pip: Path, lock: list[Locked], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["yarl", "[requests]"])
 def test_an_incomplete_lock_is_found(pip: Path, tmp_path: Path, missing: str) -> None:
-    """A lock without one of its dependencies is refused by both pips, and without an extra by the older one."""
+    """A lock that lacks a dependency is refused by both pips, and a lock that lacks an extra by the older pip."""
     copy = write_index(read_lock(ROOT / "requirements-extras.txt"), tmp_path / "index")
     whole = copy.splitlines()
     broken = [line for line in whole if not line.startswith(missing)] if missing == "yarl" else [

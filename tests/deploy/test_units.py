@@ -42,16 +42,21 @@ def install(system: System) -> None:
     secrets.mkdir(parents=True)
     (secrets.parent / "zenoti.toml").write_text((DEPLOY / "zenoti.toml").read_text())
     broker = system.settings["BROKER__URL"]
-    told = {"broker_url_intake": broker, "broker_url_consumers": broker, "webhook_secret": SECRET, "api_key": API_KEY}
-    for name, text in {**told, "webhook_token": "test-token"}.items():
+    credentials = {
+        "broker_url_intake": broker,
+        "broker_url_consumers": broker,
+        "webhook_secret": SECRET,
+        "api_key": API_KEY,
+    }
+    for name, text in {**credentials, "webhook_token": "test-token"}.items():
         (secrets / name).write_text(f"{text}\n")
 
 
-async def start(unit: str, system: System, told: socket.socket, listening: socket.socket | None) -> None:
+async def start(unit: str, system: System, manager: socket.socket, listening: socket.socket | None) -> None:
     """As the service manager does it; returns once the daemon has said that it is ready."""
     (command,), (seconds,) = lines(unit, "ExecStart", system.folder), lines(unit, "WatchdogSec", system.folder)
     assert lines(unit, "Type", system.folder) == ["notify"]
-    notify = {"NOTIFY_SOCKET": str(told.getsockname()), "WATCHDOG_USEC": str(int(seconds) * 1_000_000)}
+    notify = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": str(int(seconds) * 1_000_000)}
     words = command.split()
     given = (sys.executable, "-c", HAND_OVER, str(listening.fileno())) if listening else ()
     with (system.folder / f"{unit}.log").open("ab") as log:
@@ -67,7 +72,7 @@ async def start(unit: str, system: System, told: socket.socket, listening: socke
 
     def is_ready() -> bool:
         try:
-            heard.append(told.recv(65536).decode())
+            heard.append(manager.recv(65536).decode())
         except BlockingIOError:
             return False
         return "READY=1" in heard[-1].split("\n")
@@ -92,12 +97,12 @@ async def test_the_units_work_together(system: System) -> None:
     host = address.rpartition(":")[0]
     with (
         socket.create_server((host, 0)) as listening,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
     ):
-        told.bind(str(system.folder / "notify"))
-        told.setblocking(False)
-        await start("zenoti-ingest-intake.service", system, told, listening)
-        await start("zenoti-ingest-consume@.service", system, told, None)
+        manager.bind(str(system.folder / "notify"))
+        manager.setblocking(False)
+        await start("zenoti-ingest-intake.service", system, manager, listening)
+        await start("zenoti-ingest-consume@.service", system, manager, None)
         body = b'{"event_id":"e1","event_type":"Guest.Created","data":{"id":"g"}}'
         door = f"http://{host}:{listening.getsockname()[1]}/webhooks/main?token=test-token"
         assert (await http("POST", door, body=body, headers=signed(body)))[0] == 202

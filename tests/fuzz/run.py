@@ -18,7 +18,7 @@ KEPT = ROOT / "tests" / "fuzz" / "corpus"
 
 
 def main() -> None:
-    """Two processes: one that fuzzes until its time is up, and one that merges."""
+    """Two processes: the first fuzzes until its time is up, the second merges."""
     name, minutes, *step = sys.argv[1:]
     if step:
         fuzz(name, step)

@@ -21,7 +21,7 @@ _SEED: Final = 1
 
 
 def webhooks() -> Iterator[bytes]:
-    """Every kind of event, enveloped and bare; the broken originals; a compressed one."""
+    """Every kind of event, enveloped and bare; the broken originals; a compressed event."""
     world = World(_SEED)
     for event in world.catalogue(now=_NOW):
         yield b";\n" + event.body
@@ -50,7 +50,7 @@ def messages() -> Iterator[bytes]:
 
 
 def signatures() -> Iterator[bytes]:
-    """The right one, spelled in every way, and wrong ones."""
+    """The right signature, in every spelling, and wrong signatures."""
     body = b'{"id":"1"}'
     right = signature(body, secret=b"test-secret")
     for text in (signature_text(body), right.hex(), "sha256=" + right.hex(), right.hex("-"), "", "test-secret"):

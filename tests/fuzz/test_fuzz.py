@@ -1,4 +1,4 @@
-"""The short form of `make fuzz`: the kept inputs, the seeds, and chance's changes to both, always the same ones."""
+"""The short form of `make fuzz`: the kept inputs, the seeds, and random changes to both, always the same."""
 
 from functools import cache
 from pathlib import Path

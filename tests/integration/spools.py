@@ -71,7 +71,7 @@ async def orphan(directory: Path, count: int, *, first: int = 0) -> Path:
 
 
 def overwrite(file: Path, at: int, content: bytes) -> None:
-    """Bytes of a file changed beneath whoever has it open, who reads them anew."""
+    """Change bytes of a file that a process has open, and which reads them again."""
     with file.open("r+b") as raw:
         raw.seek(at)
         raw.write(content)

@@ -233,12 +233,12 @@ SICK = {
 @pytest.mark.parametrize("name", SICK)
 @pytest.mark.parametrize("count", [1, 2])
 async def test_sick_invoices_in_a_quiet_hour(way: Way, name: str, count: int) -> None:
-    """Invoices that always fail, alone: a probe shows that the API is well, they are charged, and good ones go out."""
+    """Invoices that always fail alone: a probe shows that the API works, they are charged, and good invoices go out."""
     sick = [f"5ick-{n}" for n in range(count)]
-    api = RawApi({one: [SICK[name]] for one in sick})
+    api = RawApi({invoice: [SICK[name]] for invoice in sick})
     async with lane_to(way, api, ladder=LADDER):
-        for n, one in enumerate(sick):
-            await put(way, f"sick-{n}", one)
+        for n, invoice in enumerate(sick):
+            await put(way, f"sick-{n}", invoice)
         charged = await way.came(count, queue=way.names.retry(2), within=10)
         assert {m.headers["attempts"] for m in charged} == {2}
         for n in range(6):
@@ -249,13 +249,13 @@ async def test_sick_invoices_in_a_quiet_hour(way: Way, name: str, count: int) ->
 
 @pytest.mark.parametrize("name", ["500", "an unreadable answer", "a head of 400 kB"])
 async def test_two_invoices_that_fail_again_and_again(way: Way, name: str) -> None:
-    """Once two sick invoices have failed so often that they could have opened the circuit, good ones still go out."""
+    """Two sick invoices have failed so often that they could have opened the circuit: good invoices still go out."""
     sick = ["5ick-0", "5ick-1"]
-    api = RawApi({one: [SICK[name]] for one in sick})
+    api = RawApi({invoice: [SICK[name]] for invoice in sick})
     async with lane_to(way, api, ladder=LADDER):
-        for n, one in enumerate(sick):
-            await put(way, f"sick-{n}", one)
-        await eventually(lambda: sum(one in sick for one in api.asked) >= 7, within=30)
+        for n, invoice in enumerate(sick):
+            await put(way, f"sick-{n}", invoice)
+        await eventually(lambda: sum(path_asked in sick for path_asked in api.asked) >= 7, within=30)
         for n in range(6):
             api.will(f"600d-{n}", good(f"600d-{n}"))
             await put(way, f"good-{n}", f"600d-{n}")
@@ -276,12 +276,12 @@ async def test_a_sick_invoice_at_its_last_attempt(way: Way, name: str, reason: s
 
 
 async def test_twelve_sick_invoices(way: Way) -> None:
-    """More sick invoices than open the circuit: a probe closes it, they are charged, and good ones go out."""
+    """More sick invoices than open the circuit: a probe closes it, they are charged, and good invoices go out."""
     sick = [f"5ick-{n}" for n in range(12)]
-    api = RawApi({one: [SICK["500"]] for one in sick})
+    api = RawApi({invoice: [SICK["500"]] for invoice in sick})
     async with lane_to(way, api, ladder=Ladder((2,), 2)):
-        for n, one in enumerate(sick):
-            await put(way, f"sick-{n}", one)
+        for n, invoice in enumerate(sick):
+            await put(way, f"sick-{n}", invoice)
         for n in range(6):
             api.will(f"600d-{n}", good(f"600d-{n}"))
             await put(way, f"good-{n}", f"600d-{n}")

@@ -113,7 +113,7 @@ async def test_entries_are_chosen_by_when_they_were_received(link: Link, hand: H
 
 
 async def test_there_is_no_archive(link: Link, prefix: str) -> None:
-    """Without the stream one is told which is missing, and what to do."""
+    """Without the stream, the error names the missing stream and what to do."""
     with pytest.raises(TopologyMismatch, match=r"archive\.enabled"):
         await span_of(link, Names(prefix))
 

@@ -178,7 +178,7 @@ async def test_no_queue_to_subscribe_to(link: Link, prefix: str) -> None:
 async def test_a_close_that_is_answered_late(
     open_link: OpenLink, proxy: Proxy, own_queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker that takes its time over closing a channel is not told twice, for which it would end the connection."""
+    """A broker that is slow to close a channel gets no second Close, for which it would end the connection."""
     monkeypatch.setattr(library, "CLOSE_SECONDS", 0.2)
     link = await open_link(proxy.url)
     async with subscription(link, own_queue, Inbox()):
@@ -243,7 +243,7 @@ async def test_publishes_in_flight_when_the_connection_is_cut(
     assert [m.body for m in await hand.drain(own_queue)][-1] == b"4"
 
 
-async def test_whoever_comes_while_a_channel_is_opened(link: Link, own_queue: str) -> None:
+async def test_a_publish_while_a_channel_is_opened(link: Link, own_queue: str) -> None:
     """Publishes that go on coming before there is a channel are all sent at once when it is there, in order."""
     begun = [asyncio.create_task(link.publish(message(own_queue, 0), within=WITHIN))]
     while not begun[0].done():
@@ -265,7 +265,7 @@ async def test_whoever_comes_while_a_channel_is_opened(link: Link, own_queue: st
 async def test_a_channel_that_the_broker_closes_under_publishes(
     open_link: OpenLink, proxy: Proxy, own_queue: str
 ) -> None:
-    """Whoever publishes on costs nobody the connection: nothing more is written to a channel that is being closed."""
+    """Further publishes never cost the connection: nothing more is written to a channel that is being closed."""
     link = await open_link(proxy.url)
     nowhere = message(own_queue, exchange=f"{own_queue}.no-such-exchange")
     begun = list[asyncio.Task[None]]()
@@ -275,7 +275,7 @@ async def test_a_channel_that_the_broker_closes_under_publishes(
             await next_turn()
         await asyncio.sleep(0.01)
     failed = await asyncio.gather(*begun, return_exceptions=True)
-    assert {type(one) for one in failed} == {PublishUnconfirmed}
+    assert {type(error) for error in failed} == {PublishUnconfirmed}
     await link.publish(message(own_queue), within=WITHIN)
     assert proxy.connections == 1
 
@@ -355,7 +355,7 @@ async def test_publishes_that_nobody_waits_for_any_more(
     proxy.freeze(answers_only=True)
     attempts = [link.publish(message(own_queue, n), within=0.3) for n in range(20)]
     failed = await asyncio.gather(*attempts, return_exceptions=True)
-    assert {type(one) for one in failed} == {ConfirmTimedOut}
+    assert {type(error) for error in failed} == {ConfirmTimedOut}
     proxy.thaw()
     await link.publish(message(own_queue, 99), within=BACK_SECONDS)
     await eventually(lambda: old.isdisjoint(transport.connection.channels))
@@ -387,7 +387,7 @@ async def test_the_death_of_a_hanging_connection(open_link: OpenLink, proxy: Pro
     assert [type(r) for r in results] == [PublishUnconfirmed, BrokerUnavailable, bool]
     proxy.cut()
     proxy.thaw()
-    # Those who waited are told some turns before the link is, which counts the dead connection as ready until then.
+    # Those who waited are notified some turns before the link is, which counts the dead connection as ready until then.
     await eventually(lambda: link.state.ready and link.connection() is not hung, within=BACK_SECONDS)
     await link.publish(message(own_queue, 3), within=WITHIN)
 
@@ -413,7 +413,7 @@ async def test_leaving_a_subscription_while_its_connection_dies(
 
 
 async def test_a_mismatch_found_later_does_not_end_the_link(proxy: Proxy) -> None:
-    """After a first success a TopologyMismatch is told in the state and tried again; it does not end the process."""
+    """After a first success a TopologyMismatch is shown in the state and retried; it does not end the process."""
     prepared = 0
 
     async def prepare(_: AbstractConnection) -> None:
@@ -448,7 +448,7 @@ async def test_a_mismatch_at_the_first_connection_ends_the_link(broker_url: str)
 
 
 async def test_each_node_is_tried_in_turn(broker_url: str) -> None:
-    """Where the first node is away the next one is taken."""
+    """If the first node is away, the next node is used."""
     nodes = [f"amqp://guest:guest@127.0.0.1:{unused_port()}/", broker_url]
     link = Link(lambda: nodes, name="zenoti-ingest test")
     running = asyncio.create_task(link.run())
@@ -506,25 +506,25 @@ async def test_an_ack_gives_its_bytes_back(link: Link, hand: Hand, own_queue: st
     """Once acked or rejected a body counts no more, and the next may come in its place."""
     inbox = Inbox()
     await fill(hand, own_queue, 3)
-    async with subscription(link, own_queue, inbox, prefetch=1, max_bytes=1) as one:
+    async with subscription(link, own_queue, inbox, prefetch=1, max_bytes=1) as consumer:
         for count in (1, 2, 3):
             await inbox.holds(count)
-            assert (one.bytes_in_hand, len(one.in_hand)) == (1, 1)
+            assert (consumer.bytes_in_hand, len(consumer.in_hand)) == (1, 1)
             if count == 3:
-                one.reject(inbox.deliveries[-1].tag)
+                consumer.reject(inbox.deliveries[-1].tag)
             else:
                 inbox.deliveries[-1].ack()
-        assert (one.bytes_in_hand, one.in_hand, one.passed_at) == (0, {}, 0)
+        assert (consumer.bytes_in_hand, consumer.in_hand, consumer.passed_at) == (0, {}, 0)
 
 
 async def test_how_often_what_is_in_hand_has_come_back(link: Link, hand: Hand, own_queue: str) -> None:
-    """The most often of those in hand; an acked one counts no more."""
+    """The highest count of those in hand; an acked delivery no longer counts."""
     await fill(hand, own_queue, 1)
     for returned in range(3):
         inbox = Inbox()
-        async with subscription(link, own_queue, inbox) as one:
+        async with subscription(link, own_queue, inbox) as consumer:
             await inbox.holds(1)
-            assert one.most_returned == returned
+            assert consumer.most_returned == returned
             if returned == 2:
                 inbox.deliveries[0].ack()
-                assert one.most_returned == 0
+                assert consumer.most_returned == 0

@@ -57,7 +57,9 @@ async def test_the_whole_topology_carries(hand: Hand, names: Names) -> None:
         quorum = [q.name for q in topology_of(names).queues if q.arguments["x-queue-type"] == "quorum"]
         quorum.remove(names.turn("main"))  # it begins with a baton
         found = [
-            one.removeprefix(names.prefix) for one in quorum if one != names.turn("main") and await hand.ready(one)
+            queue.removeprefix(names.prefix)
+            for queue in quorum
+            if queue != names.turn("main") and await hand.ready(queue)
         ]
         await hand.purge(topology_of(names))
         return found
@@ -70,7 +72,7 @@ async def test_the_whole_topology_carries(hand: Hand, names: Names) -> None:
     assert (await hand.ready(names.archive)) >= 0
 
 
-async def test_declare_tells_how_many_queues_are_new(hand: Hand, small: Topology) -> None:
+async def test_declare_returns_how_many_queues_are_new(hand: Hand, small: Topology) -> None:
     """Each new queue is counted once, whether all are new or only some."""
     first, second = small.queues
     of_one = Topology(small.exchanges, (first,), small.bindings[:1])
@@ -106,7 +108,7 @@ async def test_declare_binds_what_lost_its_binding(hand: Hand, small: Topology) 
     assert await hand.ready(queue.name) == 1
 
 
-async def test_compare_tells_what_is_missing_and_makes_nothing(hand: Hand, small: Topology) -> None:
+async def test_compare_returns_what_is_missing_and_makes_nothing(hand: Hand, small: Topology) -> None:
     """Each missing exchange and queue is named, and still missing afterwards; so it is when asked passively."""
     missing = [Difference("exchange", small.exchanges[0].name, "missing", "")] + [
         Difference("queue", queue.name, "missing", "") for queue in small.queues
@@ -116,7 +118,7 @@ async def test_compare_tells_what_is_missing_and_makes_nothing(hand: Hand, small
     assert await hand.ready(small.queues[0].name) == -1
 
 
-async def test_compare_tells_what_is_different(hand: Hand, small: Topology) -> None:
+async def test_compare_returns_what_is_different(hand: Hand, small: Topology) -> None:
     """A queue with other arguments and an exchange of another kind are named, with the broker's words for it."""
     await made(hand, small)
     other = Topology(
@@ -154,7 +156,7 @@ async def test_verify(hand: Hand, small: Topology) -> None:
 
 
 async def test_a_queue_of_the_downstreams_own(hand: Hand, small: Topology) -> None:
-    """With `declare = false` a missing queue is not made but named; one that is there is bound as it is."""
+    """With `declare = false` a missing queue is not made but named; an existing queue is bound as it is."""
     theirs, ours = msgspec.structs.replace(small.queues[0], ours=False, receiver="theirs"), small.queues[1]
     topology = msgspec.structs.replace(small, queues=(theirs, ours))
     assert await broker_topology.declare(hand.connection, topology) == Declared(1, absent=(theirs.name,))
@@ -166,7 +168,7 @@ async def test_a_queue_of_the_downstreams_own(hand: Hand, small: Topology) -> No
 
 
 async def test_depths(hand: Hand, small: Topology, prefix: str) -> None:
-    """Depths tells the messages of each queue, and None for one that is missing, without losing the others."""
+    """Depths returns the messages of each queue, and None for a missing queue, without losing the others."""
     await made(hand, small)
     first, second = (queue.name for queue in small.queues)
     await hand.put(Outgoing(exchange="", routing_key=second, body=b"x", message_id="1", headers={}))

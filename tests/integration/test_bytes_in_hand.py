@@ -29,7 +29,7 @@ class Gated(FakePublisher):
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """Wait, then keep it."""
         self.waiting.append(message)
-        self.most = max(self.most, sum(len(one.body) for one in self.waiting))
+        self.most = max(self.most, sum(len(message.body) for message in self.waiting))
         await self._let.acquire()
         self.waiting.remove(message)
         await super().publish(message, within=within)
@@ -50,7 +50,7 @@ def large(number: int, *, invoice: str = "", packed: bool = False) -> Received:
 
 def waiting_in(queue: str, *events: Received) -> FakeLink:
     """A queue in which these lie."""
-    return FakeLink(*(one.to(exchange=NAMES.work, routing_key=queue) for one in events))
+    return FakeLink(*(message.to(exchange=NAMES.work, routing_key=queue) for message in events))
 
 
 def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) -> Translate:
@@ -71,7 +71,7 @@ def translate(publisher: FakePublisher, *, max_bytes: int, prefetch: int = 100) 
 
 
 async def test_translate_lets_out_as_much_as_there_is_room_for() -> None:
-    """Compressed or not, bodies are at work for an eighth of the bound, one by one where one is larger; in order."""
+    """Compressed or not, bodies are at work for an eighth of the bound, one by one if a body is larger; in order."""
     events = [large(number, packed=number % 2 == 0) for number in range(6)]
     publisher, link = Gated(), waiting_in(NAMES.raw("main"), *events)
     async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
@@ -121,8 +121,8 @@ async def test_a_lane_lets_out_one_by_one_what_shares_a_large_answer() -> None:
 async def test_no_call_begins_while_what_was_brought_is_not_out() -> None:
     """Answers of more than an eighth of the bound wait for their way out: then so do the calls."""
     invoices = [f"i-{number}" for number in range(6)]
-    publisher, api = Gated(), FakeInvoiceApi({path(one): [answer_of(one, SIZE)] for one in invoices})
-    events = [event(body(f"e-{one}", invoice=one), number=number) for number, one in enumerate(invoices)]
+    publisher, api = Gated(), FakeInvoiceApi({path(invoice): [answer_of(invoice, SIZE)] for invoice in invoices})
+    events = [event(body(f"e-{invoice}", invoice=invoice), number=number) for number, invoice in enumerate(invoices)]
     link = waiting_in(NAMES.lane("main"), *events)
     async with between_fakes(lane(publisher, api, NAMES, max_bytes=8 * SIZE, max_in_flight=1), link):
         for count in range(1, 7):
@@ -139,9 +139,9 @@ async def test_a_lane_keeps_events_as_they_came() -> None:
     """A compressed event waits compressed, and goes down the ladder as it came."""
     publisher, api = FakePublisher(), FakeInvoiceApi()
     link = waiting_in(NAMES.lane("main"), sent := large(1, invoice="i-1", packed=True))
-    one = lane(publisher, api, NAMES)
+    stage = lane(publisher, api, NAMES)
     api.gate.clear()
-    async with between_fakes(one, link):
+    async with between_fakes(stage, link):
         await eventually(lambda: api.waiting)
         api.gate.set()
         await eventually(lambda: not link.unacked)
@@ -155,7 +155,7 @@ async def test_small_events_are_all_taken_at_once() -> None:
     publisher, link = FakePublisher(), waiting_in(NAMES.raw("main"), *events)
     async with between_fakes(translate(publisher, max_bytes=2**30), link):
         await eventually(lambda: not link.unacked)
-    assert [one.prefetch for one in link.subscriptions] == [100]
+    assert [subscription.prefetch for subscription in link.subscriptions] == [100]
     assert sorted(event_ids(publisher.published)) == sorted(f"e-{number}" for number in range(50))
 
 
@@ -165,9 +165,9 @@ async def test_past_the_bound_fewer_are_taken_until_all_are_out() -> None:
     link = waiting_in(NAMES.raw("main"), *(large(number) for number in range(12)))
     async with between_fakes(translate(publisher, max_bytes=8 * SIZE), link):
         await eventually(lambda: not link.unacked)
-    assert [one.prefetch for one in link.subscriptions][:2] == [100, 2]
+    assert [subscription.prefetch for subscription in link.subscriptions][:2] == [100, 2]
     assert event_ids(publisher.published) == [f"e-{number}" for number in range(12)]
-    assert all(one.bytes_in_hand <= 6 * SIZE for one in link.subscriptions)
+    assert all(subscription.bytes_in_hand <= 6 * SIZE for subscription in link.subscriptions)
 
 
 async def test_each_larger_than_the_bound() -> None:
@@ -180,13 +180,13 @@ async def test_each_larger_than_the_bound() -> None:
 
 
 async def test_what_waits_for_a_receiver_is_bounded_too() -> None:
-    """Few large ones are in hand at a time, and they go out in order."""
+    """Few large bodies are in hand at a time, and they go out in order."""
     publisher = FakePublisher()
     link = waiting_in(NAMES.waiting("all"), *(large(number) for number in range(5)))
     async with between_fakes(WaitQueue(publisher, names=NAMES, receiver="all", max_bytes=2 * SIZE), link):
         await eventually(lambda: not link.unacked)
     assert [message.message_id for message in publisher.published] == [f"receipt-{number}" for number in range(5)]
-    assert [one.prefetch for one in link.subscriptions] == [5, 1]
+    assert [subscription.prefetch for subscription in link.subscriptions] == [5, 1]
 
 
 def answer_of(invoice_id: str, size: int) -> Response:

@@ -64,7 +64,7 @@ async def test_a_hundred_looks_forget_none(link: Link, hand: Hand, names: Names)
 
 
 async def test_what_was_taken_out_is_out_and_the_rest_stays(link: Link, hand: Hand, filled: str, names: Names) -> None:
-    """A letter is out once its successor is published; one that no queue takes stays, and its channel lives on."""
+    """A letter is out once its successor is published; a letter that no queue takes stays, and its channel lives on."""
     homeless = message(0, queue=f"{names.prefix}.nowhere")
     async with letters(link, queue=filled, page=4) as in_hand, aclosing(in_hand.first(COUNT)) as found:
         async for letter in found:
@@ -86,7 +86,7 @@ async def test_more_are_asked_for_than_there_are(link: Link, filled: str) -> Non
         assert len([letter async for letter in found]) == COUNT
 
 
-async def test_a_lost_channel_is_told(link: Link, hand: Hand, filled: str) -> None:
+async def test_a_lost_channel_is_reported(link: Link, hand: Hand, filled: str) -> None:
     """A look whose channel is lost fails, and what was not taken out is back."""
     seen: list[Letter] = []
 

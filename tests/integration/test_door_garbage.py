@@ -63,7 +63,7 @@ async def test_who_has_gone_leaves_no_garbage(sent: bytes, answers: bool, who_en
     def all_gone() -> bool:
         return [sample.value for metric in door_connections.collect() for sample in metric.samples] == [0]
 
-    gc.collect()  # what the tests before this one have left
+    gc.collect()  # what earlier tests have left
     async with asyncio.TaskGroup() as visits:
         for _ in range(VISITS):
             visits.create_task(visit())

@@ -29,7 +29,7 @@ Run = Callable[[Callable[[Door], Awaitable[None]]], None]
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Runs a scenario with a door: on Python's own event loop, then on the one of the spawned daemons."""
+    """Runs a scenario with a door: on Python's own event loop, then on that of the spawned daemons."""
 
     async def with_door(scenario: Callable[[Door], Awaitable[None]]) -> None:
         door = Door()
@@ -114,7 +114,7 @@ def test_every_whole_one_of_many_is_answered(run: Run, half: bytes) -> None:
 
 @pytest.mark.parametrize("half", HALVES)
 def test_half_a_request_behind_one_at_work(run: Run, half: bytes) -> None:
-    """The FIN comes while the whole one is at work: that one is answered, the half one is not."""
+    """The FIN comes while the complete request is at work: it is answered, the half request is not."""
 
     async def scenario(door: Door) -> None:
         door.gate.clear()

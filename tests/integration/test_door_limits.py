@@ -47,7 +47,7 @@ class Door:
         return Answer(202, receipt_id=RECEIPT) if arrival.body else Answer(200)
 
     def answered(self, source: str, status: int) -> None:
-        """What the door tells of its answers."""
+        """The statuses of the door's answers."""
         self.answers.append((source, status))
 
     async def connect(self) -> "Client":
@@ -247,8 +247,8 @@ async def test_many_at_once_hold_up_nobody(open_door: OpenDoor) -> None:
     async with asyncio.timeout(3 * PATIENCE):
         assert max(await steps(MANY)) <= ACCEPTS_A_TURN
         assert max(await steps(0)) <= DROPS_A_TURN
-    for one in crowd:
-        one.close()
+    for client in crowd:
+        client.close()
 
 
 def connected() -> int:
@@ -414,18 +414,18 @@ async def test_an_upgrade_is_no_ping(open_door: OpenDoor) -> None:
 
 async def test_several_share_a_port(open_door: OpenDoor) -> None:
     """With reuse_port two doors listen on one port, and both are found."""
-    one = await open_door(reuse_port=True)
-    two = await open_door(reuse_port=True, port=one.port)
+    first = await open_door(reuse_port=True)
+    second = await open_door(reuse_port=True, port=first.port)
 
     async def both() -> bool:
-        client = await one.connect()
+        client = await first.connect()
         client.send(GOOD)
         assert await client.status() == 202
-        return bool(one.arrivals and two.arrivals)
+        return bool(first.arrivals and second.arrivals)
 
     await eventually(both, within=PATIENCE)
     with pytest.raises(OSError, match="in use"):
-        await open_door(port=one.port)
+        await open_door(port=first.port)
 
 
 async def test_an_encoded_slash_is_none(open_door: OpenDoor) -> None:
@@ -496,7 +496,7 @@ async def test_one_request_of_a_connection_at_a_time(open_door: OpenDoor, monkey
 
 @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
 async def test_behind_a_declined_upgrade(open_door: OpenDoor, upgrade: bytes) -> None:
-    """Whoever asks for another protocol, and is answered in this one, can go on in it."""
+    """A client that asks for another protocol, and gets an HTTP answer, can go on with HTTP."""
     door = await open_door()
     client = await door.connect()
     for body in (b"good", b""):
@@ -532,7 +532,7 @@ HOARDS = [
 
 @pytest.mark.parametrize("sent", HOARDS)
 async def test_hoards_make_room(open_door: OpenDoor, sent: bytes) -> None:
-    """Whatever connections make the door keep, it is bounded for all together: the oldest go, a good one is served."""
+    """The memory of all connections together is bounded: the oldest connections go, a good request is served."""
     door = await open_door(max_buffered_bytes=200_000, max_body_bytes=200_000)
     hoards = []
     for _ in range(40):

@@ -43,7 +43,7 @@ RETRIED = {
     **dict.fromkeys(("400", "AA102/400", "400/400/Message"), "refused"),
     **{f"400/200/{shape}": "refused" for shape in WITH_A_CODE},
 }
-# Of one invoice alone, while the API answers for another one; and what it is called once its attempts are used up.
+# Of one invoice alone, while the API answers for another; and its name once its attempts are used up.
 FAILED = {
     **dict.fromkeys(WIRE_FAULTS, "attempts-exhausted"),
     **dict.fromkeys(("500", "502", "503", "503/503/Message", "504", "AA102", "418/200/Message"), "attempts-exhausted"),
@@ -136,8 +136,8 @@ async def test_a_dead_letter(table: Table, row: str) -> None:
     event_id, made = table.event()
     await table.way.put(table.way.lane_queue, made)
     [letter] = await table.way.came(queue=table.way.names.dead, within=15)
-    told = {name: letter.headers[name] for name in ("reason", "stage", "attempts", "event_id")}
-    assert told == {"reason": DEAD[row], "stage": "enrich", "attempts": 1, "event_id": event_id}
+    found = {name: letter.headers[name] for name in ("reason", "stage", "attempts", "event_id")}
+    assert found == {"reason": DEAD[row], "stage": "enrich", "attempts": 1, "event_id": event_id}
     assert letter.body == made.body
     assert table.board.api.calls == 1
     await table.goes_on()
@@ -155,8 +155,8 @@ async def test_retried(table: Table, row: str) -> None:
     assert again.headers["attempts"] == 2
     event_id = await table.put(attempts=last)
     [letter] = await table.way.came(queue=table.way.names.dead, within=15)
-    told = {name: letter.headers[name] for name in ("reason", "attempts", "event_id")}
-    assert told == {"reason": (RETRIED | FAILED)[row], "attempts": last, "event_id": event_id}
+    found = {name: letter.headers[name] for name in ("reason", "attempts", "event_id")}
+    assert found == {"reason": (RETRIED | FAILED)[row], "attempts": last, "event_id": event_id}
     assert table.board.api.calls == 3
     await table.goes_on()
 
@@ -184,7 +184,7 @@ async def test_a_late_invoice(table: Table) -> None:
 
 @pytest.mark.parametrize("row", REFUSED_US)
 async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str) -> None:
-    """401 holds the event uncharged, as the one by which the lane is held, until a call succeeds."""
+    """401 holds the event uncharged, and the lane with it, until a call succeeds."""
     table.goes(row)
     event_id = await table.put(attempts=LADDER.max_attempts)
     await eventually(lambda: lane.circuit.is_open)
@@ -195,15 +195,15 @@ async def test_held_while_the_key_is_refused(table: Table, lane: Lane, row: str)
     assert await table.way.hand.ready(table.way.names.dead) == 0
 
 
-@pytest.mark.parametrize("told", THROTTLED)
-async def test_held_while_throttled(table: Table, world: World, told: str) -> None:
-    """429 holds the event, uncharged, and no call goes for as long as is told; where nothing is told, a minute."""
+@pytest.mark.parametrize("given", THROTTLED)
+async def test_held_while_throttled(table: Table, world: World, given: str) -> None:
+    """429 holds the event, uncharged, and no call goes for the time in the answer, or for a minute without a time."""
 
     async def retell(_: web.Request, response: web.StreamResponse) -> None:
-        if told == "seconds" or "Retry-After" not in response.headers:
+        if given == "seconds" or "Retry-After" not in response.headers:
             return
         del response.headers["Retry-After"]
-        if told == "date":
+        if given == "date":
             at = datetime.now(UTC) + timedelta(seconds=2)
             response.headers["Retry-After"] = format_datetime(at, usegmt=True)
 
@@ -215,7 +215,7 @@ async def test_held_while_throttled(table: Table, world: World, told: str) -> No
         begun = time.monotonic()
         event_id = await table.put(attempts=LADDER.max_attempts)
         await eventually(lambda: lane.window.in_flight == 0 and table.board.api.calls == 1 and len(lane.window) == 1)
-        if told == "none":
+        if given == "none":
             assert 50 < lane.quota.wait(time.monotonic()) <= 60
             return
         table.goes(None)

@@ -54,7 +54,7 @@ class World:
         """Publish events as a stage does, so many at a time; an attempt that is not confirmed is repeated."""
         gate = asyncio.Semaphore(at_once)
 
-        async def one(number: int) -> None:
+        async def publish_one(number: int) -> None:
             publication = fan_out.publication(self.message(number))
             async with gate, asyncio.timeout(WITHIN):
                 while True:
@@ -63,7 +63,7 @@ class World:
                     except PublishUnconfirmed:
                         continue
 
-        await asyncio.gather(*map(one, numbers))
+        await asyncio.gather(*map(publish_one, numbers))
 
     @asynccontextmanager
     async def waiting(self, *, fan_outs: Sequence[FanOut] = ()) -> AsyncIterator[None]:

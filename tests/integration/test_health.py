@@ -40,25 +40,25 @@ async def get(url: str) -> tuple[int, Any]:
         return answer.status, json.loads(text) if answer.content_type == "application/json" else text
 
 
-async def test_a_hung_loop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """/healthz tells the lag of the loop, and answers 503 once that was beyond the bound; the metric tells it too."""
+async def test_a_hung_loop_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/healthz shows the lag of the loop, and answers 503 once it exceeded the bound; the metric shows it too."""
     monkeypatch.setattr(event_loop, "HUNG_SECONDS", 0.3)
     ready = Readiness(stop=asyncio.Event(), checks=dict, spools=False)
     async with admin(ready=ready) as (loop, url):
-        status, told = await get(f"{url}/healthz")
-        assert (status, told["status"]) == (200, "ok")
+        status, shown = await get(f"{url}/healthz")
+        assert (status, shown["status"]) == (200, "ok")
         time.sleep(0.7)  # noqa: ASYNC251  # the hang
         await eventually(lambda: loop.lag_seconds > 0.3)
-        status, told = await get(f"{url}/healthz")
-        assert (status, told["status"]) == (503, "hung")
-        assert told["lag_seconds"] >= 0.4
+        status, shown = await get(f"{url}/healthz")
+        assert (status, shown["status"]) == (503, "hung")
+        assert shown["lag_seconds"] >= 0.4
         _, metrics = await get(f"{url}/metrics")
         lag = next(line for line in metrics.splitlines() if line.startswith("zenoti_event_loop_lag_seconds "))
         assert float(lag.split()[1]) >= 0.4
 
 
-async def test_readiness_tells_since_when() -> None:
-    """Each dependency has its state and since when; that changes with the state alone, and metrics tell the same."""
+async def test_readiness_shows_since_when() -> None:
+    """Each dependency has its state and since when; that changes only with the state, and metrics show the same."""
     checks = {"broker": Check(ok=False, state="away", detail="refused"), "circuit main": Check(ok=True, state="closed")}
     async with admin(ready=Readiness(stop=asyncio.Event(), checks=lambda: checks, spools=False)) as (_, url):
         status, first = await get(f"{url}/readyz")
@@ -75,7 +75,7 @@ async def test_readiness_tells_since_when() -> None:
     assert 'zenoti_dependency_ok{dependency="broker"} 1.0' in metrics
     assert 'zenoti_build_info{version="1.2.3"} 1.0' in metrics
     assert "process_open_fds" in metrics
-    assert "zenoti_api_calls" not in metrics, "what another daemon tells"
+    assert "zenoti_api_calls" not in metrics, "a metric of another daemon"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_door_is_ready_with_broker_or_spool(against: set[str], *, ready: bool)
 
 
 def test_a_service_manager_that_wants_nothing() -> None:
-    """Without its variables, or with another process's, nothing is told, fed or taken over."""
+    """Without its variables, or with another process's, nothing is reported, fed or taken over."""
     assert Notify({}).watchdog_seconds is None
     assert Notify({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None
     assert Notify({"WATCHDOG_USEC": "1000000"}).watchdog_seconds == 1.0

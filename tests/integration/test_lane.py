@@ -33,7 +33,7 @@ ONE_ATTEMPT = Ladder((1, 2), 1)
 
 
 class Refusing(FakeInvoiceApi):
-    """An API that answers 401 for every invoice that no test told of, until it is well."""
+    """An API that answers 401 for every invoice that no test has set, until it is well."""
 
     is_well = False
 
@@ -88,12 +88,12 @@ async def test_an_event_that_comes_during_the_call_gets_a_call_of_its_own(way: W
 
 
 async def test_calls_at_a_time_are_bounded(way: Way) -> None:
-    """No more than `max_in_flight` calls are under way, and as soon as they end the next ones begin."""
+    """No more than `max_in_flight` calls are under way, and as soon as they end the next calls begin."""
     invoices = [f"i-{n}" for n in range(6)]
     api = knows(*invoices)
     api.gate.clear()
     async with way.running(way.lane(api, max_in_flight=2)):
-        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await way.put(way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices))
         await eventually(lambda: api.waiting == 2)
         await eventually(lambda: _nothing_ready(way))
         assert api.waiting == 2
@@ -102,12 +102,12 @@ async def test_calls_at_a_time_are_bounded(way: Way) -> None:
 
 
 async def test_nothing_is_saved_up_while_events_wait(way: Way) -> None:
-    """Calls that came due while all places were taken do not go at once when one is free: the pace goes on."""
+    """Calls that came due while all places were taken do not go at once when a place is free: the pace goes on."""
     invoices = [f"i-{n}" for n in range(3)]
     api = knows(*invoices)
     api.gate.clear()
     async with way.running(way.lane(api, max_in_flight=1, calls_per_minute=60)):
-        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await way.put(way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices))
         await eventually(lambda: api.waiting == 1)
         began = time.monotonic()
         await eventually(lambda: time.monotonic() - began > 2.5)
@@ -121,18 +121,18 @@ async def test_nothing_is_saved_up_while_events_wait(way: Way) -> None:
 async def test_a_time_that_comes_between_two_looks(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """What may begin and what is waited for are decided by one reading of the clock, or nothing would wake the lane."""
     api = knows("i-1")
-    one = way.lane(api)
+    stage = way.lane(api)
     first: list[float] = []
 
     def wait(now: float) -> float:
         first[:] = first or [now]
         return 0.1 if now == first[0] else 0.0
 
-    async with way.running(one):
+    async with way.running(stage):
         await way.put(way.lane_queue, event(body("e-1", invoice="i-1")))
         assert await way.ids(1) == ["e-1"]
-        await eventually(lambda: not len(one.window))
-        monkeypatch.setattr(one.quota, "wait", wait)
+        await eventually(lambda: not len(stage.window))
+        monkeypatch.setattr(stage.quota, "wait", wait)
         await way.put(way.lane_queue, event(body("e-2", invoice="i-1")))
         assert await way.ids(1) == ["e-2"]
 
@@ -160,8 +160,8 @@ async def test_an_invoice_never_found(way: Way) -> None:
         await way.put(way.lane_queue, event(content, number=5))
         [letter] = await way.came(queue=way.names.dead)
     assert letter.body == content
-    told = {k: letter.headers[k] for k in ("reason", "stage", "attempts", "event_type", "event_id", "invoice_id")}
-    assert told == {
+    found = {k: letter.headers[k] for k in ("reason", "stage", "attempts", "event_type", "event_id", "invoice_id")}
+    assert found == {
         "reason": "invoice-not-found",
         "stage": "enrich",
         "attempts": 2,
@@ -215,7 +215,7 @@ async def test_no_invoice_id_on_a_lane(way: Way) -> None:
 
 
 async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
-    """After 429 nothing is asked for until the time told has passed; the event is held and loses no attempt."""
+    """After 429 no call goes until the time in the answer has passed; the event is held and loses no attempt."""
     api = knows("i-1", "i-2")
     api.will(path("i-1"), THROTTLED, answer("i-1"))
     async with way.running(way.lane(api, ladder=ONE_ATTEMPT)):
@@ -230,14 +230,14 @@ async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
 
 
 async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
-    """After two 401 every event but one is in the queue again, uncharged; an answer to a probe lets all out.
+    """After two 401 all events except one are in the queue again, uncharged; an answer to a probe lets all out.
 
     The one is what the lane is held by: without it nobody could know that the probes are its own to send.
     """
     invoices = [f"i-{n}" for n in range(5)]
     api = knows(*invoices)
-    for one in invoices:
-        api.will(path(one), REFUSED)
+    for invoice_id in invoices:
+        api.will(path(invoice_id), REFUSED)
     stage = way.lane(api, max_in_flight=1, ladder=ONE_ATTEMPT)
     await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=f"i-{n}"), number=n) for n in range(5)))
     async with way.running(stage):
@@ -245,8 +245,8 @@ async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
         assert len(api.requests) == 2
         await eventually(lambda: _ready(way, 4))
         await eventually(lambda: len(stage.window) == 1)
-        for one in invoices:
-            api.will(path(one), answer(one))
+        for invoice_id in invoices:
+            api.will(path(invoice_id), answer(invoice_id))
         assert sorted(await way.ids(5, within=10)) == [f"e-{n}" for n in range(5)]
     assert await way.left() == {}
 
@@ -370,8 +370,8 @@ async def test_what_the_vendor_says_remains(way: Way) -> None:
     assert len(api.requests) == 2
 
 
-async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics tell events and distinct invoices that wait, calls at hand, and the minutes that they take."""
+async def test_the_backlog_is_shown_as_time(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics show events and distinct invoices that wait, calls at hand, and the minutes that they take."""
     monkeypatch.setattr(queue_watch, "QUEUE_POLL_SECONDS", 0.1)
     api = knows("i-1", "i-2")
     api.gate.clear()
@@ -385,7 +385,7 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
 
     registry = exposed("consume", version="", values={})
 
-    def told(name: str, **labels: str) -> float | None:
+    def metric(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"zenoti_{name}", labels or {"source": "main"})
 
     try:
@@ -393,15 +393,15 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
             await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice="i-1"), number=n) for n in (1, 2)))
             await way.put(way.lane_queue, event(body("e-3", invoice="i-2"), number=3))
             try:
-                await eventually(lambda: (told("backlog_events"), told("backlog_invoices")) == (3, 2), within=10)
-                assert told("backlog_minutes") == pytest.approx(2 / 30)
+                await eventually(lambda: (metric("backlog_events"), metric("backlog_invoices")) == (3, 2), within=10)
+                assert metric("backlog_minutes") == pytest.approx(2 / 30)
             finally:
                 api.gate.set()  # the lane ends with its calls
-            await eventually(lambda: told("backlog_events") == 0, within=10)
-            assert told("calls_remaining") == 41
-            assert told("queue_messages", queue=way.lane_queue, role="lane") == 0
-            assert told("queue_consumers", queue=way.lane_queue, role="lane") == 1
-            assert told("queue_messages", queue="never-there", role="out") is None
+            await eventually(lambda: metric("backlog_events") == 0, within=10)
+            assert metric("calls_remaining") == 41
+            assert metric("queue_messages", queue=way.lane_queue, role="lane") == 0
+            assert metric("queue_consumers", queue=way.lane_queue, role="lane") == 1
+            assert metric("queue_messages", queue="never-there", role="out") is None
             await way.ids(3)
     finally:
         watching.cancel()
@@ -411,11 +411,11 @@ async def test_the_backlog_is_told_as_time(way: Way, monkeypatch: pytest.MonkeyP
 async def test_the_first_probe_comes_after_a_second(way: Way) -> None:
     """However many calls were under way when the circuit opened, the first probe goes after 1 s, not later."""
     invoices = [f"i-{n}" for n in range(4)]
-    api = FakeInvoiceApi({path(one): [REFUSED, answer(one)] for one in invoices})
+    api = FakeInvoiceApi({path(invoice_id): [REFUSED, answer(invoice_id)] for invoice_id in invoices})
     api.gate.clear()
     stage = way.lane(api)
     async with way.running(stage):
-        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await way.put(way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices))
         await eventually(lambda: api.waiting == 4)
         api.gate.set()
         await eventually(lambda: stage.circuit.is_open)
@@ -475,7 +475,9 @@ async def test_a_standby_takes_over_with_one_token(way: Way) -> None:
     async with way.running(way.lane(first, max_in_flight=1)) as stop:
         await eventually(lambda: way.hand.consumers(way.lane_queue))
         async with way.running(way.lane(second, calls_per_minute=60)):
-            await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+            await way.put(
+                way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices)
+            )
             await eventually(lambda: first.waiting)
             assert second.requests == []
             stop.set()
@@ -492,7 +494,7 @@ async def test_stop_finishes_the_calls_in_flight(way: Way) -> None:
     api = knows(*invoices)
     api.gate.clear()
     async with way.running(way.lane(api, max_in_flight=2)) as stop:
-        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await way.put(way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices))
         await eventually(lambda: api.waiting == 2)
         await eventually(lambda: _nothing_ready(way))
         stop.set()
@@ -533,11 +535,11 @@ async def test_a_lost_publisher_connection_loses_nothing(
     async with way.running(way.lane(knows(*invoices))):
         await eventually(lambda: way.hand.consumers(way.lane_queue))
         proxy.freeze()
-        await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+        await way.put(way.lane_queue, *(event(body(f"e-{invoice_id}", invoice=invoice_id)) for invoice_id in invoices))
         await eventually(lambda: _nothing_ready(way))
         proxy.cut()
         proxy.thaw()
-        assert set(await way.ids(4, within=15)) == {f"e-{one}" for one in invoices}
+        assert set(await way.ids(4, within=15)) == {f"e-{invoice_id}" for invoice_id in invoices}
 
 
 async def test_a_publish_that_fails_in_mid_round(fake_names: Names) -> None:
@@ -601,14 +603,14 @@ async def test_fetched_at_is_later_than_every_receipt(fake_names: Names) -> None
     ]
     queue = {"exchange": fake_names.work, "routing_key": fake_names.lane("main")}
     publisher, api = FakePublisher(), knows(*(f"i-{n}" for n in range(len(receipts))))
-    link = FakeLink(*(one.to(**queue) for one in events))
+    link = FakeLink(*(message.to(**queue) for message in events))
     async with between_fakes(lane(publisher, api, fake_names, states=FakeStates(), runtime=runtime), link):
         await eventually(lambda: not link.unacked)
     times = {event_ids([m])[0]: json.loads(m.body)["data"]["enrichment"]["fetched_at"] for m in publisher.published}
     assert len(set(times.values())) == len(receipts)
     assert times["e-0"] > "2031-05-06T17:08:10.1234567"
     assert times["e-4"] > "2099-01-01T00:00:00.000000Z"
-    assert all(len(one) == len("2031-05-06T17:08:10.000000Z") for one in times.values())
+    assert all(len(fetched_at) == len("2031-05-06T17:08:10.000000Z") for fetched_at in times.values())
 
 
 async def test_nothing_goes_out_before_a_successor_would_know(fake_names: Names) -> None:

@@ -131,9 +131,9 @@ def test_uses_a_broker_that_answers(tmp_path: Path) -> None:
     """A broker that was there before is COMMAND's too."""
     with wrapped(python(SHOW), tmp_path) as run:
         assert run.wait() == 7, run.err.read_text()
-    told = json.loads(run.out.read_text())
-    assert told["silence"] == ""
-    assert told["url"] == os.environ[broker.URL]
+    printed = json.loads(run.out.read_text())
+    assert printed["silence"] == ""
+    assert printed["url"] == os.environ[broker.URL]
 
 
 @needs_server
@@ -142,9 +142,9 @@ def test_starts_a_node_where_none_answers_and_leaves_nothing_of_it(tmp_path: Pat
     url = nowhere()
     with wrapped(python(SHOW), tmp_path, **{broker.URL: url}) as run:
         assert run.wait() == 7, run.err.read_text()
-    told = json.loads(run.out.read_text())
-    assert told["silence"] == ""
-    assert told["url"] != url
+    printed = json.loads(run.out.read_text())
+    assert printed["silence"] == ""
+    assert printed["url"] != url
     eventually(lambda: not run.left(), within=2)
     assert "does not answer" in run.err.read_text()
     assert "hunter2" not in run.err.read_text()
@@ -192,7 +192,7 @@ def test_a_killed_wrapper_leaves_nothing(tmp_path: Path) -> None:
     eventually(lambda: not run.left(), within=10)
 
 
-def test_tells_by_which_signal_command_died(tmp_path: Path) -> None:
+def test_shows_by_which_signal_the_command_died(tmp_path: Path) -> None:
     """COMMAND's death by signal n is exit status 128 + n, as a shell has it."""
     with wrapped(["/bin/sh", "-c", "kill -9 $$"], tmp_path) as run:
         assert run.wait() == 128 + signal.SIGKILL

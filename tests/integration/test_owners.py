@@ -9,10 +9,10 @@ from zenoti_ingest.adapters.owners import FOLDER, Owners
 
 def test_one_name_each(tmp_path: Path) -> None:
     """Two that have all else in common have two names; each sees that the other lives."""
-    one, other = Owners(tmp_path), Owners(tmp_path)
-    assert one.own != other.own
-    assert one.ended() == other.ended() == []
-    for each in (one, other):
+    first, other = Owners(tmp_path), Owners(tmp_path)
+    assert first.own != other.own
+    assert first.ended() == other.ended() == []
+    for each in (first, other):
         each.forget(each.own)
         each.release()
     assert list((tmp_path / FOLDER).iterdir()) == []
@@ -25,7 +25,7 @@ def hold_and_die(directory: str) -> None:
 
 
 def test_the_name_of_one_that_was_killed(tmp_path: Path) -> None:
-    """Whoever comes next finds it, until it is forgotten; what is no name is left alone."""
+    """The next process finds it, until it is forgotten; other files are left alone."""
     killed = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(str(tmp_path),))
     killed.start()
     killed.join()

@@ -1,4 +1,4 @@
-"""What protects good events from bad ones, and the broker from us: poison, suspects, defects, holds, silence."""
+"""What protects good events from bad events, and the broker from us: poison, suspects, defects, holds, silence."""
 
 import asyncio
 import struct
@@ -138,11 +138,11 @@ async def test_a_defect_with_one_event_of_a_lane_is_its_own(
     """The others of its invoice go out, it becomes a letter `defect`, and no call is made again."""
     whole = getattr(cloud_event if where == "outgoing" else enrich, where)
 
-    def defective_for_one(one: Any, **more: Any) -> Any:
-        body_of_it = one.body if where == "read" else one.received.body
+    def defective_for_one(message: Any, **more: Any) -> Any:
+        body_of_it = message.body if where == "read" else message.received.body
         if b"sick" in body_of_it:
             raise ZeroDivisionError
-        return whole(one, **more)
+        return whole(message, **more)
 
     monkeypatch.setattr(cloud_event if where == "outgoing" else enrich, where, defective_for_one)
     api = knows("i-1")
@@ -270,8 +270,8 @@ class GatedPublisher(FakePublisher):
 
     async def confirm(self, *ids: str) -> None:
         """Let these through."""
-        for one in ids:
-            self._gates.setdefault(one, asyncio.Event()).set()
+        for key in ids:
+            self._gates.setdefault(key, asyncio.Event()).set()
         await eventually(lambda: not set(ids) & set(self.waiting))
 
 
@@ -279,7 +279,7 @@ class DeafLink(FakeLink):
     """A connection whose first subscription never delivers, though a message is ready."""
 
     async def ready(self, queue: str) -> int:
-        """One is."""
+        """An event is."""
         del queue
         return 1
 
@@ -349,9 +349,9 @@ async def _limited(hand: Hand, queue: str, *, limit: int, dead: Names) -> str:
 
 
 @asynccontextmanager
-async def _running(one: Stage, link: FakeLink) -> AsyncIterator[None]:
+async def _running(stage: Stage, link: FakeLink) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    running = asyncio.create_task(consume(one, link=link, publisher=FakeLink(), stop=stop, clock=HOST.clock))
+    running = asyncio.create_task(consume(stage, link=link, publisher=FakeLink(), stop=stop, clock=HOST.clock))
     try:
         yield
     finally:

@@ -27,8 +27,10 @@ def example() -> str:
 def message(queue: str, event_id: str, *, fetched_at: str, state: str) -> Outgoing:
     """An event of one invoice as it goes out, straight to the receiver's queue."""
     invoice = json.dumps({"id": INVOICE_ID, "state": state}).encode()
-    told = enrichment(fetched_at=fetched_at)
-    made = cloud_event.outgoing(event(id=event_id, event_id=event_id), exchange="", enrichment=told, fetched=invoice)
+    enriched = enrichment(fetched_at=fetched_at)
+    made = cloud_event.outgoing(
+        event(id=event_id, event_id=event_id), exchange="", enrichment=enriched, fetched=invoice
+    )
     return Outgoing(
         exchange="",
         routing_key=queue,

@@ -21,7 +21,7 @@ from zenoti_ingest.simulator.webhooks import WebhookSender, sign
 from zenoti_ingest.simulator.world import WebhookEvent, World
 
 FAST = 1e5  # a retry's ten minutes are six milliseconds
-Told = list[tuple[WebhookEvent, int]]
+Posts = list[tuple[WebhookEvent, int]]
 
 
 # --- the post
@@ -46,7 +46,7 @@ async def test_a_post_is_signed_and_carries_the_token() -> None:
     assert headers["Content-Type"] == "application/json"
 
 
-async def test_another_secret_is_told_by_the_status() -> None:
+async def test_another_secret_shows_in_the_status() -> None:
     """A door that verifies refuses what another secret signed, or none; the status says so."""
     event = World(1).visit(now=NOW).events[0]
     for secret in (b"another", None):
@@ -107,20 +107,20 @@ async def test_any_type_fits_in_the_path() -> None:
 # --- the vendor's rules
 
 
-async def sent(door: Door, world: World, board: Board, *, visits: int) -> Told:
+async def sent(door: Door, world: World, board: Board, *, visits: int) -> Posts:
     """Send so many visits by the rules, disturbed as the board says."""
-    told: Told = []
+    posts: Posts = []
 
-    def tell(event: WebhookEvent, status: int) -> None:
-        told.append((event, status))
+    def note(event: WebhookEvent, status: int) -> None:
+        posts.append((event, status))
 
     def switched() -> WebhookSwitches:
         return board.switches.webhooks
 
     async with sender_to(door) as sender:
         plan = plans.disturbed(plans.visits(world, count=visits, now=now, switched=switched), world, switched=switched)
-        await send(plan, world, Registration(sender, board), board=board, on_sent=tell)
-    return told
+        await send(plan, world, Registration(sender, board), board=board, on_sent=note)
+    return posts
 
 
 def fast_board(**switches: Any) -> Board:
@@ -137,18 +137,18 @@ def test_the_waits_between_tries() -> None:
 async def test_a_webhook_is_tested_first() -> None:
     """Before the first event goes the empty test request, once; it is no event, and its refusal does no harm."""
     door, board = Door([500]), fast_board()
-    told = await sent(door, World(1), board, visits=2)
+    posts = await sent(door, World(1), board, visits=2)
     assert [bool(body) for body in door.bodies].count(False) == 1
     assert door.bodies[0] == b""
-    assert [status for _, status in told] == [202] * 10
+    assert [status for _, status in posts] == [202] * 10
     assert (board.webhooks.tests, board.webhooks.tests_refused, board.webhooks.tried) == (1, 1, 10)
 
 
 async def test_a_refused_event_is_tried_again() -> None:
     """What is refused comes again, the same bytes, until it is taken; what comes after need not wait for it."""
     door, board = Door([200, 503]), fast_board()
-    told = await sent(door, World(1), board, visits=1)
-    assert sorted(status for _, status in told) == [202] * 5
+    posts = await sent(door, World(1), board, visits=1)
+    assert sorted(status for _, status in posts) == [202] * 5
     first = door.bodies[1]
     assert door.bodies.count(first) == 2
     assert len(door.requests) == 7
@@ -172,13 +172,13 @@ async def test_an_event_is_given_up_after_five_tries() -> None:
 async def test_twenty_failures_in_a_row_switch_it_off() -> None:
     """After the twentieth failure in a row nothing is sent: neither what waits to be tried again nor what comes."""
     door, board = Door([200] + [503] * 1000), fast_board()
-    told = await sent(door, World(1), board, visits=40)
+    posts = await sent(door, World(1), board, visits=40)
     counted = board.webhooks
     assert not board.switches.webhooks.on
     assert counted.switched_off == 1
     assert 20 <= counted.tried == len(door.requests) - 1 <= 20 + 127  # what was under way as it went off
-    assert {status for _, status in told} <= {503, 0}
-    assert counted.events == len(told) == 200
+    assert {status for _, status in posts} <= {503, 0}
+    assert counted.events == len(posts) == 200
     assert counted.unsent + counted.given_up == 200
 
 
@@ -235,29 +235,29 @@ async def send_all(registration: Registration, board: Board) -> None:
 async def test_all_events_arrive_each_visit_in_order() -> None:
     """Every event of every visit arrives once; a visit's own are in order, and visits are mixed."""
     door = Door()
-    told = await sent(door, World(1), fast_board(), visits=12)
-    assert [status for _, status in told] == [202] * 60
-    assert sorted(door.bodies[1:]) == sorted(event.body for event, _ in told)
-    invoices = {event.body: event.invoice_id for event, _ in told}
+    posts = await sent(door, World(1), fast_board(), visits=12)
+    assert [status for _, status in posts] == [202] * 60
+    assert sorted(door.bodies[1:]) == sorted(event.body for event, _ in posts)
+    invoices = {event.body: event.invoice_id for event, _ in posts}
     by_visit: dict[str, list[str]] = {}
     for body in door.bodies[1:]:
         by_visit.setdefault(invoices[body], []).append(json.loads(body)["event_type"])
     kinds = ["AppointmentGroup.Created", "AppointmentGroup.Status"]
     kinds += ["Appointment.Started", "Appointment.Completed", "Invoice.Closed"]
     assert list(by_visit.values()) == [kinds] * 12
-    assert len({event.invoice_id for event, _ in told[:8]}) > 1
+    assert len({event.invoice_id for event, _ in posts[:8]}) > 1
 
 
 async def test_the_invoice_is_closed_when_its_closing_arrives() -> None:
-    """Whoever fetches the invoice on receipt of its closing finds it closed."""
+    """A fetch of the invoice on receipt of its closing finds it closed."""
     world = World(1)
     seen: list[bool] = []
 
     class Looking(Door):
         async def take(self, request: web.Request) -> web.Response:
-            told = json.loads(await request.read() or b"{}")
-            if told.get("event_type") == "Invoice.Closed":
-                found = world.invoice(told["data"]["invoice"]["id"], expand=()) or b""
+            posts = json.loads(await request.read() or b"{}")
+            if posts.get("event_type") == "Invoice.Closed":
+                found = world.invoice(posts["data"]["invoice"]["id"], expand=()) or b""
                 seen.append(b'"is_closed":true' in found)
             return await super().take(request)
 
@@ -268,9 +268,9 @@ async def test_the_invoice_is_closed_when_its_closing_arrives() -> None:
 async def test_disturbances_arrive_and_are_counted() -> None:
     """Duplicates come twice, under two delivery ids; bare bodies at the path of their type; all of it is counted."""
     door, board = Door(), fast_board(duplicates=0.3, reordered=0.3, bare=0.3, others=0.2)
-    told = await sent(door, World(3), board, visits=20)
+    posts = await sent(door, World(3), board, visits=20)
     counted = board.webhooks
-    assert counted.events == counted.taken == len(told) == 125 + counted.duplicates
+    assert counted.events == counted.taken == len(posts) == 125 + counted.duplicates
     assert min(counted.duplicates, counted.reordered, counted.bare) > 15
     ids = [json.loads(body).get("event_id") for body in door.bodies[1:] if b'"event_id"' in body]
     assert len(ids) > len(set(ids))
@@ -287,9 +287,9 @@ async def test_a_duplicate_asks_for_nothing() -> None:
         async def take(self, request: web.Request) -> web.Response:
             body = await request.read()
             if body:
-                told = json.loads(body)
+                posts = json.loads(body)
                 waiting[body] = world.unasked
-                world.asked(told["data"].get("invoice_id") or told["data"]["invoice"]["id"])
+                world.asked(posts["data"].get("invoice_id") or posts["data"]["invoice"]["id"])
             return await super().take(request)
 
     await sent(Asking(), world, board, visits=1)
@@ -298,8 +298,8 @@ async def test_a_duplicate_asks_for_nothing() -> None:
 
 
 async def test_visits_go_on_until_cancelled() -> None:
-    """Without a number of visits there is always a next one; cancelling ends it."""
-    told: list[str] = []
+    """Without a number of visits there is always a next visit; cancelling ends it."""
+    posts: list[str] = []
     async with sender_to(Door()) as sender:
         sending = asyncio.create_task(
             send_visits(
@@ -308,10 +308,10 @@ async def test_visits_go_on_until_cancelled() -> None:
                 visits=None,
                 rate=1e6,
                 now=now,
-                on_sent=lambda event, _: told.append(event.invoice_id),
+                on_sent=lambda event, _: posts.append(event.invoice_id),
             )
         )
-        await eventually(lambda: len(set(told)) > 20)
+        await eventually(lambda: len(set(posts)) > 20)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending

@@ -10,7 +10,7 @@ from zenoti_ingest.simulator.world import World
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -44,7 +44,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 @pytest.mark.parametrize("key", [None, "", "another", f"{KEY}-"])
 async def test_a_wrong_key_is_denied(scene: Scene, key: str | None) -> None:
-    """Without a key that is let in nothing is told, and the quota is untouched."""
+    """Without an accepted key nothing is returned, and the quota is untouched."""
     status, body, headers = await scene.get(scene.path, key=key)
     assert (status, body["error"]) == (401, {"code": 401, "message": "Authorization has been denied for this request."})
     assert "RateLimit-Remaining" not in headers
@@ -65,7 +65,7 @@ async def test_an_invoice_with_two_parts(scene: Scene) -> None:
 
 
 async def test_an_unknown_invoice_is_refused_inside_a_200(scene: Scene) -> None:
-    """An id that nobody knows is told by the body's code 418, under HTTP 200."""
+    """An unknown id gets the body's code 418, under HTTP 200."""
     status, body, _ = await scene.get(f"/v1/invoices/{UNKNOWN}")
     assert status == 200
     assert body == {
@@ -87,7 +87,7 @@ async def test_no_id_or_another_verb(scene: Scene, method: str, path: str) -> No
 
 
 async def test_the_quota(scene: Scene) -> None:
-    """Sixty calls go at once, the next is told how many seconds to wait, and after them one call goes."""
+    """Sixty calls go at once, the next gets the seconds to wait, and after them a call goes."""
     left = []
     for _ in range(60):
         status, _, headers = await scene.get(scene.path)
@@ -133,7 +133,7 @@ async def test_the_quota_can_be_changed(scene: Scene) -> None:
 
 
 async def test_a_rotation(scene: Scene) -> None:
-    """From the rotation on the old key is denied and the new one is let in; an overlap takes both."""
+    """From the rotation on the old key is denied and the new key is accepted; an overlap takes both."""
     scene.board.let_in([KEY, "new"])
     assert [(await scene.get(scene.path, key=key))[0] for key in (KEY, "new")] == [200, 200]
     scene.board.let_in(["new"])
@@ -172,7 +172,7 @@ async def late_ones() -> list[bool]:
 
 
 async def test_a_share_of_the_invoices_is_late() -> None:
-    """About that share of the invoices is late, and the same ones in each run of a seed."""
+    """About that share of the invoices is late, and the same invoices in each run of a seed."""
     found = await late_ones()
     assert 8 <= sum(found) <= 28
     assert await late_ones() == found
@@ -188,7 +188,7 @@ async def test_latency(scene: Scene) -> None:
 
 
 async def test_what_was_asked_for_is_known(scene: Scene) -> None:
-    """An invoice waits to be asked for from each of its events on until the API has told of it; a refusal is none."""
+    """An invoice waits for a fetch after each of its events until the API has returned it; a refusal does not count."""
     scene.world.sent(scene.visit.events[0])
     scene.switch(b'{"api": {"faults": {"500": 1}}}')
     await scene.get(scene.path)

@@ -13,7 +13,7 @@ from zenoti_ingest.simulator.world import World
 
 
 class Console:
-    """Whoever controls the simulator."""
+    """A client of the simulator's control."""
 
     def __init__(self, session: aiohttp.ClientSession, board: Board, invoice_id: str) -> None:
         self.session, self.board, self.invoice_id = session, board, invoice_id
@@ -43,29 +43,29 @@ async def console() -> AsyncIterator[Console]:
         yield Console(session, board, invoice_id)
 
 
-async def test_all_is_told(console: Console) -> None:
-    """GET tells seed, speed, every switch and every counter; being looked at is no call."""
+async def test_everything_is_shown(console: Console) -> None:
+    """GET shows seed, speed, every switch and every counter; it does not count as a call."""
     await console.fetch()
-    status, told = await console.ask("GET")
+    status, shown = await console.ask("GET")
     assert status == 200
-    assert (told["seed"], told["speed"], told["keys"]) == (1, 60.0, 1)
-    assert told["switches"]["api"]["calls_per_minute"] == 60
-    assert told["switches"]["webhooks"]["on"] is True
-    assert told["counters"]["api"]["by_status"] == {"200": 1}
-    assert told["counters"]["webhooks"]["tried"] == 0
+    assert (shown["seed"], shown["speed"], shown["keys"]) == (1, 60.0, 1)
+    assert shown["switches"]["api"]["calls_per_minute"] == 60
+    assert shown["switches"]["webhooks"]["on"] is True
+    assert shown["counters"]["api"]["by_status"] == {"200": 1}
+    assert shown["counters"]["webhooks"]["tried"] == 0
 
 
 async def test_switches_are_changed(console: Console) -> None:
-    """PATCH sets what it names, from the next call on, and tells the whole anew."""
-    status, told = await console.ask("PATCH", body=b'{"api": {"faults": {"503": 1}}}')
-    assert (status, told["switches"]["api"]["faults"]) == (200, {"503": 1})
+    """PATCH sets what it names, from the next call on, and shows everything again."""
+    status, shown = await console.ask("PATCH", body=b'{"api": {"faults": {"503": 1}}}')
+    assert (status, shown["switches"]["api"]["faults"]) == (200, {"503": 1})
     assert await console.fetch() == 503
     await console.ask("PATCH", body=b'{"api": {"faults": {"503": null}}}')
     assert await console.fetch() == 200
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "told"),
+    ("method", "path", "body", "fault"),
     [
         ("PATCH", "/simulator", b'{"api": {"late": 2}}', "api.late: Expected `float` <= 1.0"),
         ("PATCH", "/simulator", b"late", "malformed"),
@@ -75,20 +75,20 @@ async def test_switches_are_changed(console: Console) -> None:
         ("POST", "/simulator/down", b"", "seconds"),
     ],
 )
-async def test_what_cannot_be(console: Console, method: str, path: str, body: bytes, told: str) -> None:
+async def test_what_cannot_be(console: Console, method: str, path: str, body: bytes, fault: str) -> None:
     """An impossible wish is a 400 that says what is wrong, and changes nothing."""
     before = console.board.shown()
     status, document = await console.ask(method, path, body=body)
     assert (status, document["status"]) == (400, 400)
-    assert told in document["detail"]
+    assert fault in document["detail"]
     assert console.board.shown() == before
 
 
 async def test_keys_are_rotated(console: Console) -> None:
-    """PUT lets in these keys alone; none of them is told."""
-    status, told = await console.ask("PUT", "/simulator/keys", body=b'["new-synthetic-key"]')
-    assert (status, told["keys"]) == (200, 1)
-    assert "synthetic" not in str(told)
+    """PUT accepts only these keys; none of them is shown."""
+    status, shown = await console.ask("PUT", "/simulator/keys", body=b'["new-synthetic-key"]')
+    assert (status, shown["keys"]) == (200, 1)
+    assert "synthetic" not in str(shown)
     assert [await console.fetch(), await console.fetch("new-synthetic-key")] == [401, 200]
 
 

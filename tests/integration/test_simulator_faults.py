@@ -104,7 +104,7 @@ async def test_a_fault_is_met(met: Met, fault: str) -> None:
 
 
 async def test_the_shape_without_a_code(met: Met) -> None:
-    """ASP.NET's own error inside a 200 tells no code; the answer holds no invoice."""
+    """ASP.NET's own error inside a 200 has no code; the answer holds no invoice."""
     met.board.change(b'{"api": {"faults": {"418/200/Message": 1}}}')
     with pytest.raises(ApiUnavailable):
         await met.fetch()
@@ -140,7 +140,7 @@ async def outcome(met: Met) -> str:
 
 
 async def test_down_for_a_while(met: Met) -> None:
-    """While it is down an old connection is cut and a new one is refused; then it answers again on the same port."""
+    """While it is down old connections are cut and new connections are refused; then the same port answers again."""
     await met.fetch()  # leaves a connection open
     await met.listener.close_for(2)
     first = await outcome(met)  # by the old connection, where its end has not been noticed yet

@@ -66,7 +66,7 @@ async def test_what_goes_in_comes_out_in_order(tmp_path: Path) -> None:
     assert files(tmp_path, "*") == []
 
 
-async def test_depth_and_age_are_told(tmp_path: Path) -> None:
+async def test_depth_and_age_are_reported(tmp_path: Path) -> None:
     """How many wait, what they take on disk, and how old the oldest is."""
     async with running(tmp_path) as spool:
         await spool.put(spooled(1, size=100_000))
@@ -115,28 +115,28 @@ async def test_the_bound_is_of_the_whole_directory(tmp_path: Path) -> None:
 
 async def test_living_processes_keep_their_own(tmp_path: Path) -> None:
     """Two at work over one directory: each has its own events, and none takes the other's for an orphan."""
-    async with running(tmp_path) as one, running(tmp_path) as two:
-        await one.put(spooled(1))
-        await two.put(spooled(2))
-        await eventually(lambda: one.state.oldest_seconds is not None and two.state.oldest_seconds is not None)
-        assert (await emptied(one), await emptied(two)) == ([spooled(1)], [spooled(2)])
+    async with running(tmp_path) as first, running(tmp_path) as second:
+        await first.put(spooled(1))
+        await second.put(spooled(2))
+        await eventually(lambda: first.state.oldest_seconds is not None and second.state.oldest_seconds is not None)
+        assert (await emptied(first), await emptied(second)) == ([spooled(1)], [spooled(2)])
 
 
 async def test_one_of_several_adopts_what_is_left(tmp_path: Path) -> None:
     """What a process leaves on disk, exactly one of those at work takes over; the folder goes when it is empty."""
-    async with running(tmp_path) as one, running(tmp_path) as two:
+    async with running(tmp_path) as first, running(tmp_path) as second:
         async with running(tmp_path) as leaving:
             for number in range(30):
                 await leaving.put(spooled(number))
-        await eventually(lambda: one.state.events + two.state.events == 30, within=15)
-        assert {one.state.events, two.state.events} == {0, 30}
-        assert await emptied(one) + await emptied(two) == [spooled(n) for n in range(30)]
+        await eventually(lambda: first.state.events + second.state.events == 30, within=15)
+        assert {first.state.events, second.state.events} == {0, 30}
+        assert await emptied(first) + await emptied(second) == [spooled(n) for n in range(30)]
         await eventually(lambda: len(files(tmp_path, "*")) == 2)
 
 
 async def test_kill_9_loses_nothing_that_was_said_to_be_safe(tmp_path: Path) -> None:
-    """Two processes killed -9 in mid-write, again and again: all that they had told is there, whole, once."""
-    told: list[str] = []
+    """Two processes killed -9 in mid-write, again and again: all events that they reported are there, whole, once."""
+    logged: list[str] = []
     for turn in range(3):
         writers = [
             subprocess.Popen(  # noqa: S603, ASYNC220  # our own script, which outlives nothing
@@ -152,20 +152,20 @@ async def test_kill_9_loses_nothing_that_was_said_to_be_safe(tmp_path: Path) -> 
             lines = [writer.stdout.readline() for _ in range(60)]
             writer.send_signal(signal.SIGKILL)
             lines += writer.stdout.read().splitlines(keepends=True)
-            told += [line.split()[1] for line in lines if line.startswith("safe ") and line.endswith("\n")]
+            logged += [line.split()[1] for line in lines if line.startswith("safe ") and line.endswith("\n")]
             writer.wait(timeout=10)
             writer.stdout.close()
     async with running(tmp_path) as spool:
-        await eventually(lambda: spool.state.events >= len(told), within=20)
-        found = [one.event.receipt_id for one in await emptied(spool)]
+        await eventually(lambda: spool.state.events >= len(logged), within=20)
+        found = [item.event.receipt_id for item in await emptied(spool)]
         assert len(found) == len(set(found))
-        assert set(told) <= set(found)
-        assert len(told) >= 300
+        assert set(logged) <= set(found)
+        assert len(logged) >= 300
         assert not (tmp_path / CORRUPT).exists()
 
 
-async def test_a_flipped_record_is_told_and_stops_nobody(tmp_path: Path) -> None:
-    """A bit flipped in a body: its receipt is told, the bytes are laid aside, all others come, and it is all gone."""
+async def test_a_flipped_record_is_reported_and_stops_nobody(tmp_path: Path) -> None:
+    """A bit flipped in a body: its receipt is reported, the bytes are laid aside, all others come, and all is gone."""
     file = await left_behind(tmp_path, 50)
     content = bytearray(file.read_bytes())
     content[content.index(b"%08d" % 17 * 3) + 5] ^= 4
@@ -194,17 +194,17 @@ def zeroed(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [torn, zeroed])
 async def test_a_damaged_file_is_read_as_far_as_it_can_be(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    """A torn file: what can be read comes, as it was; the file is kept and told; fresh events are taken."""
+    """A torn file: what can be read comes, as it was; the file is kept and reported; fresh events are taken."""
     file = await left_behind(tmp_path, 200)
     file.write_bytes(damage(file.read_bytes()))
     with capture_logs() as logs:
         async with running(tmp_path) as spool:
             await eventually(lambda: any(line["event"] == "spool_damaged" for line in logs), within=15)
             await spool.put(spooled(1000))
-            found = {one.event.receipt_id: one for one in await emptied(spool)}
+            found = {item.event.receipt_id: item for item in await emptied(spool)}
     assert found.pop("r-1000") == spooled(1000)
     assert len(found) > 100
-    assert all(one == spooled(int(receipt.removeprefix("r-"))) for receipt, one in found.items())
+    assert all(item == spooled(int(receipt.removeprefix("r-"))) for receipt, item in found.items())
     assert spool.state.detail == ""
     [aside] = files(tmp_path, "*/*")
     assert (aside.parent.name, aside.suffix) == (CORRUPT, ".db")
@@ -221,13 +221,13 @@ async def test_three_bytes_cost_one_event_at_most(tmp_path: Path, at: int) -> No
     async with running(tmp_path) as spool:
 
         async def nearly_all() -> bool:
-            found.update((one.event.receipt_id, one) for one in await emptied(spool))
+            found.update((item.event.receipt_id, item) for item in await emptied(spool))
             return len(found) >= 59
 
         await eventually(nearly_all)
         await spool.put(spooled(1000))
         assert await emptied(spool) == [spooled(1000)]
-    assert all(one == spooled(int(receipt.removeprefix("r-"))) for receipt, one in found.items())
+    assert all(item == spooled(int(receipt.removeprefix("r-"))) for receipt, item in found.items())
 
 
 async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> No
 
         async def most() -> bool:
             try:
-                found.update(one.event.receipt_id for one in await emptied(spool))
+                found.update(item.event.receipt_id for item in await emptied(spool))
             except SpoolUnavailable:
                 return False
             return len(found) >= 280
@@ -258,7 +258,7 @@ async def test_a_file_damaged_while_it_is_in_use_is_mended(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
-async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_corrupts_nothing(tmp_path: Path) -> None:
     """No space left: puts are refused and it says so; what is on disk drains, though nothing can be written."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
     try:
@@ -268,7 +268,7 @@ async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
             assert "full" in spool.state.detail
             rest = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
             (tmp_path / "stuffing").write_bytes(bytes(rest))
-            assert [one.event.receipt_id for one in await emptied(spool)] == [f"r-{n}" for n in range(taken)]
+            assert [item.event.receipt_id for item in await emptied(spool)] == [f"r-{n}" for n in range(taken)]
             (tmp_path / "stuffing").unlink()
             await eventually(lambda: spool.state.detail == "")
             await spool.put(spooled(1))
@@ -277,7 +277,7 @@ async def test_a_full_disk_is_told_and_corrupts_nothing(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)  # noqa: S607, ASYNC221, S603
 
 
-async def test_an_unusable_directory_is_told_until_it_is_mended(tmp_path: Path) -> None:
+async def test_an_unusable_directory_is_reported_until_it_is_mended(tmp_path: Path) -> None:
     """A file where the directory should be: puts are refused, nothing fails; once it is away all is well."""
     directory = tmp_path / "spool"
     directory.write_text("in the way")
@@ -296,5 +296,5 @@ async def test_an_item_says_what_is_spooled(tmp_path: Path) -> None:
     async with running(tmp_path) as spool:
         await spool.put(spooled(1))
         first: list[Item] = await spool.oldest("main", limit=10)
-        assert [one.spooled for one in await spool.oldest("main", limit=10)] == [one.spooled for one in first]
+        assert [item.spooled for item in await spool.oldest("main", limit=10)] == [item.spooled for item in first]
         assert spool.state.events == 1

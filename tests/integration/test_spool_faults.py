@@ -70,7 +70,7 @@ asyncio.run(main(sys.argv[1]))
 
 def numbers(found: list[Spooled]) -> list[int]:
     """Which events these are."""
-    return sorted(int(one.event.receipt_id.removeprefix("r-")) for one in found)
+    return sorted(int(item.event.receipt_id.removeprefix("r-")) for item in found)
 
 
 async def put(spool: Spool, *those: int, source: str = "main", size: int = 300) -> None:
@@ -93,7 +93,7 @@ async def all_of(spool: Spool, count: int, *, within: float = 20.0) -> list[int]
     return numbers(found)
 
 
-def told(logs: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
+def logged(logs: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
     """The lines of an event."""
     return [line for line in logs if line["event"] == event]
 
@@ -119,7 +119,7 @@ async def by_a_read_of_another_source(spool: Spool) -> None:
 async def test_a_file_that_is_replaced_while_a_batch_is_in_flight(
     tmp_path: Path, noticed: Callable[[Spool], Awaitable[None]], confirmed: int
 ) -> None:
-    """Damage is noticed while events are being published: new ones stay, unconfirmed ones stay, confirmed ones go."""
+    """Damage is noticed while events are being published: new and unconfirmed events stay, confirmed events go."""
     with capture_logs() as logs:
         async with running(tmp_path) as spool:
             await put(spool, 4000, source="other")
@@ -128,14 +128,14 @@ async def test_a_file_that_is_replaced_while_a_batch_is_in_flight(
             [file] = files(tmp_path)
             overwrite(file, leftmost_leaf(file), DAMAGE)
             await noticed(spool)
-            await eventually(lambda: told(logs, "spool_damaged"), within=15)
+            await eventually(lambda: logged(logs, "spool_damaged"), within=15)
             await put(spool, *range(1000, 1010))
             await spool.forget("main", batch[:confirmed])
             expected = {*range(600), *range(1000, 1010)} - set(numbers([item.spooled for item in batch[:confirmed]]))
             found = await all_of(spool, len(expected))
             assert [number for number in found if number != 5000] == sorted(expected)
             assert numbers(await emptied(spool, source="other")) == [4000]
-    assert [line["lost"] for line in told(logs, "spool_damaged")] == [0]
+    assert [line["lost"] for line in logged(logs, "spool_damaged")] == [0]
     assert [file.parent.name for file in files(tmp_path, "*/*")] == [CORRUPT]
 
 
@@ -198,7 +198,7 @@ async def test_what_is_published_does_not_come_back_out_of_a_file(tmp_path: Path
 
 
 async def test_a_locked_orphan_holds_up_no_other(tmp_path: Path) -> None:
-    """Three orphans, one locked by somebody's sqlite3: two come at once, the third once it is free; told once."""
+    """Three orphans, one locked by somebody's sqlite3: two come at once, the third once it is free; reported once."""
     directory = tmp_path / "spool"
     orphans = [await orphan(directory, 10, first=first) for first in (0, 100, 200)]
     (directory / "lost+found").mkdir(mode=0)
@@ -214,11 +214,11 @@ async def test_a_locked_orphan_holds_up_no_other(tmp_path: Path) -> None:
             assert not spool.state.detail
             assert len(await emptied(spool)) == 20
             await eventually(lambda: sum(path.name[0] == "0" for path in files(directory, "*")) == 2)
-            await eventually(lambda: len(told(logs, "spool_folder_failed")) == 1)
+            await eventually(lambda: len(logged(logs, "spool_folder_failed")) == 1)
             somebody.execute("ROLLBACK")
             await eventually(lambda: spool.state.events == 10 and not spool.state.trouble, within=10)
             assert numbers(await emptied(spool)) == [*range(100, 110)]
-    assert len(told(logs, "spool_folder_failed")) == 1
+    assert len(logged(logs, "spool_folder_failed")) == 1
     assert (directory / "notes" / "deeper").exists()
 
 
@@ -277,7 +277,7 @@ async def test_an_unusable_corrupt_folder_repeats_nothing(tmp_path: Path) -> Non
             await put(spool, *range(100))
             [file] = files(tmp_path)
             overwrite(file, leftmost_leaf(file), DAMAGE)
-            await eventually(lambda: told(logs, "spool_damaged"), within=15)
+            await eventually(lambda: logged(logs, "spool_damaged"), within=15)
             assert await all_of(spool, 100) == [*range(100)]
             await eventually(lambda: "FileExistsError" in spool.state.trouble)
             assert (spool.state.events, spool.state.detail) == (0, "")
@@ -286,7 +286,7 @@ async def test_an_unusable_corrupt_folder_repeats_nothing(tmp_path: Path) -> Non
             (tmp_path / CORRUPT).unlink()
             await eventually(lambda: len(files(tmp_path, f"{CORRUPT}/*.db")) == 1, within=10)
             await eventually(lambda: not spool.state.trouble)
-    assert len(told(logs, "spool_damaged")) == 1
+    assert len(logged(logs, "spool_damaged")) == 1
 
 
 async def test_killed_while_a_file_is_mended(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ async def test_a_record_that_cannot_be_read_is_laid_aside_once(tmp_path: Path) -
             (tmp_path / CORRUPT).unlink()
             await eventually(lambda: files(tmp_path, f"{CORRUPT}/*.record"), within=10)
             await eventually(lambda: not file.parent.exists())
-    assert [line["receipt_id"] for line in told(logs, "spool_record_lost")] == ["r-17"]
+    assert [line["receipt_id"] for line in logged(logs, "spool_record_lost")] == ["r-17"]
     assert len(files(tmp_path, f"{CORRUPT}/*")) == 1
 
 
@@ -351,7 +351,7 @@ def replace_directory(directory: Path) -> None:
 async def test_a_folder_taken_away_while_idle(
     tmp_path: Path, take_away: Callable[[Path], None], *, looks: bool
 ) -> None:
-    """A new folder is made, by the look or by the next put; it is told."""
+    """A new folder is made, by the check or by the next put; it is reported."""
     directory = tmp_path / "spool"
     with capture_logs() as logs:
         async with running(directory) as spool:
@@ -363,7 +363,7 @@ async def test_a_folder_taken_away_while_idle(
             await put(spool, 2)
             assert not spool.state.detail
             assert numbers(await emptied(spool)) == [2]
-    assert len(told(logs, "spool_folder_gone")) == 1
+    assert len(logged(logs, "spool_folder_gone")) == 1
 
 
 @pytest.mark.parametrize("take_away", [remove_folders, shutil.rmtree, remove_files])
@@ -378,12 +378,12 @@ async def test_events_in_a_folder_that_was_removed(tmp_path: Path, take_away: Ca
             await put(spool, 1000)
             await spool.forget("main", batch)
             assert await all_of(spool, 281) == [*range(20, 300), 1000]
-    [line] = told(logs, "spool_rescued")
+    [line] = logged(logs, "spool_rescued")
     assert (line["recovered"], line["lost"]) in {(280, 0), (300, 0)}
 
 
 async def test_events_in_a_folder_that_was_moved_away(tmp_path: Path) -> None:
-    """They are not told lost; once the folder is back they come."""
+    """They are not reported as lost; once the folder is back they come."""
     directory = tmp_path / "spool"
     with capture_logs() as logs:
         async with running(directory) as spool:
@@ -391,7 +391,7 @@ async def test_events_in_a_folder_that_was_moved_away(tmp_path: Path) -> None:
             replace_directory(directory)
             await put(spool, 1000)
             assert await all_of(spool, 1) == [1000]
-            [line] = told(logs, "spool_folder_gone")
+            [line] = logged(logs, "spool_folder_gone")
             assert (line["events"], line["detail"]) == (10, "elsewhere")
             for folder in (tmp_path / "elsewhere").iterdir():
                 folder.rename(directory / folder.name)
@@ -417,7 +417,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_disk_that_is_read_only_for_a_while(disk: Path) -> None:
-    """It is told though nothing is put; once the disk can be written to, all is as before."""
+    """It is reported though nothing is put; once the disk can be written, all is as before."""
     async with running(disk) as spool:
         mount("-o", "remount,ro", str(disk))
         await eventually(lambda: spool.state.detail, within=10)

@@ -123,7 +123,7 @@ async def test_a_compressed_body_travels_inflated(way: Way) -> None:
 
 
 async def test_what_waited_before_the_start_goes_out_in_order(way: Way) -> None:
-    """Events that lie in the raw queue when translate subscribes all go out, in their order, the first ones too."""
+    """Events that lie in the raw queue when translate subscribes all go out, in their order, from the first on."""
     await way.put(way.raw, *(event(body(f"e-{n}"), number=n) for n in range(50)))
     async with way.running(way.translate()):
         assert await way.ids(50) == [f"e-{n}" for n in range(50)]
@@ -232,7 +232,7 @@ async def test_stop_finishes_what_is_in_hand(way: Way) -> None:
 
 
 async def test_an_answer_for_another_invoice_is_not_passed_on(way: Way) -> None:
-    """The API's answer must be about the invoice asked for: another one charges an attempt and goes nowhere."""
+    """The API's answer must be about the invoice asked for: another invoice charges an attempt and goes nowhere."""
     api = knows("i-1")
     api.will(path("i-1"), answer("i-2"), answer("i-1"))
     async with way.running(way.lane(api)):

@@ -18,7 +18,7 @@ async def _prepare(connection: AbstractConnection) -> None:
 
 
 async def _outlives(name: str, broker_url: str) -> str:
-    """What the connection says of a strange broker, once it has come back to it and then found the true one."""
+    """What the connection reports of a strange broker, once it has come back to it and then found the true broker."""
     async with StrangeBroker(STRANGE[name]) as strange:
         at = [f"amqp://guest:the-password@127.0.0.1:{strange.port}/?heartbeat=1"]
         details: set[str] = set()
@@ -42,5 +42,5 @@ async def _outlives(name: str, broker_url: str) -> str:
 async def test_every_strange_broker(broker_url: str) -> None:
     """No handshake ends it, none leaks the password into what it says, and it finds a true broker afterwards."""
     async with asyncio.timeout(150):
-        told = await asyncio.gather(*(_outlives(name, broker_url) for name in STRANGE))
-    assert "the-password" not in "".join(told)
+        outcomes = await asyncio.gather(*(_outlives(name, broker_url) for name in STRANGE))
+    assert "the-password" not in "".join(outcomes)

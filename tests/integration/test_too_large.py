@@ -77,12 +77,12 @@ def receipts(publisher: FakePublisher, routing_key: str) -> list[str]:
 
 @pytest.mark.parametrize("large", [{0}, {0, 1, 2, 38}, set(range(10))], ids=str)
 async def test_the_spool_drains_past_it(tmp_path: Path, large: set[int]) -> None:
-    """Those behind it go out; each large one becomes a letter without a body, which names the file that has it."""
+    """Those behind it go out; each large event becomes a letter without a body, which names the file that has it."""
     publisher, events = FakePublisher(), [spooled(n, size=LARGE if n in large else 80) for n in range(39)]
     publisher.away, publisher.max_bytes = True, LIMIT
     async with draining(tmp_path, publisher) as (spool, _):
-        for one in events:
-            await spool.put(one)
+        for kept in events:
+            await spool.put(kept)
         await eventually(lambda: publisher.refused >= 2)  # the trials of a detour: one at a time
         publisher.away = False
         await waits(spool, 0)
@@ -96,7 +96,7 @@ async def test_the_spool_drains_past_it(tmp_path: Path, large: set[int]) -> None
         kind, host, file = headers["body_at"].split(":", 2)
         assert (kind, host) == ("disk", "here")
         assert Path(file).is_relative_to(tmp_path / "corrupt")
-        assert read_aside(Path(file)) in [one.event for one in events]
+        assert read_aside(Path(file)) in [kept.event for kept in events]
         assert headers["received_at"] == events[0].event.received_at
 
 

@@ -78,7 +78,7 @@ async def test_without_spans_the_context_passes_through_stages_and_retries(way: 
 
 
 async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: Recorded) -> None:
-    """Each attempt is a span of the same trace; the failed one and its call are errors; the last publish goes out."""
+    """Each attempt is a span of the same trace; a failed attempt and its call are errors; the last publish goes out."""
     api = knows()
     api.will(path("i-1"), NOT_FOUND, answer("i-1"))
     async with way.running(way.translate(traces=recorded.traces), way.lane(api, traces=recorded.traces)):
@@ -88,8 +88,10 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
     assert {trace_id(span) for span in spans} == {TRACE.trace_id}
     process = [span for span in spans if span.attributes and span.attributes.get("zenoti.stage") == "enrich"]
     attempts = [span for span in process if span.kind is SpanKind.CONSUMER]
-    told = [((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts]
-    assert told == [(1, "retried"), (2, "enriched")]
+    outcomes = [
+        ((span.attributes or {})["zenoti.attempt"], (span.attributes or {})["zenoti.outcome"]) for span in attempts
+    ]
+    assert outcomes == [(1, "retried"), (2, "enriched")]
     assert [span.status.status_code for span in attempts] == [StatusCode.ERROR, StatusCode.UNSET]
     calls = [span for span in spans if span.kind is SpanKind.CLIENT]
     assert [(call.attributes or {})["http.response.status_code"] for call in calls] == [418, 200]
@@ -102,7 +104,7 @@ async def test_an_event_that_is_retried_stays_in_one_trace(way: Way, recorded: R
 
 
 async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded: Recorded) -> None:
-    """Two events of an invoice share a call: it is part of the first one's trace, and both are linked with it."""
+    """Two events of an invoice share a call: it is part of the first event's trace, and both are linked with it."""
     other = context("e" * 32, "f" * 16, flags=1)
     first, second = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
     await way.put(way.lane_queue, event(first, trace=TRACE), event(second, number=1, trace=other))
@@ -120,8 +122,8 @@ async def test_a_call_for_several_events_is_linked_with_each(way: Way, recorded:
 
 async def test_what_nobody_records_is_not_recorded_here_either(way: Way, recorded: Recorded) -> None:
     """A context that is not sampled goes on so, in its own trace; the call is of the event that is recorded."""
-    quiet, told = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
-    await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(told, number=1, trace=TRACE))
+    quiet, traced = body("e-1", invoice="i-1"), body("e-2", invoice="i-1")
+    await way.put(way.lane_queue, event(quiet, trace=NOBODY_RECORDS), event(traced, number=1, trace=TRACE))
     async with way.running(way.lane(knows("i-1"), traces=recorded.traces)):
         came = {event_ids([m])[0]: of_message(m.headers) for m in await way.came(2)}
         spans = await recorded.spans(3)
@@ -139,8 +141,8 @@ async def test_a_dead_letter_bears_the_trace_that_failed(way: Way, recorded: Rec
         spans = await recorded.spans(2)
     assert letter.headers["traceparent"].split("-")[1] == TRACE.trace_id
     process = next(span for span in spans if span.kind is SpanKind.CONSUMER)
-    told = process.attributes or {}
-    assert (told["zenoti.outcome"], told["error.type"]) == ("dead-letter", "malformed")
+    attributes = process.attributes or {}
+    assert (attributes["zenoti.outcome"], attributes["error.type"]) == ("dead-letter", "malformed")
     assert process.status.status_code is StatusCode.ERROR
     assert parents(spans)[f"publish {way.names.work}:{way.names.dead}"] == process.name
 
@@ -162,23 +164,23 @@ def test_without_a_collector_nothing_is_traced(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/json"])
-def test_another_protocol_is_told(protocol: str) -> None:
-    """A protocol that we do not speak is told with what would do, and stops nothing."""
+def test_another_protocol_is_reported(protocol: str) -> None:
+    """An unsupported protocol is reported with the supported protocol, and stops nothing."""
     with capture_logs() as lines:
         assert open_traces({**COLLECTOR, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}, service="s", version="1") is UNTRACED
     assert [line["event"] for line in lines] == ["traces_off"]
     assert "http/protobuf" in lines[0]["detail"]
 
 
-def test_what_the_sdk_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that OpenTelemetry's SDK does not take is told, and stops nothing."""
+def test_what_the_sdk_refuses_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that OpenTelemetry's SDK rejects is reported, and stops nothing."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with capture_logs() as lines:
         assert open_traces(COLLECTOR, service="s", version="1") is UNTRACED
     assert [line["event"] for line in lines] == ["traces_off"]
 
 
-def test_a_collector_that_fails_is_told_once() -> None:
+def test_a_collector_that_fails_is_reported_once() -> None:
     """However often exporting fails, by a result or an exception, the log has a line; and one when it is well again."""
     results: list[SpanExportResult | Exception] = [
         SpanExportResult.SUCCESS,
@@ -197,10 +199,10 @@ def test_a_collector_that_fails_is_told_once() -> None:
                 raise result
             return result
 
-    telling = Telling(Fickle())
+    exporter = Telling(Fickle())
     with capture_logs() as lines:
         while results:
-            telling.export([])
+            exporter.export([])
     assert [line["event"] for line in lines] == ["traces_unexported", "traces_exported_again"]
 
 

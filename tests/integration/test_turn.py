@@ -60,7 +60,7 @@ class Frozen(Timed):
 
 def well(*invoices: str, log: list[float] | None = None) -> Timed:
     """An API that knows these invoices."""
-    return Timed({path(one): [answer(one)] for one in invoices}, log=log)
+    return Timed({path(invoice): [answer(invoice)] for invoice in invoices}, log=log)
 
 
 def waiting(count: int) -> list[Outgoing]:
@@ -103,7 +103,7 @@ async def test_no_baton_means_the_worst() -> None:
 
 
 async def test_a_baton_that_comes_too_late() -> None:
-    """One that is put there while the successor waits vouches for nobody afterwards: it is thrown away."""
+    """A baton put there while the successor waits proves nothing afterwards: it is discarded."""
     batons, api = FakeBatons(), well("i-0")
     link = FakeLink(*waiting(1))
     async with between_fakes(holder(api, batons), link):
@@ -182,7 +182,7 @@ async def test_a_call_that_is_stopped_at_the_last_moment() -> None:
     async with between_fakes(holder(api, batons, publisher), link):
         await eventually(lambda: not link.unacked)
     assert len(api.at) == 1
-    assert [one.exchange for one in publisher.published] == [NAMES.events]
+    assert [message.exchange for message in publisher.published] == [NAMES.events]
 
 
 async def test_a_state_that_is_not_confirmed_ends_the_calls() -> None:
@@ -198,7 +198,7 @@ async def test_a_state_that_is_not_confirmed_ends_the_calls() -> None:
 
 
 async def test_an_open_circuit_is_handed_on() -> None:
-    """A successor goes on with the probes of the open circuit, and makes no call for events; the next one, too."""
+    """A successor goes on with the probes of the open circuit, and makes no call for events; so does the next."""
     batons = FakeBatons()
     batons.lying["main"] = Baton()
     down = Timed({path(f"i-{n}"): [AWAY] for n in range(6)})
@@ -236,7 +236,7 @@ async def test_in_order_at_once(way: Way, open_link: OpenLink) -> None:
     async with way.running(first) as stop:
         await eventually(lambda: way.hand.consumers(way.lane_queue))
         async with way.running(second):
-            await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+            await way.put(way.lane_queue, *(event(body(f"e-{invoice}", invoice=invoice)) for invoice in invoices))
             await eventually(lambda: len(calls) >= 4)
             stop.set()
             assert len(await way.came(12)) == 12
@@ -251,15 +251,15 @@ async def test_circuits_of_three_processes(way: Way, open_link: OpenLink) -> Non
     """Where the API is down, three processes together make five calls and then one probe at a time."""
     calls: list[float] = []
     invoices = [f"i-{n}" for n in range(8)]
-    apis = [Timed({path(one): [ApiUnreachable("down")] for one in invoices}, log=calls) for _ in range(3)]
+    apis = [Timed({path(invoice): [ApiUnreachable("down")] for invoice in invoices}, log=calls) for _ in range(3)]
     stages = await rivals(way, open_link, apis, max_in_flight=1)
-    await way.put(way.lane_queue, *(event(body(f"e-{one}", invoice=one)) for one in invoices))
+    await way.put(way.lane_queue, *(event(body(f"e-{invoice}", invoice=invoice)) for invoice in invoices))
     async with way.running(*stages):
-        await eventually(lambda: all(one.circuit.is_open for one in stages), within=10)
+        await eventually(lambda: all(stage.circuit.is_open for stage in stages), within=10)
         await asyncio.sleep(4)
         assert len(calls) <= 5 + 4, "the probe while in doubt, and those after 1 s, 2 s more, 4 s more"
         for api in apis:
-            for one in invoices:
-                api.will(path(one), answer(one))
+            for invoice in invoices:
+                api.will(path(invoice), answer(invoice))
         assert len(await way.came(8, within=20)) == 8
     assert await way.left() == {}

@@ -23,23 +23,23 @@ async def made_anew(hand: Hand, queue: str) -> None:
     await (await hand.channel()).queue_declare(queue, exclusive=True)
 
 
-async def test_a_queue_made_anew_is_told_to_each_owner(hand: Hand, queue: str) -> None:
-    """The first to look does not hide it from the second; once set up again it is told no more."""
-    one, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
+async def test_a_queue_made_anew_is_reported_to_each_owner(hand: Hand, queue: str) -> None:
+    """The first to look does not hide it from the second; once set up again it is reported no more."""
+    first, other = Witnesses([queue], owner=lambda: "one"), Witnesses([queue], owner=lambda: "other")
     async with AsyncExitStack() as ended:
-        for witnesses in (one, other):
+        for witnesses in (first, other):
             await witnesses.set_up(hand.connection)
             ended.push_async_callback(witnesses.remove, hand.connection)
-        assert await one.deleted(hand.connection) == []
+        assert await first.deleted(hand.connection) == []
         await made_anew(hand, queue)
-        assert await one.deleted(hand.connection) == [queue]
-        await one.set_up(hand.connection)
-        assert await one.deleted(hand.connection) == []
+        assert await first.deleted(hand.connection) == [queue]
+        await first.set_up(hand.connection)
+        assert await first.deleted(hand.connection) == []
         assert await other.deleted(hand.connection) == [queue]
 
 
 async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -> None:
-    """Neither to a look that is under way meanwhile, nor to a later one."""
+    """Neither for a check under way, nor for a later check."""
     queues = [queue, f"{queue}.second", f"{queue}.third"]  # a look asks for one after the other: it comes too late
     for name in queues[1:]:
         await (await hand.channel()).queue_declare(name, exclusive=True)
@@ -50,8 +50,8 @@ async def test_what_we_remove_ourselves_is_no_deletion(hand: Hand, queue: str) -
     assert await witnesses.deleted(hand.connection) == []
 
 
-async def test_setting_up_tells_what_was_deleted(hand: Hand, queue: str) -> None:
-    """A deletion behind the last look is not hidden by the new witness, and is told once."""
+async def test_setting_up_returns_what_was_deleted(hand: Hand, queue: str) -> None:
+    """A deletion after the last check is not hidden by the new witness, and is reported once."""
     witnesses = Witnesses([queue], owner=lambda: "one")
     assert await witnesses.set_up(hand.connection) == []
     assert await witnesses.set_up(hand.connection) == []

@@ -10,9 +10,9 @@ from tests.security.conftest import Guarded, Installation
 async def test_both_certificates(installation: Installation, guarded: Guarded) -> None:
     """With the CA's certificate on both sides a command reaches the broker by amqps."""
     installation.settings["BROKER__URL"] = guarded.tls_url_of("operator")
-    status, told, complaint = await installation.run("topology", "plan", "--json")
+    status, printed, complaint = await installation.run("topology", "plan", "--json")
     assert status == 0, complaint
-    assert json.loads(told)["same"]
+    assert json.loads(printed)["same"]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ async def test_both_certificates(installation: Installation, guarded: Guarded) -
 async def test_no_connection_without(installation: Installation, guarded: Guarded, how: dict[str, str]) -> None:
     """Where either side cannot prove who it is, there is no connection, one line says so, and it shows no password."""
     installation.settings["BROKER__URL"] = guarded.tls_url_of("operator", **how)
-    status, told, complaint = await installation.run("topology", "plan")
+    status, printed, complaint = await installation.run("topology", "plan")
     assert status == 1
     assert complaint.splitlines()[-1].startswith("zenoti-ingest: ")
-    assert guarded.passwords["operator"] not in told + complaint
+    assert guarded.passwords["operator"] not in printed + complaint

@@ -154,11 +154,11 @@ async def test_the_whole_way_with_three_users(installation: Installation) -> Non
     await eventually(lambda: installation.depth("dead"), within=10)
 
     for command in ("topology plan", "check", "status --json", "dead list --json"):
-        status, told, complaint = await installation.as_role("operator", *command.split())
+        status, printed, complaint = await installation.as_role("operator", *command.split())
         # `check` asks the API for an invoice that its stand-in has: any answer but 401 will do.
-        assert status == 0, f"{command}: {told} {complaint}"
-    status, told, _ = await installation.as_role("operator", "dead", "redrive", "--all", "--json")
-    assert (status, json.loads(told)["redriven"]) == (0, 1)
+        assert status == 0, f"{command}: {printed} {complaint}"
+    status, printed, _ = await installation.as_role("operator", "dead", "redrive", "--all", "--json")
+    assert (status, json.loads(printed)["redriven"]) == (0, 1)
 
     async def again() -> bool:
         listed = await installation.as_role("operator", "dead", "list", "--json")
@@ -168,7 +168,7 @@ async def test_the_whole_way_with_three_users(installation: Installation) -> Non
     await eventually(again, within=20)
     assert (await installation.as_role("operator", "dead", "discard", "--all"))[0] == 0
 
-    # What is told of the topology after ten seconds of looking at it: nothing.
+    # Logged about the topology after ten seconds of checks: nothing.
     for daemon in ("intake", "consume"):
         assert "topology_broken" not in installation.log(daemon)
         assert "ACCESS_REFUSED" not in installation.log(daemon)
@@ -186,10 +186,10 @@ async def test_the_door_sees_and_mends_its_bindings(installation: Installation) 
         assert await installation.depth("raw.main") == 1
         await channel.queue_delete(name("raw.main"))
 
-        async def told() -> bool:
+        async def logged() -> bool:
             return name("raw.main") in json.dumps(await installation.ready(installation.intake_admin, whole=False))
 
-        await eventually(told, within=20)
+        await eventually(logged, within=20)
         assert (await http("POST", installation.door, body=body, headers=signed(body)))[0] == 202
         assert (await installation.as_role("operator", "topology", "apply"))[0] == 0
         await eventually(lambda: installation.depth("raw.main"), within=20)  # out of the spool
@@ -203,12 +203,12 @@ async def test_no_password_shows(installation: Installation, guarded: Guarded) -
     said = [title.read_text() for title in titles if title.exists()]
     url = guarded.url_of("operator")
     asking = []
-    for one in (url, url.replace("@", "@@"), url.replace(PREFIX, "nobody")):
-        installation.settings["BROKER__URL"] = one
+    for wrong in (url, url.replace("@", "@@"), url.replace(PREFIX, "nobody")):
+        installation.settings["BROKER__URL"] = wrong
         asking += [asyncio.create_task(installation.run("check", "--json", within=90))]
         await next_turn()  # it has its environment now
-    for _, told, complaint in await asyncio.gather(*asking):
-        said += [told, complaint]
+    for _, printed, complaint in await asyncio.gather(*asking):
+        said += [printed, complaint]
     said += [installation.log(daemon) for daemon in ("intake", "consume")]
     secrets = [
         *guarded.passwords.values(),

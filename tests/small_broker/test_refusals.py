@@ -32,7 +32,7 @@ async def test_the_broker_counts_the_body_alone(hand: Hand, own_queue: str) -> N
 
 
 async def test_a_refusal_is_learnt(link: Link, hand: Hand, own_queue: str) -> None:
-    """The one that is too large gets TooLarge; those beside it are confirmed or repeated, and nothing is lost.
+    """The publish that is too large gets TooLarge; those beside it are confirmed or repeated, and nothing is lost.
 
     The next one of its size is not sent: no channel closes under anybody.
     """
@@ -46,7 +46,7 @@ async def test_a_refusal_is_learnt(link: Link, hand: Hand, own_queue: str) -> No
     await asyncio.gather(*(link.publish(m, within=WITHIN) for m in repeated))
     arrived = [m.header.properties.message_id for m in await hand.drain(own_queue)]
     assert set(arrived) == {m.message_id for m in small}
-    assert max(arrived.count(one) for one in arrived) <= 2
+    assert max(arrived.count(receipt) for receipt in arrived) <= 2
 
     again = await asyncio.gather(*(link.publish(m, within=WITHIN) for m in batch), return_exceptions=True)
     assert [type(r) for r in again] == [type(None)] * 25 + [TooLarge] * 2 + [type(None)] * 25

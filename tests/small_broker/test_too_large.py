@@ -28,7 +28,7 @@ def event(event_id: str, *, size: int = 0, invoice: str = "") -> bytes:
 
 
 async def post(system: System, body: bytes, **headers: str) -> str:
-    """Send one, which must be accepted; its receipt."""
+    """Send an event, which must be accepted; return its receipt."""
     status, _, said = await http("POST", system.door, body=body, headers=signed(body) | headers)
     assert status == 202, said
     return str(json.loads(said)["receipt_id"])
@@ -40,7 +40,7 @@ async def ids(system: System, count: int, *, within: float = 10.0) -> set[str]:
 
 
 async def test_one_among_small_ones(system: System) -> None:
-    """The small ones come out within seconds, the large one is a letter; nothing comes twice more than it must."""
+    """The small events come out within seconds, the large event is a letter; nothing comes twice more than it must."""
     await system.start()
     large = event("large", size=3 * LIMIT)
     receipt, *_ = await asyncio.gather(post(system, large), *(post(system, event(f"s-{n}")) for n in range(5)))
@@ -56,9 +56,9 @@ async def test_one_among_small_ones(system: System) -> None:
     assert await ids(system, 5) == {f"t-{n}" for n in range(5)}
 
     status, said, _ = await system.run("dead", "redrive", "--reason", "too-large", "--json")
-    told = json.loads(said)
-    assert (status, told["redriven"], len(told["stayed"])) == (1, 0, 2)
-    assert str(LIMIT) in told["stayed"][0]
+    printed = json.loads(said)
+    assert (status, printed["redriven"], len(printed["stayed"])) == (1, 0, 2)
+    assert str(LIMIT) in printed["stayed"][0]
     assert await system.depth("dead") == 2
     status, said, _ = await system.run("dead", "discard", "--reason", "too-large", "--json")
     assert (status, json.loads(said)["discarded"]) == (0, 2)
@@ -111,7 +111,7 @@ async def test_an_invoice_that_makes_it_too_large(system: System) -> None:
     status, said, _ = await system.run("dead", "list", "--json")
     letters = json.loads(said)["letters"]
     assert status == 0
-    assert {(one["stage"], one["reason"], one["body_at"]) for one in letters} == {
+    assert {(letter["stage"], letter["reason"], letter["body_at"]) for letter in letters} == {
         ("enrich", "too-large", "archive"),
         ("translate", "too-large", "archive"),
     }
@@ -120,7 +120,7 @@ async def test_an_invoice_that_makes_it_too_large(system: System) -> None:
     assert (status, json.loads(said)["redriven"]) == (0, 2), err
     [came] = await system.take("out.all", 1)
     assert b'"event":' + sent in came.body
-    await eventually(lambda: system.depth("dead"), within=10)  # the other one is too large again
+    await eventually(lambda: system.depth("dead"), within=10)  # the other event is too large again
 
 
 async def test_a_body_on_disk_goes_back(system: System) -> None:
@@ -142,10 +142,10 @@ async def test_a_body_on_disk_goes_back(system: System) -> None:
             await exchange.publish(strange, routing_key=f"{system.prefix}.dead")
     del system.settings["BROKER__MAX_MESSAGE_BYTES"]
     status, said, err = await system.run("dead", "redrive", "--reason", "too-large", "--json")
-    told = json.loads(said)
-    assert (status, told["redriven"]) == (1, 1), err
-    assert {line.split(": ", 1)[0] for line in told["stayed"]} == {"strange-0", "strange-1", "strange-2"}
-    assert any("elsewhere" in line for line in told["stayed"])
+    printed = json.loads(said)
+    assert (status, printed["redriven"]) == (1, 1), err
+    assert {line.split(": ", 1)[0] for line in printed["stayed"]} == {"strange-0", "strange-1", "strange-2"}
+    assert any("elsewhere" in line for line in printed["stayed"])
     [back] = await system.take("raw.main", 1)
     assert (back.body, back.message_id, back.content_encoding) == (sent, receipt, "identity")
     assert back.headers["redriven"] == "1"

@@ -11,7 +11,7 @@ from zenoti_ingest import cli
 
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_was() -> Iterator[None]:
-    """A command configures logging for its process: here that would be the one of all later tests."""
+    """A command configures logging for its process: here that would affect all later tests."""
     before = structlog.get_config()
     yield
     structlog.configure(**before)
@@ -42,9 +42,9 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     except SystemExit as ended:
         status = ended.code  # type: ignore[assignment]  # argparse's is a number
     assert status == 2
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    return told.splitlines()[-1]
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    return shown.splitlines()[-1]
 
 
 def test_the_places_are_found() -> None:
@@ -61,9 +61,9 @@ def test_an_empty_value_is_wrong_usage(
 ) -> None:
     """It would mean whatever has none: `dead discard --id "$ID"` without an ID, every letter that has no id."""
     monkeypatch.setenv("ZENOTI_INGEST_BROKER__URL", "amqp://127.0.0.1:1/")
-    told = refusal([*place, empty], capsys)
+    shown = refusal([*place, empty], capsys)
     option = place[-1].lstrip("-") if place and place[-1].startswith("-") else ""
-    assert option in told
+    assert option in shown
 
 
 TIMES = ["0000-01-01", "yesterday", "9" * 5000 + "d", "2031-05-06T17:08+99:99", "\x1b[31m", "-2h"]

@@ -70,8 +70,8 @@ def help_of(*words: str) -> str:
 
 def wrong_command(line: str) -> str:
     """What of a line with `zenoti-ingest` in it the command line does not know."""
-    told = re.search(r"(?<!-[gn] )(?<!etc/)zenoti-ingest(?!-)((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
-    words = re.split(r"\s*[|;] ", told[1])[0].split() if told else []
+    command = re.search(r"(?<!-[gn] )(?<!etc/)zenoti-ingest(?!-)((?: +[^ #&>`]+)*)", line.replace("\\|", "|"))
+    words = re.split(r"\s*[|;] ", command[1])[0].split() if command else []
     plain = [word for word in words if not word.startswith(("-", "["))]
     if not plain or plain[0] == "…":
         return ""
@@ -93,7 +93,7 @@ def wrong_setting(text: str) -> str:
 
 @PAGE
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link within the project leads to a file, and to a heading of it where it names one."""
+    """Each link within the project leads to a file, and, if it names a heading, to that heading."""
     for href in links(page):
         path, _, anchor = href.partition("#")
         target = (page.parent / path).resolve() if path else page

@@ -142,7 +142,7 @@ def test_an_events_headers() -> None:
 
 
 def test_a_dead_letters_headers() -> None:
-    """A letter bears what the document says; one that the broker wrote bears x-death."""
+    """A letter bears what the document says; a letter from the broker has x-death."""
     sent = dead_letter.write(
         received(redriven=True),
         DeadLetter("refused", "code 400"),
@@ -158,7 +158,7 @@ def test_a_dead_letters_headers() -> None:
 
 
 def test_documented_types_have_messages_of_their_own() -> None:
-    """A type whose data is known is told apart on the way in and out: enveloped or bare, with the right data."""
+    """A type whose data is known is distinguished on the way in and out: enveloped or bare, with the right data."""
     components = Components("#/components/schemas/", [*public_shapes(), Guest])
     made = messages(components, {"guest.created": Guest})
 

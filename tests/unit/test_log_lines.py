@@ -17,15 +17,15 @@ log.info("started", daemon="test")
 
 
 def test_pythons_warnings_are_lines_like_all_others() -> None:
-    """Whoever parses the log meets no other text, and nothing of what the warning quotes."""
+    """A parser of the log meets no other text, and nothing that the warning quotes."""
     command = [sys.executable, "-c", PROGRAM]
     said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stderr  # noqa: S603  # ours
-    told = [json.loads(line) for line in said.splitlines()]
-    assert [(line["event"], line.get("error")) for line in told] == [("library", "RuntimeWarning"), ("started", None)]
+    logged = [json.loads(line) for line in said.splitlines()]
+    assert [(line["event"], line.get("error")) for line in logged] == [("library", "RuntimeWarning"), ("started", None)]
     assert "Smith" not in said
 
 
-TELLING = """
+LOGGING = """
 import sys
 from pathlib import Path
 from zenoti_ingest.telemetry import configure, log, log_canonical
@@ -44,12 +44,12 @@ except ValueError as error:
 )
 def test_a_canonical_line_is_like_all_others(level: str, fmt: str, lines: int) -> None:
     """The quick way writes what the usual one writes, at the same levels, and refuses what is not registered."""
-    command = [sys.executable, "-c", TELLING, level, fmt]
+    command = [sys.executable, "-c", LOGGING, level, fmt]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603  # ours
-    told = [re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "AT", line) for line in done.stderr.splitlines()]
-    assert len(told) == lines
-    assert len(set(told)) == min(lines, 1)
-    assert all("delivery" in line and "AT" in line for line in told)
+    logged = [re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "AT", line) for line in done.stderr.splitlines()]
+    assert len(logged) == lines
+    assert len(set(logged)) == min(lines, 1)
+    assert all("delivery" in line and "AT" in line for line in logged)
     assert ("no_such_event" in done.stdout) == bool(lines)
 
 
@@ -86,7 +86,7 @@ print(lines_lost._value.get())
 @pytest.mark.parametrize("fmt", ["json", "console"])
 @pytest.mark.parametrize("places", [["closed"], ["/dev/full"], ["pipe"], ["closed", "/dev/full", "pipe"]], ids=str)
 def test_lines_that_stderr_does_not_take(fmt: str, places: list[str]) -> None:
-    """Nothing fails; they are counted, and told in one line once others are taken again."""
+    """Nothing fails; lost lines are counted, and reported in a line once stderr takes lines again."""
     command = [sys.executable, "-c", LOSING, fmt, *places]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)  # noqa: S603  # ours
     lines = done.stderr.splitlines()
@@ -126,7 +126,7 @@ def test_a_line_of_which_only_a_part_is_taken(tmp_path: Path) -> None:
     )
     torn, *lines = full.read_text().splitlines()
     assert len(torn) == 30
-    assert [(told["event"], told.get("daemon"), told.get("times")) for told in map(json.loads, lines)] == [
+    assert [(logged["event"], logged.get("daemon"), logged.get("times")) for logged in map(json.loads, lines)] == [
         ("started", "whole", None),
         ("lines_lost", None, 2),
     ]

@@ -33,7 +33,7 @@ def read(body: bytes) -> InvoiceAnswer:
     ],
 )
 def test_error_code(body: bytes, code: int | str | None) -> None:
-    """The code is found in every published shape of an error, as a number where it spells one."""
+    """The code is found in every published shape of an error, as a number if it is numeric."""
     assert read(body).error_code == code
 
 

@@ -57,7 +57,7 @@ def test_delivered(event: dict[str, Any]) -> None:
     ids=repr,
 )
 def test_delivered_without_an_object(event: object, unread: tuple[str, ...]) -> None:
-    """A webhook that was no object, or had none in it, is delivered as bytes, and told if its type has a shape."""
+    """A webhook that was no object, or had none in it, is delivered as bytes, and reported if its type has a shape."""
     found = downstream.read(message(event=event))
     assert isinstance(found.event, UnknownEvent)
     assert json.loads(bytes(found.event.data)) == (event["data"] if isinstance(event, dict) else event)
@@ -93,7 +93,7 @@ def test_delivered_without_an_object(event: object, unread: tuple[str, ...]) -> 
     ],
 )
 def test_a_field_of_another_type(parts: dict[str, Any], unread: str) -> None:
-    """It is UNSET and its path is told, never its value; everything beside it is read."""
+    """It is UNSET and its path is reported, never its value; everything beside it is read."""
     whole: dict[str, Any] = {"event": {"data": {}}, "invoice": {"id": "i-9"}} | parts
     found = downstream.read(message(**whole))
     assert found.unread == (unread,)
@@ -105,7 +105,7 @@ def test_a_field_of_another_type(parts: dict[str, Any], unread: str) -> None:
 
 
 def test_one_bad_item_spoils_its_own_field_only() -> None:
-    """In a long list the one field is UNSET; the item's other fields, the other items and the sums are there."""
+    """In a long list only the bad field is UNSET; the item's other fields, the other items and the sums are there."""
     items = [{"name": "a", "quantity": 1, "code": f"c{n}"} for n in range(50)]
     items[7]["name"] = items[9]["quantity"] = {"hush": 1}
     found = downstream.read(message(invoice={"invoice_items": items, "total_price": {"tax": "0.10"}})).invoice
@@ -119,7 +119,7 @@ def test_one_bad_item_spoils_its_own_field_only() -> None:
 
 
 def test_another_spelling_stands_in() -> None:
-    """Where one spelling of a field is of another type and the other is not, the good one counts."""
+    """If only one spelling of a field has another type, the good spelling counts."""
     found = downstream.read(message(invoice={"guest": {"email": 5, "guest_email": "a@example.com"}}))
     assert found.invoice
     assert found.invoice.guest

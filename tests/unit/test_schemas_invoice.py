@@ -140,7 +140,7 @@ def test_row(name: str, key: str, sample: str, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "one", "other", "value"),
+    ("name", "variant", "other", "value"),
     [
         ("InvoiceAppointmentModel", "serviceduration_in_miutes", "service_duration_in_minutes", 45),
         ("InvoiceAppointmentModel", "TherapistId", "therapist_id", ID),
@@ -148,14 +148,14 @@ def test_row(name: str, key: str, sample: str, expected: Any) -> None:
         ("InvoiceGuestModel", "guest_email", "email", "ada@example.com"),
     ],
 )
-def test_spellings(name: str, one: str, other: str, value: object) -> None:
-    """Both spellings of a key read the same, and one that says nothing gives way to the other."""
+def test_spellings(name: str, variant: str, other: str, value: object) -> None:
+    """Both spellings of a key read the same, and an empty spelling gives way to the other."""
     texts = [
-        {one: value},
+        {variant: value},
         {other: value},
-        {one: value, other: None},
-        {one: value, other: ""},
-        {one: None, other: value},
+        {variant: value, other: None},
+        {variant: value, other: ""},
+        {variant: None, other: value},
     ]
     readings = [table(name, json.dumps(text)) for text in texts if "" not in text.values() or isinstance(value, str)]
     assert {getattr(reading, other) for reading in readings} == {value}
@@ -258,8 +258,8 @@ def test_payment_option_of_any_likely_shape(option: str) -> None:
         (b'{"a":' * 100_000, "$"),
     ],
 )
-def test_unreadable_tells_the_place_never_the_value(body: bytes, place: str) -> None:
-    """What cannot be read is told by the path of its field, as it was spelled; the value stays out of every text."""
+def test_unreadable_names_the_place_never_the_value(body: bytes, place: str) -> None:
+    """An unreadable field is reported by its path, as it was spelled; the value stays out of every text."""
     with pytest.raises(Unreadable) as caught:
         read(body)
     assert caught.value.place == place

@@ -50,14 +50,14 @@ def shapes(info: Any) -> Iterator[type[msgspec.Struct]]:
             for field in fields:
                 yield from shapes(field.type)
         case msgspec.inspect.UnionType(types=types):
-            for one in types:
-                yield from shapes(one)
+            for kind in types:
+                yield from shapes(kind)
         case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.Metadata(type=item):
             yield from shapes(item)
 
 
 ALL = sorted(
-    {one for info in msgspec.inspect.multi_type_info(set(EVENTS.values())) for one in shapes(info)},
+    {shape for info in msgspec.inspect.multi_type_info(set(EVENTS.values())) for shape in shapes(info)},
     key=lambda cls: cls.__name__,
 )
 KEYS = sorted({key for cls in ALL for key in cls.__struct_encode_fields__})
@@ -277,18 +277,18 @@ def test_personal_fields_of_every_event() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_the_simulator_tells_is_read(seed: int) -> None:
+def test_what_the_simulator_sends_is_read(seed: int) -> None:
     """Every event and every invoice of the simulator, with all its parts, is read by its type, sums exactly."""
     world = World(seed)
     visit = world.visit(now=datetime(2031, 5, 6, 8, tzinfo=UTC))
     now = datetime(2031, 5, 6, 8, tzinfo=UTC)
     unheard_of = set()
-    for told in (*visit.events, *world.seed_events(now=now), *world.catalogue(now=now)):
-        found = read_webhook(received(body=told.body))
-        assert (found.type, found.invoice_id or "") == (normal_type(told.event_type), told.invoice_id)
-        world.sent(told)
+    for event in (*visit.events, *world.seed_events(now=now), *world.catalogue(now=now)):
+        found = read_webhook(received(body=event.body))
+        assert (found.type, found.invoice_id or "") == (normal_type(event.event_type), event.invoice_id)
+        world.sent(event)
         unheard_of |= {found.type} - EVENTS.keys()
-    assert not {kind for kind in unheard_of if kind.partition(".")[0] in {one.partition(".")[0] for one in EVENTS}}
+    assert not {kind for kind in unheard_of if kind.partition(".")[0] in {known.partition(".")[0] for known in EVENTS}}
     answer = world.invoice(visit.invoice_id, expand=PARTS)
     assert answer is not None
     invoice = read_invoice(bytes(msgspec.json.decode(answer, type=InvoiceAnswer).invoice))

@@ -292,23 +292,23 @@ def test_wrong_settings(file: Path, text: str, environ: dict[str, str], key: str
     """What cannot be meant stops the start with one line: the key, the value (never a secret's), what would do."""
     with pytest.raises(WrongSettings) as raised:
         from_toml(file, text, **environ)
-    told = str(raised.value)
-    assert key in told
-    assert advice in told
-    assert "\n" not in told
-    assert HUSH not in told
+    refusal = str(raised.value)
+    assert key in refusal
+    assert advice in refusal
+    assert "\n" not in refusal
+    assert HUSH not in refusal
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "fault"),
     [("[a", "not TOML"), ("a = 1\na = 2", "not TOML"), (None, "No such file")],
     ids=["broken", "key twice", "missing"],
 )
-def test_unreadable_file(file: Path, text: str | None, told: str) -> None:
+def test_unreadable_file(file: Path, text: str | None, fault: str) -> None:
     """A configuration file that is missing or broken is named in one line."""
     if text is not None:
         file.write_text(text, encoding="utf-8")
-    with pytest.raises(WrongSettings, match=told) as raised:
+    with pytest.raises(WrongSettings, match=fault) as raised:
         load(path=str(file), environ={})
     assert str(file) in str(raised.value)
     assert "\n" not in str(raised.value)

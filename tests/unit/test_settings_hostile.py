@@ -1,4 +1,4 @@
-"""Every setting with values that nobody means: each is refused in one line, or is one that a daemon can use."""
+"""Every setting with values that nobody means: each is refused in a single line, or a daemon can use it."""
 
 import json
 import math
@@ -102,9 +102,9 @@ def refused_or_of_use(path: str | None, environ: dict[str, str], key: str) -> No
     try:
         found = load(path=path, environ=environ)
     except WrongSettings as error:
-        told = str(error)
-        assert key.removesuffix("_file") in told
-        assert told.isprintable()
+        text = str(error)
+        assert key.removesuffix("_file") in text
+        assert text.isprintable()
         return
     if key.split(".")[1] == "main" and "main" not in leaf(found, key.partition(".")[0]):
         return  # an empty table is no source and no receiver
@@ -147,7 +147,7 @@ HOSTS = [key for key in KEYS if key.endswith("host")]
 @pytest.mark.parametrize("key", HOSTS)
 @pytest.mark.parametrize("host", ["", " ", "a b", "a" * 64, "a..b", ".", "h:80", "[::1]", "http://h", "\u202eh", "::g"])
 def test_a_host_that_is_none(key: str, host: str) -> None:
-    """Above all an empty one: it would listen on every address."""
+    """Above all an empty host: it would listen on every address."""
     with pytest.raises(WrongSettings, match=re.escape(key)):
         load(path=None, environ={ENV_PREFIX + key.upper().replace(".", "__"): host})
 
@@ -204,7 +204,7 @@ def test_a_heartbeat_that_is_none(query: str) -> None:
 
 
 def test_a_management_user_with_a_colon() -> None:
-    """Basic authentication cannot carry one."""
+    """Basic authentication cannot carry a colon."""
     with pytest.raises(WrongSettings, match="colon"):
         load(path=None, environ={f"{ENV_PREFIX}BROKER__MANAGEMENT_URL": "http://us%3Aer:p@h"})
 
@@ -242,7 +242,7 @@ def test_a_queue_that_is_none(queue: str) -> None:
 
 @pytest.mark.parametrize("queue", ["zenoti.out.other", "theirs"])
 def test_two_receivers_with_one_queue(queue: str) -> None:
-    """It would get twice what both want, and one that refuses would hold up the other."""
+    """It would get twice what both want, and a receiver that refuses would delay the other."""
     environ = {"DOWNSTREAM__CRM__QUEUE": queue, "DOWNSTREAM__OTHER__EVENTS": "#"}
     environ |= {} if queue == "zenoti.out.other" else {"DOWNSTREAM__OTHER__QUEUE": queue}
     with pytest.raises(WrongSettings, match="each receiver its own"):
@@ -341,7 +341,7 @@ MISSPELT = [
 
 
 @pytest.mark.parametrize(("name", "wanted"), MISSPELT)
-def test_a_misspelt_name_is_told(name: str, wanted: str) -> None:
+def test_a_misspelt_name_is_reported(name: str, wanted: str) -> None:
     """It sets nothing; what may be meant is said, the value never."""
     assert list(ignored({ENV_PREFIX + name: HUSH})) == [(ENV_PREFIX + name, ENV_PREFIX + wanted)]
     assert load(path=None, environ={ENV_PREFIX + name: HUSH}) == Settings()

@@ -54,7 +54,7 @@ def test_all_words() -> None:
 
 
 def test_every_switch_has_a_flag() -> None:
-    """Each switch can be given at the start, but the one that the vendor turns."""
+    """Each switch can be given at the start, except the switch that the vendor turns."""
     parser = argparse.ArgumentParser()
     simulate_words.add_arguments(parser)
     flags = {action.dest for action in parser._actions}  # noqa: SLF001  argparse has no other way
@@ -69,22 +69,22 @@ def test_one_fault_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "fault"),
     [
         (["--others", "1"], "--others: Expected `float` < 1.0"),
         (["--late-calls", "0"], "--late-calls: "),
-        (["--faults", "flood"], "--faults: flood is none"),
+        (["--faults", "flood"], "--faults: flood is not a fault"),
         (["--latency", "2-1"], "--latency: the shortest first"),
         (["--speed", "0"], "--speed 0"),
         (["--speed", "inf"], "--speed inf"),
         (["--linger", "-1"], "--linger -1"),
     ],
 )
-def test_wrong_words(words: list[str], told: str) -> None:
-    """What cannot be is told by its flag."""
+def test_wrong_words(words: list[str], fault: str) -> None:
+    """An impossible value is reported with its flag."""
     with pytest.raises(WrongSettings) as caught:
         wish(*words)
-    assert told in str(caught.value)
+    assert fault in str(caught.value)
 
 
 @pytest.mark.parametrize("words", [["--rate", "nan"], ["--latency", "long"], ["--trace", "noon"]])

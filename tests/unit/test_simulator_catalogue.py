@@ -95,7 +95,7 @@ def held(world: World, invoice_id: str) -> Any:
 
 
 def closings(world: World) -> list[Any]:
-    """The invoices that closings tell of, in order."""
+    """The invoices of the closings, in order."""
     return [inner(e)["invoice"] for e in world.catalogue(now=NOW) if e.event_type == "Invoice.Closed"]
 
 
@@ -121,7 +121,7 @@ def keys(value: Any) -> set[str]:
 def test_ids_come_in_either_letter_case() -> None:
     """The same invoice is named in lower and in upper case."""
     ids = {event.invoice_id for event in World(1).catalogue(now=NOW) if event.invoice_id}
-    assert any(one.upper() in ids and one.upper() != one for one in ids)
+    assert any(invoice_id.upper() in ids and invoice_id.upper() != invoice_id for invoice_id in ids)
 
 
 @pytest.mark.parametrize(("event_type", "where", "says"), ROWS)
@@ -136,11 +136,11 @@ def test_every_row(event_type: str, where: str, says: Callable[[Any], bool]) -> 
     assert (bare.event_id, bare.event_type, bare.path_type) == ("", event_type, event_type)
     assert (event.path_type, parse(bare.body), bare.invoice_id) == ("", data, event.invoice_id)
     assert bare.body in event.body
-    for one in (event, bare):
-        read = reading.read(received(body=one.body, path_type=one.path_type))
+    for sent in (event, bare):
+        read = reading.read(received(body=sent.body, path_type=sent.path_type))
         assert read.invoice_id == (event.invoice_id or None)
         assert read.type == normal_type(event_type)
-        assert (read.event_id or "") == one.event_id
+        assert (read.event_id or "") == sent.event_id
 
 
 @pytest.mark.parametrize(("event_type", "where", "says"), ROWS)
@@ -150,8 +150,8 @@ def test_the_api_knows_the_invoice(event_type: str, where: str, says: Callable[[
     _, event = the_row(world, event_type, says)
     if where != NONE:
         assert held(world, event.invoice_id)["id"] == event.invoice_id.lower()
-    for one in (event, world.bare(event)):
-        world.sent(one)
+    for sent in (event, world.bare(event)):
+        world.sent(sent)
         if event_type == "AppointmentGroup.Delete":
             assert world.invoice(event.invoice_id, expand=PARTS) is None
         elif where != NONE:
@@ -180,20 +180,20 @@ def test_no_row_is_missing_here() -> None:
 
 def test_same_seed_same_catalogues() -> None:
     """Two worlds of one seed make the same catalogues, byte for byte, whatever visits come between; seeds differ."""
-    one, other = World(7), World(7)
-    first = one.catalogue(now=NOW)
-    one.visit(now=NOW)
+    world, other = World(7), World(7)
+    first = world.catalogue(now=NOW)
+    world.visit(now=NOW)
     for _ in range(3):
         other.visit(now=NOW)
     assert first == other.catalogue(now=NOW)
-    assert one.catalogue(now=NOW) == other.catalogue(now=NOW) != first
+    assert world.catalogue(now=NOW) == other.catalogue(now=NOW) != first
     assert {e.body for e in World(8).catalogue(now=NOW)}.isdisjoint(e.body for e in first)
 
 
 def test_visits_do_not_feel_it() -> None:
     """A catalogue between two visits changes neither."""
-    one, other = World(7), World(7)
-    visits = [one.visit(now=NOW) for _ in range(2)]
+    world, other = World(7), World(7)
+    visits = [world.visit(now=NOW) for _ in range(2)]
     again = [other.visit(now=NOW)]
     other.catalogue(now=NOW)
     assert [*again, other.visit(now=NOW)] == visits
@@ -220,7 +220,7 @@ def test_ids_and_bodies_are_unique() -> None:
 def test_a_refund_gives_everything_back(seed: int) -> None:
     """A refund says so, its totals, items and payments are below zero and add up; the API's invoice says the same."""
     world = World(seed)
-    refund = next(told for told in closings(world) if told["is_refund"])
+    refund = next(closed for closed in closings(world) if closed["is_refund"])
     kept = held(world, refund["id"])
     assert kept["is_refund"] is True
     total = refund["total_price"]
@@ -235,11 +235,11 @@ def test_a_refund_gives_everything_back(seed: int) -> None:
 def test_a_group_shares_its_id() -> None:
     """Two invoices of one group bear the same group id, in the events and at the API, and are of one centre."""
     world = World(1)
-    group = [told for told in closings(world) if told.get("group_invoice_id") not in (None, ZERO)]
-    assert len({told["id"] for told in group}) == len(group) == 2
-    assert len({told["group_invoice_id"] for told in group}) == 1
-    assert [held(world, told["id"])["group_invoice_id"] for told in group] == [t["group_invoice_id"] for t in group]
-    assert len({told["center_id"] for told in group}) == 1
+    group = [closed for closed in closings(world) if closed.get("group_invoice_id") not in (None, ZERO)]
+    assert len({closed["id"] for closed in group}) == len(group) == 2
+    assert len({closed["group_invoice_id"] for closed in group}) == 1
+    assert [held(world, closed["id"])["group_invoice_id"] for closed in group] == [t["group_invoice_id"] for t in group]
+    assert len({closed["center_id"] for closed in group}) == 1
 
 
 def test_an_invoice_is_closed_again() -> None:
@@ -278,9 +278,9 @@ def test_both_spellings_and_every_sentinel() -> None:
     (drifted,) = [event.invoice_id for event in events if b'"loyalty"' in event.body]
     kept = held(world, drifted)
     assert keys(kept) >= {"service_duration_in_minutes", "TherapistId", "cash_register_id", "guest_email"}
-    told = {repr(value) for event in events for _, value in leaves(inner(event))}
-    assert told >= {repr(value) for value in (NO_TIME, ZERO, -1, "", None)}
-    assert any(re.fullmatch(r"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'", value) for value in told)
+    values = {repr(value) for event in events for _, value in leaves(inner(event))}
+    assert values >= {repr(value) for value in (NO_TIME, ZERO, -1, "", None)}
+    assert any(re.fullmatch(r"'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d'", value) for value in values)
     assert b'"quantity":1.0' in b"".join(event.body for event in events)
     assert any("event_timestamp" not in parse(event.body) for event in events)
 
@@ -304,17 +304,17 @@ def test_nobody_can_be_reached(seed: int) -> None:
 @settings(max_examples=20, deadline=None)  # each makes a whole catalogue, on a machine that may be busy
 @given(seed=st.integers())
 def test_events_and_invoices_agree(seed: int) -> None:
-    """Whatever the seed, an event and the invoice that it names tell of the same centre, guest, number and group."""
+    """Whatever the seed, an event and the invoice that it names have the same centre, guest, number and group."""
     world = World(seed)
     for event in world.catalogue(now=NOW):
         if not event.invoice_id:
             continue
         kept, data = held(world, event.invoice_id), inner(event)
-        told = data | data.get("invoice", {})
+        shown = data | data.get("invoice", {})
         for key in ("center_id", "invoice_number", "appointment_group_id", "total_price", "invoice_date"):
-            assert told.get(key, kept[key]) == kept[key]
-        assert told.get("guest", kept["guest"])["id"] == kept["guest"]["id"]
-        assert told.get("guest_id", kept["guest"]["id"]) == kept["guest"]["id"]
+            assert shown.get(key, kept[key]) == kept[key]
+        assert shown.get("guest", kept["guest"])["id"] == kept["guest"]["id"]
+        assert shown.get("guest_id", kept["guest"]["id"]) == kept["guest"]["id"]
 
 
 def test_others_go_on() -> None:
@@ -329,7 +329,7 @@ def test_others_go_on() -> None:
 
 
 def test_an_event_of_another_world() -> None:
-    """An event whose invoice this world did not make is refused; one without an invoice changes nothing."""
+    """An event whose invoice this world did not make is refused; an event without an invoice changes nothing."""
     events = World(2).catalogue(now=NOW)
     with pytest.raises(KeyError):
         World(1).sent(events[0])

@@ -31,12 +31,12 @@ def visits(world: World, *, count: int | None, switches: WebhookSwitches) -> Ite
 
 
 def test_times_by_the_rate() -> None:
-    """Each event comes one by the rate after the one before; a changed rate holds from the next on."""
+    """Each event comes after the event before by the rate; a changed rate holds from the next event on."""
     rate = [2.0]
     plan = plans.visits(World(1), count=1, now=now, switched=lambda: WebhookSwitches(rate=rate[0]))
     times = [next(plan).at, next(plan).at]
     rate[0] = 10.0
-    times += [one.at for one in plan]
+    times += [planned.at for planned in plan]
     assert times == pytest.approx([0.0, 0.5, 0.6, 0.7, 0.8])
 
 
@@ -49,16 +49,16 @@ def test_an_endless_plan() -> None:
 @pytest.mark.parametrize(("share", "beside"), [(0.0, 0), (0.2, 15), (0.5, 60), (0.75, 180)])
 def test_the_share_of_others(share: float, beside: int) -> None:
     """So many of all events are of other kinds, in between; the visits stay whole."""
-    events = [one.event for one in visits(World(1), count=12, switches=WebhookSwitches(others=share))]
+    events = [planned.event for planned in visits(World(1), count=12, switches=WebhookSwitches(others=share))]
     world, other_world = World(1), World(1)
-    told = {event.body for _ in range(12) for event in world.visit(now=NOW).events}
+    undisturbed = {event.body for _ in range(12) for event in world.visit(now=NOW).events}
     others = {other_world.other(now=NOW).body for _ in range(beside)}
     assert len(events) == 60 + beside
-    assert {event.body for event in events} == told | others
+    assert {event.body for event in events} == undisturbed | others
 
 
 def occurrence(event: WebhookEvent) -> str:
-    """What an event is of, however it is told: its type and the moment that the data was made for."""
+    """The occurrence of an event, however it is sent: its type and the time of its data."""
     data = msgspec.json.decode(event.body)
     return f"{event.event_type} {event.invoice_id} {'' if event.invoice_id else data}"
 
@@ -69,22 +69,22 @@ def test_nothing_is_lost_and_little_is_late(share: tuple[float, float, float], r
     """Whatever is disturbed, each event is there, twice at most; held back by so many at most; times never decrease."""
     bare, duplicates, reordered = share
     switches = WebhookSwitches(bare=bare, duplicates=duplicates, reordered=reordered, reordered_by=reordered_by)
-    calm = [one.event for one in visits(World(seed), count=6, switches=WebhookSwitches())]
+    calm = [planned.event for planned in visits(World(seed), count=6, switches=WebhookSwitches())]
     world = World(seed)
-    told = list(plans.disturbed(visits(world, count=6, switches=switches), world, switched=always(switches)))
-    counted = Counter(occurrence(one.event) for one in told)
+    wire = list(plans.disturbed(visits(world, count=6, switches=switches), world, switched=always(switches)))
+    counted = Counter(occurrence(planned.event) for planned in wire)
     assert counted.keys() == {occurrence(event) for event in calm}
     assert set(counted.values()) <= {1, 2}
-    assert sum(counted.values()) - 30 == sum(one.disturbed == "duplicate" for one in told)
-    assert [one.at for one in told] == sorted(one.at for one in told)
-    # The step of the plan at which each goes out is told by its time: one event a second.
+    assert sum(counted.values()) - 30 == sum(planned.disturbed == "duplicate" for planned in wire)
+    assert [planned.at for planned in wire] == sorted(planned.at for planned in wire)
+    # An event's time shows its step in the plan: an event a second.
     places = {occurrence(event): place for place, event in enumerate(calm)}
-    late = [one.at - places[occurrence(one.event)] for one in told]
+    late = [planned.at - places[occurrence(planned.event)] for planned in wire]
     assert all(0 <= seconds <= reordered_by for seconds in late)
 
 
 def test_a_duplicate_is_a_delivery_of_its_own() -> None:
-    """It has the event's id and data, and another delivery id, each time another; a bare one is the same bytes."""
+    """It has the event's id and data, and another delivery id, each time another; a bare event is the same bytes."""
     world = World(1)
     event = world.visit(now=NOW).events[0]
     first, again, once_more = (msgspec.json.decode(e.body) for e in (event, world.again(event), world.again(event)))
@@ -101,16 +101,16 @@ def test_closing_time() -> None:
     assert traces[0] == traces[1]
     trace = traces[0]
     assert len(trace) == 1500
-    assert [one.at for one in trace] == sorted(one.at for one in trace)
+    assert [planned.at for planned in trace] == sorted(planned.at for planned in trace)
     assert trace[-1].at <= 18 * 60
     by_invoice: dict[str, list[Planned]] = {}
-    for one in trace:
-        by_invoice.setdefault(one.event.invoice_id, []).append(one)
+    for planned in trace:
+        by_invoice.setdefault(planned.event.invoice_id, []).append(planned)
     assert len(by_invoice) == 300
     for events in by_invoice.values():
-        assert [one.event.event_type for one in events][::4] == ["AppointmentGroup.Created", "Invoice.Closed"]
+        assert [planned.event.event_type for planned in events][::4] == ["AppointmentGroup.Created", "Invoice.Closed"]
         assert 2 * 60 <= events[-1].at - events[0].at <= 8 * 60
-    busiest = max(Counter(int(one.at / 60) for one in trace).values())
+    busiest = max(Counter(int(planned.at / 60) for planned in trace).values())
     assert busiest > 2 * 60  # twice what the quota has calls for
 
 

@@ -24,7 +24,7 @@ def test_a_change_is_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("patch", "told"),
+    ("patch", "fault"),
     [
         (b"", "truncated"),
         (b"[]", "Expected `object`"),
@@ -37,18 +37,18 @@ def test_a_change_is_merged() -> None:
         (b'{"api": {"late_calls": 0}}', "api.late_calls"),
         (b'{"api": {"calls_per_minute": 0}}', "api.calls_per_minute"),
         (b'{"api": {"latency": [2, 1]}}', "latency: the shortest first"),
-        (b'{"api": {"faults": {"flood": 1}}}', "faults: flood is none; known are cut, hang"),
+        (b'{"api": {"faults": {"flood": 1}}}', "faults: flood is not a fault; known are cut, hang"),
         (b'{"api": {"faults": {"500": 0.6, "hang": 0.5}}}', "faults: the shares add up"),
         (b'{"webhooks": {"others": 1}}', "webhooks.others: Expected `float` < 1.0"),
         (b'{"webhooks": {"rate": 0}}', "webhooks.rate"),
         (b'{"webhooks": {"on": "yes"}}', "webhooks.on: Expected `bool`"),
     ],
 )
-def test_an_impossible_change(patch: bytes, told: str) -> None:
+def test_an_impossible_change(patch: bytes, fault: str) -> None:
     """What cannot be is refused with its place and what would do."""
     with pytest.raises(WrongSwitch) as caught:
         changed(Switches(), patch)
-    assert told in str(caught.value)
+    assert fault in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_others_of_the_organisation_spend_too(others: float, calls: int) -> None
     assert int(bucket.retry_after()) >= 1
 
 
-def test_the_board_tells_no_key() -> None:
-    """What is told holds seed, speed, switches and counters, and of the keys only how many there are."""
+def test_the_board_shows_no_key() -> None:
+    """It shows seed, speed, switches and counters, and of the keys only their number."""
     board = Board(keys=[KEY, "second"], seed=7, speed=60.0)
-    told = json.dumps(board.shown())
-    assert KEY not in told
-    assert json.loads(told)["keys"] == 2
-    assert json.loads(told)["counters"]["webhooks"]["answer_milliseconds"] == {"p50": None, "p99": None, "max": None}
+    shown = json.dumps(board.shown())
+    assert KEY not in shown
+    assert json.loads(shown)["keys"] == 2
+    assert json.loads(shown)["counters"]["webhooks"]["answer_milliseconds"] == {"p50": None, "p99": None, "max": None}
 
 
 @pytest.mark.parametrize("keys", [[], [""], [KEY, ""]])
@@ -138,7 +138,7 @@ def test_a_change_that_cannot_be_changes_nothing() -> None:
 
 
 def test_quantiles() -> None:
-    """Of a hundred answers of 1 to 100 ms, half took up to 50, and the longest 100; told in milliseconds."""
+    """Of a hundred answers of 1 to 100 ms, half took up to 50, and the longest 100; shown in milliseconds."""
     latencies = Latencies()
     for milliseconds in range(100, 0, -1):
         latencies.add(milliseconds / 1000)

@@ -80,20 +80,20 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def send_all(world: World, events: tuple[WebhookEvent, ...]) -> None:
-    """Tell the world that these were sent."""
+    """Record in the world that these were sent."""
     for event in events:
         world.sent(event)
 
 
 def test_same_seed_same_visits() -> None:
-    """Two worlds of one seed tell the same visits, byte for byte."""
-    one, other = World(7), World(7)
-    assert [one.visit(now=NOW) for _ in range(5)] == [other.visit(now=NOW) for _ in range(5)]
-    assert one.seed_events(now=NOW) == other.seed_events(now=NOW)
+    """Two worlds of the same seed have the same visits, byte for byte."""
+    world, other = World(7), World(7)
+    assert [world.visit(now=NOW) for _ in range(5)] == [other.visit(now=NOW) for _ in range(5)]
+    assert world.seed_events(now=NOW) == other.seed_events(now=NOW)
 
 
 def test_other_seed_other_visits() -> None:
-    """Another seed tells of other invoices."""
+    """Another seed gives other invoices."""
     assert World(7).visit(now=NOW).invoice_id != World(8).visit(now=NOW).invoice_id
 
 
@@ -144,17 +144,17 @@ def test_events_and_invoice_agree(seed: int, before: int) -> None:
     send_all(world, visit.events)
     held = invoice(world, visit.invoice_id, *PARTS)
     created, status, started, completed, closed = datas(visit)
-    told = closed["invoice"]
+    shown = closed["invoice"]
     grouped = (created, status, started, completed)
 
-    assert {event.invoice_id for event in visit.events} == {held["id"], told["id"]} == {visit.invoice_id}
+    assert {event.invoice_id for event in visit.events} == {held["id"], shown["id"]} == {visit.invoice_id}
     assert {data["invoice_id"] for data in grouped} == {held["id"]}
-    assert {data["appointment_group_id"] for data in grouped} == {told["appointment_group_id"]}
-    assert {data["center_id"] for data in (created, started, completed, told)} == {held["center_id"]}
-    assert created["guest"]["id"] == told["guest"]["id"] == held["guest"]["id"]
-    assert told["total_price"] == held["total_price"]
-    assert told["transactions"] == held["transactions"]
-    appointments = [[a["id"] for a in data["appointments"]] for data in (created, started, completed, told, held)]
+    assert {data["appointment_group_id"] for data in grouped} == {shown["appointment_group_id"]}
+    assert {data["center_id"] for data in (created, started, completed, shown)} == {held["center_id"]}
+    assert created["guest"]["id"] == shown["guest"]["id"] == held["guest"]["id"]
+    assert shown["total_price"] == held["total_price"]
+    assert shown["transactions"] == held["transactions"]
+    appointments = [[a["id"] for a in data["appointments"]] for data in (created, started, completed, shown, held)]
     assert all(ids == appointments[0] for ids in appointments)
     assert status["appointment_group_status"] == 2
 
@@ -187,7 +187,7 @@ def test_money_is_spelled_exactly(seed: int) -> None:
 
 
 def test_every_field_of_the_tables() -> None:
-    """The invoice has every published field, and one that no table knows, as the vendor's gain fields too."""
+    """The invoice has every published field, and a field that no table knows, as the vendor's gain fields too."""
     world = World(3)
     visit = world.visit(now=NOW)
     send_all(world, visit.events)
@@ -240,9 +240,9 @@ def test_an_invoice_never_goes_back() -> None:
 def test_visits_move_alone() -> None:
     """Closing one visit leaves the others open."""
     world = World(1)
-    one, other = world.visit(now=NOW), world.visit(now=NOW)
-    send_all(world, one.events)
-    assert invoice(world, one.invoice_id)["is_closed"] is True
+    visit, other = world.visit(now=NOW), world.visit(now=NOW)
+    send_all(world, visit.events)
+    assert invoice(world, visit.invoice_id)["is_closed"] is True
     assert invoice(world, other.invoice_id)["is_closed"] is False
 
 

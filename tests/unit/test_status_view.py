@@ -52,7 +52,7 @@ def test_what_is_wrong_is_first() -> None:
 
 
 def test_all_is_well() -> None:
-    """Without alarms the page says so; what nobody has told is a dash."""
+    """Without alarms the page says so; what nobody has reported is a dash."""
     unknown = SourceStatus(
         seconds_since_last_event=None,
         circuit=None,
@@ -79,7 +79,7 @@ def test_what_has_changed_since_the_look_before() -> None:
 
 
 def test_a_broker_that_is_away() -> None:
-    """It is told, whether something was seen before or nothing; what was seen is called old, its alarms left out."""
+    """It is reported, whether anything was seen before or not; what was seen is marked old, without its alarms."""
     assert "the broker cannot be asked: gone" in shown(None, away="gone")
     text = shown(FOUND, away="gone")
     assert "what follows is old" in text
@@ -98,7 +98,7 @@ def test_too_many_letters_to_read() -> None:
     [(0.0, "0 s ago"), (119, "119 s ago"), (7199, "120 min ago"), (86_400, "24.0 h"), (2e5, "2.3 d")],
 )
 def test_lengths_of_time(seconds: float, words: str) -> None:
-    """A length of time is told in the unit that one would use."""
+    """A length of time has the usual unit."""
     source = msgspec.structs.replace(SOURCE, seconds_since_last_event=seconds)
     assert words in shown(msgspec.structs.replace(FOUND, sources={"main": source}))
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_seen_is_said() -> None:
     assert text.index("this cannot be seen") > text.index("consumers")
 
 
-def test_what_is_not_read_and_what_waits_on_disk_is_told() -> None:
+def test_what_is_not_read_and_what_waits_on_disk_is_shown() -> None:
     """Too many letters to read have no reasons, and the page says so; a spool has its number, age and size."""
     spool = SpoolState(events=42, bytes=3 * 2**20, max_bytes=2**30, oldest_seconds=300)
     text = shown(msgspec.structs.replace(FOUND, dead_letters={}, dead_letters_total=10_001, spool=spool))

@@ -62,11 +62,11 @@ def one_call_an_event(received: Iterable[tuple[float, str]], *, calls_per_minute
 
 def calls_of(served: Iterable[Waited]) -> int:
     """How many calls a simulation made."""
-    return len({(one.invoice_id, one.served_at) for one in served})
+    return len({(event.invoice_id, event.served_at) for event in served})
 
 
 def idle(calls: Sequence[Call], events: Sequence[Waited], *, calls_per_minute: float) -> list[tuple[float, float]]:
-    """When a call could have gone and did not, and for how long: all rules allowed one, and an event was there for it.
+    """When and for how long a call could have gone but did not: all rules allowed it, and an event waited for it.
 
     The rules are the worker's (core/invoices/quota.py). An event can be called for from its receipt on, or from the end
     of the call that was in flight for its invoice.

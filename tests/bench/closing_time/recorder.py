@@ -12,7 +12,7 @@ PASSED_ON = ("Content-Type", "Retry-After")
 
 
 class Recorder:
-    """One port for each worker process, so that a call tells whose it is."""
+    """A port for each worker process, so that a call shows whose it is."""
 
     def __init__(self, upstream: str) -> None:
         self.calls: list[Call] = []

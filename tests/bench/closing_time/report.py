@@ -20,7 +20,7 @@ class Served(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a run has shown. Idle and failover are scaled seconds, guests and calls real ones."""
+    """What a run has shown. Idle and failover are scaled seconds, guests and calls are real seconds."""
 
     worker: Served
     reference: Served
@@ -54,9 +54,9 @@ class Figures(NamedTuple):
 
 def figures(seen: Observed, trace: Trace) -> Figures:
     """Reckon a run."""
-    received = [(one.received_at, one.invoice_id) for one in seen.events]
+    received = [(event.received_at, event.invoice_id) for event in seen.events]
     calls = sorted(seen.calls)
-    # By whose they are: a call of the killed one can still arrive after it.
+    # By whose they are: a call of the killed process can still arrive after the kill.
     first_after = min((call.at for call in calls if call.process != 0), default=math.inf)
     last_before = max(call.at for call in calls if call.at < first_after)
     calls_per_minute = trace.speed * trace.calls_per_minute
@@ -80,7 +80,7 @@ def figures(seen: Observed, trace: Trace) -> Figures:
         way_p50=quantile(seen.ways, 0.5),
         way_p95=quantile(seen.ways, 0.95),
         twice=seen.copies - len(seen.events),
-        stale=sum(one.served_at < one.received_at for one in seen.events),
+        stale=sum(event.served_at < event.received_at for event in seen.events),
     )
 
 
@@ -89,18 +89,18 @@ def _simulated(served: list[Waited], *, speed: float) -> Served:
 
 
 def _served(events: list[Waited], *, calls: int, speed: float) -> Served:
-    waits = [(one.served_at - one.received_at) * speed for one in events]
-    lasted = max(one.served_at for one in events) - min(one.received_at for one in events)
+    waits = [(event.served_at - event.received_at) * speed for event in events]
+    lasted = max(event.served_at for event in events) - min(event.received_at for event in events)
     return Served(calls, lasted * speed / 60, quantile(waits, 0.5), quantile(waits, 0.95), max(waits))
 
 
 def table(found: Figures) -> str:
     """As Markdown, for docs/quota.md."""
     rows = [
-        f"| {name} | {one.calls} | {one.minutes:.1f} min | {one.p50:.0f} s | {one.p95:.0f} s | {one.longest:.0f} s |"
-        for name, one in (("worker", found.worker), ("reference", found.reference), ("obvious loop", found.obvious))
+        f"| {name} | {run.calls} | {run.minutes:.1f} min | {run.p50:.0f} s | {run.p95:.0f} s | {run.longest:.0f} s |"
+        for name, run in (("worker", found.worker), ("reference", found.reference), ("obvious loop", found.obvious))
     ]
-    told = (
+    lines = (
         f"calls to the reference's: {found.ratio:.3f}",
         f"answers with 429: {found.throttled}",
         f"a token idle while an event waits: longest {found.idle_longest:.2f} s, p99 {found.idle_p99:.2f} s",
@@ -113,4 +113,4 @@ def table(found: Figures) -> str:
         f"an invoice older than its event: {found.stale}",
     )
     head = ("| | calls | until the last call | waited p50 | p95 | longest |", "|---|---|---|---|---|---|")
-    return "\n".join((*head, *rows, "", *told))
+    return "\n".join((*head, *rows, "", *lines))

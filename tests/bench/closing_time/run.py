@@ -64,7 +64,7 @@ class _Out:
 
     def guest_seconds(self) -> list[float]:
         """From the door's 202 to the queue, for each guest that has come."""
-        return [max(0.0, self.guests[one] - at) for one, at in self.accepted.items() if one in self.guests]
+        return [max(0.0, self.guests[key] - at) for key, at in self.accepted.items() if key in self.guests]
 
     async def keep(self, message: AbstractIncomingMessage) -> None:
         """Note one message."""
@@ -86,7 +86,7 @@ async def closing_time(broker_url: str, folder: Path, trace: Trace) -> Observed:
     async with _installation(broker_url, folder, trace) as (system, recorder, urls), system.connection.channel() as ch:
         ports = free_ports(len(urls))
         await system.spawn("intake", "intake")
-        for number in range(len(urls)):  # one by one: the first to subscribe is the active one
+        for number in range(len(urls)):  # one by one: the first to subscribe is active
             await _consumer(system, number, urls, ports)
         await system.ready(system.intake_admin, within=START_SECONDS)
         await (await ch.get_queue(f"{system.prefix}.out.all")).consume(out.keep)

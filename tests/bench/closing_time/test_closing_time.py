@@ -30,14 +30,14 @@ def test_the_reference_takes_all_that_wait_for_an_invoice() -> None:
     """A token goes to the invoice whose event has waited longest, and serves all that wait for it by then."""
     received = [(0.0, "a"), (0.1, "b"), (0.2, "c"), (0.3, "b"), (5.0, "b")]
     served = reference(received, calls_per_minute=60)
-    assert [(one.received_at, one.invoice_id) for one in served] == [
+    assert [(event.received_at, event.invoice_id) for event in served] == [
         (0.0, "a"),
         (0.1, "b"),
         (0.3, "b"),
         (0.2, "c"),
         (5.0, "b"),
     ]
-    assert [one.served_at for one in served] == pytest.approx([0.0, PACE, PACE, 2 * PACE, 5.0])
+    assert [event.served_at for event in served] == pytest.approx([0.0, PACE, PACE, 2 * PACE, 5.0])
     assert (calls_of(served), calls_of(one_call_an_event(received, calls_per_minute=60))) == (4, 5)
 
 
@@ -45,7 +45,7 @@ def test_the_reference_saves_up_ten() -> None:
     """After a long pause ten calls go at once; those after them share out what is left of the minute."""
     served = reference([(0.0, "x"), *((100.0, f"i-{n:02}") for n in range(12))], calls_per_minute=60)
     later = 60.5 / 50
-    assert [one.served_at for one in served] == pytest.approx([0.0, *[100.0] * 10, 100 + later, 100 + 2 * later])
+    assert [event.served_at for event in served] == pytest.approx([0.0, *[100.0] * 10, 100 + later, 100 + 2 * later])
 
 
 def test_an_idle_token_is_found() -> None:

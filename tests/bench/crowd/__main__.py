@@ -41,7 +41,7 @@ class Turn(NamedTuple):
 
 
 async def good_requests(door: str, *, rate: float, seconds: float) -> tuple[list[float], int]:
-    """Events at a steady pace, whether or not earlier ones have been answered; a wait counts from when it was due."""
+    """Events at a steady pace, whether or not earlier events have been answered; a wait counts from when it was due."""
     waits: list[float] = []
     failed = 0
 

@@ -20,7 +20,7 @@ QUICK = Size(turns=1, factor=0.02, rest=0)
 
 
 async def measured(given: argparse.Namespace, folder: Path) -> list[Figure]:
-    """Everything that was asked for, told as it comes."""
+    """Everything that was asked for, printed as it comes."""
     size = QUICK if given.quick else Size(turns=given.turns, factor=given.factor, rest=given.rest)
     figures: list[Figure] = []
     async with surroundings(given.broker, folder, size, faststream=not given.without_faststream) as bench:

@@ -35,7 +35,7 @@ async def backlog(bench: Bench, count: int) -> list[Figure]:
         after = [resident_mib(pid) for pid in at.pids]
     require_all(arrived, at)
     later = [mib for distinct, mib in samples if distinct >= SETTLED_SHARE * count] or [mib for _, mib in samples]
-    spread = max(max(one) - min(one) for one in zip(*later, strict=True))
+    spread = max(max(turns) - min(turns) for turns in zip(*later, strict=True))
     return [
         Figure(f"backlog of {count:,}: events/s", count / seconds),
         Figure("backlog: CPU µs an event", cpu * 1_000_000 / count),

@@ -28,7 +28,7 @@ IN_HAND_SECONDS = 2.0  # more than translate needs for what it has taken
 
 
 class Lost(AssertionError):
-    """Events that were accepted have not arrived, or not all were accepted: no figure is worth telling."""
+    """Events that were accepted have not arrived, or not all were accepted: the figures are worthless."""
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -82,10 +82,10 @@ class Bench:
         for number in range(1 + (counting or self.size.turns)):
             for at, turn in enumerate(turns):
                 cpu = Withheld()
-                one = await turn()
+                measured = await turn()
                 if number:
-                    found[at].append(one._replace(withheld=cpu.percent()))
-        return [median(one) for one in found]
+                    found[at].append(measured._replace(withheld=cpu.percent()))
+        return [median(measured) for measured in found]
 
     async def door_turn(self, at: Side, *, count: int, connections: int, rate: float = 0.0) -> Turn:
         """Posts to a door; all of them are in its raw queue afterwards."""

@@ -19,7 +19,7 @@ class Goal(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One row: what was measured, ours, and the reference's if there is one."""
+    """One row: what was measured, ours, and the reference's if it was measured."""
 
     measure: str
     ours: float

@@ -95,7 +95,7 @@ class Run:
         sender.post(number, self._requests[number])
 
     def answered(self, number: int, *, accepted: bool) -> None:
-        """One is answered, or never will be."""
+        """A request is answered, or never will be."""
         self.seen.accepted += accepted
         self.seen.waits[number] = time.monotonic() - self.seen.begun[number]
         self._open -= 1
@@ -136,7 +136,7 @@ class Sender(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Its status tells all; the rest of an answer comes in the same piece, or is awaited by its length."""
+        """Its status is enough; the rest of an answer comes in the same piece, or is awaited by its length."""
         self._answer += data
         head, found, rest = self._answer.partition(b"\r\n\r\n")
         if not found or len(rest) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0):

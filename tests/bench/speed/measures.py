@@ -33,9 +33,9 @@ async def door(bench: Bench) -> list[Figure]:
     count = bench.size.events(DOOR_EVENTS)
     async with bench.ours.running("intake"), bench.obvious.running("intake"):
         sides = (bench.ours, bench.obvious)
-        full = [partial(bench.door_turn, one, count=count, connections=MANY) for one in sides]
+        full = [partial(bench.door_turn, side, count=count, connections=MANY) for side in sides]
         ours, theirs = await bench.by_turns(full)
-        half = [_half(bench, one, found.per_second) for one, found in zip(sides, (ours, theirs), strict=True)]
+        half = [_half(bench, side, found.per_second) for side, found in zip(sides, (ours, theirs), strict=True)]
         paced, their_paced = await bench.by_turns(half)
         resident = bench.ours.resident_mib()
     return [
@@ -119,7 +119,7 @@ async def way(bench: Bench) -> list[Figure]:
             await running.enter_async_context(bench.faststream.running("consume"))
             counts.append((bench.faststream, FASTSTREAM_EVENTS))
         ours, theirs, *others = await bench.by_turns(
-            [partial(bench.backlog_turn, one, count=bench.size.events(n), to="out.all") for one, n in counts]
+            [partial(bench.backlog_turn, side, count=bench.size.events(n), to="out.all") for side, n in counts]
         )
         resident = bench.ours.resident_mib()
     return [
@@ -147,7 +147,7 @@ async def cost(bench: Bench) -> list[Figure]:
         bench.ours.running("intake", "consume", "consume"),
         bench.obvious.running("intake", "consume"),
     ):
-        turns = [partial(_whole_turn, bench, one, count=count) for one in (bench.ours, bench.obvious)]
+        turns = [partial(_whole_turn, bench, side, count=count) for side in (bench.ours, bench.obvious)]
         ours, theirs = await bench.by_turns(turns)
     return [
         Figure("door to downstream: CPU µs an event", ours.cpu, theirs.cpu, Goal(1.2, at="most")),
@@ -176,7 +176,7 @@ async def latency(bench: Bench) -> list[Figure]:
         bench.ours.running("intake", "consume", "consume"),
         bench.obvious.running("intake", "consume"),
     ):
-        turns = [partial(_latency_turn, bench, one, count=count) for one in (bench.ours, bench.obvious)]
+        turns = [partial(_latency_turn, bench, side, count=count) for side in (bench.ours, bench.obvious)]
         ours, theirs = await bench.by_turns(turns)
     return [
         Figure("door to downstream at 100/s, API in 50 ms: p50 ms", ours.p50, theirs.p50, Goal(75, "ours", "most")),

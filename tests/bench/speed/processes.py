@@ -1,4 +1,4 @@
-"""What processes spend and hold, read from /proc; and a helper of ours that one talks to line by line."""
+"""What processes spend and hold, read from /proc; and a helper process that we talk to line by line."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ class Withheld:
 
 
 def listener(port: int) -> int | None:
-    """The process that listens on a port of this machine; None where it cannot be told."""
+    """The process that listens on a port of this machine; None if it cannot be found."""
     wanted = {
         f"socket:[{fields[9]}]"
         for table in ("tcp", "tcp6")
@@ -55,7 +55,7 @@ def listener(port: int) -> int | None:
     }
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            if any(str(one.readlink()) in wanted for one in folder.iterdir()):
+            if any(str(link.readlink()) in wanted for link in folder.iterdir()):
                 return int(folder.parent.name)
         except OSError:
             continue  # it has ended, or is somebody else's

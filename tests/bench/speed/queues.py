@@ -54,7 +54,7 @@ class Queues:
         await eventually(empty, within=within)
 
     async def drain(self, queue: str, tag: str, count: int) -> Arrived:
-        """Take out all that is there; what is missing or twice is told by what is returned."""
+        """Take out all that is there; the result shows what is missing or twice."""
         arrived, depth = Arrived(tag, count), await self.depth(queue)
         await self.watch(queue, arrived, lambda _: arrived.distinct + arrived.copies >= depth)
         return arrived
@@ -78,7 +78,7 @@ class Queues:
             async with asyncio.timeout(within):
                 await over.wait()
         except TimeoutError:
-            pass  # what is missing tells
+            pass  # what is missing shows it
         finally:
             await channel.close()
         return times

@@ -56,7 +56,7 @@ def _git(*words: str) -> str:
 
 
 def record(figures: Sequence[Figure], *, said: str, document: Path = DOCUMENT) -> None:
-    """Make a run the document's newest: its day, its conditions, its rows. The one before it leads the earlier ones."""
+    """Make a run the document's newest: its day, its conditions, its rows. The run before it leads the earlier runs."""
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     run = f"### {day}\n\n{said}. `make bench {' '.join(sys.argv[1:])}".rstrip(" `") + f"`\n\n{table(figures)}\n\n"
     opening, newest, rest = document.read_text().partition(NEWEST)

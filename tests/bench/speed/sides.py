@@ -113,7 +113,7 @@ async def _ended(system: System, name: str) -> None:
 async def side(
     kind: type[Side], name: str, *, broker_url: str, folder: Path, api: str, connection: AbstractConnection
 ) -> AsyncIterator[Side]:
-    """One with everything declared and nothing running; afterwards nothing of it is left on the broker."""
+    """A side with everything declared and nothing running; afterwards nothing of it is left on the broker."""
     (folder / name).mkdir()
     system = System(broker_url=broker_url, folder=folder / name, api=ZenotiApi(), connection=connection)
     del system.settings["DOWNSTREAM__INVOICES__EVENTS"]

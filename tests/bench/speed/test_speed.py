@@ -60,7 +60,7 @@ def test_a_goal_is_of_the_ratio_or_of_ours() -> None:
 
 
 def test_what_has_not_arrived_is_missed() -> None:
-    """Events are counted by their own bytes: twice is told, another run's are refused."""
+    """Events are counted by their own bytes: repeats are reported, another run's events are refused."""
     arrived = Arrived("ab", 3)
     for number in (0, 2, 2):
         arrived.note(b'{"event": ' + body("ab", number) + b"}")
@@ -72,7 +72,7 @@ def test_what_has_not_arrived_is_missed() -> None:
 def test_an_invoice_has_five_events_not_one_after_the_other() -> None:
     """As many distinct invoices as a fifth of the events, each spread among others."""
     invoices = [re.findall(rb'"invoice": {"id": "([^"]+)"', body("ab", number))[0] for number in range(400)]
-    assert all(invoices.count(one) == EVENTS_OF_AN_INVOICE for one in set(invoices))
+    assert all(invoices.count(invoice) == EVENTS_OF_AN_INVOICE for invoice in set(invoices))
     assert len(set(invoices[:40])) == 40
 
 
@@ -89,7 +89,7 @@ def test_what_a_process_spends_is_read() -> None:
 
 
 def test_a_run_is_recorded(tmp_path: Path) -> None:
-    """It stands where the newest run stands, which is the first of the earlier ones from then on; all else stays."""
+    """It stands where the newest run stands, which is the first of the earlier runs from then on; all else stays."""
     document = tmp_path / "benchmarks.md"
     document.write_text(
         "# Fast\n\n## The newest run\n\n### 3rd\n\n| 3 |\n\n## How\n\nso\n\n## Earlier runs\n\n### 2nd\n\n| 2 |\n"

@@ -1,6 +1,6 @@
 """The events of a run: the seed's Invoice.Closed in 2.7 kB, five of each invoice among those of forty others.
 
-Each bears the run's tag and its number, so what arrives can be told and counted by its bytes, whoever wrote them.
+Each has the run's tag and its number, so arriving events are recognised and counted by their bytes alone.
 """
 
 import json
@@ -34,7 +34,7 @@ class Arrived:
         self.copies = 0
 
     def note(self, message: bytes) -> int:
-        """Count one, and return its number. Raises ValueError: it is none of this run."""
+        """Count an event, and return its number. Raises ValueError: it is none of this run."""
         found = _NUMBER.search(message)
         if found is None or found[1] != self._tag:
             raise ValueError("a message that is none of this run's")

@@ -27,21 +27,21 @@ def test_small_ones_do_not_count() -> None:
 
 
 def test_the_oldest_gives_way_once() -> None:
-    """Over the bound the one that has kept something for longest goes, and no other while it is about to free that."""
+    """Over the bound the connection that has held memory for longest goes, and no other until that is freed."""
     memory = Memory(2 * LARGE)
-    one, two, three = (Keeper(memory) for _ in range(3))
-    for keeper in (one, two, three):
+    first, second, third = (Keeper(memory) for _ in range(3))
+    for keeper in (first, second, third):
         memory.keeps(keeper, LARGE)
-    assert [one.asked, two.asked, three.asked] == [1, 0, 0]
-    memory.keeps(one, 2 * LARGE)  # it goes on growing until it is gone
-    assert [one.asked, two.asked, three.asked] == [1, 0, 0]
-    memory.released(one)
+    assert [first.asked, second.asked, third.asked] == [1, 0, 0]
+    memory.keeps(first, 2 * LARGE)  # it goes on growing until it is gone
+    assert [first.asked, second.asked, third.asked] == [1, 0, 0]
+    memory.released(first)
     assert memory.kept == 2 * LARGE
     memory.keeps(Keeper(memory), LARGE)
-    assert [one.asked, two.asked, three.asked] == [1, 1, 0]
+    assert [first.asked, second.asked, third.asked] == [1, 1, 0]
 
 
-def test_whoever_is_at_work_stays() -> None:
+def test_a_connection_at_work_stays() -> None:
     """What is at work counts, and does not go; a newcomer that is too much goes itself."""
     memory = Memory(LARGE)
     worker, newcomer = Keeper(memory), Keeper(memory, at_once=True)
@@ -55,7 +55,7 @@ def test_whoever_is_at_work_stays() -> None:
 
 
 def test_overrun_is_what_is_really_there() -> None:
-    """Those who have been told to go count until they have gone."""
+    """Connections that must go count until they have gone."""
     memory = Memory(LARGE)
     keepers = [Keeper(memory) for _ in range(3)]
     overrun = []
@@ -76,7 +76,7 @@ def test_shrinking_below_small_releases() -> None:
 
 
 def test_what_parsing_costs() -> None:
-    """A head's cost grows with its bytes and its headers; half a head cannot have more headers than a whole one."""
+    """A head's cost grows with its bytes and its headers; half a head cannot have more headers than a whole head."""
     assert parsed_bytes([(b"a", b"b")] * 100, 1000) == 5 * 1000 + 256 * 100
     assert half_parsed_bytes(400, max_headers=1000) == 5 * 400 + 256 * 100
     assert half_parsed_bytes(100_000, max_headers=100) == 5 * 100_000 + 256 * 100

@@ -94,11 +94,11 @@ async def test_a_frame_larger_than_one_read(size: int) -> None:
     data = DELIVER + pamqp.frame.marshal(ContentBody(body), 3) + DELIVER
     found = await read(FrameReader, [data])
     assert found == await read(PLAIN_READER, [data])
-    assert [one[-1] for one in found[:3]] == [None, body, None]
+    assert [frame[-1] for frame in found[:3]] == [None, body, None]
 
 
 def broken(change: Callable[[bytearray], None]) -> bytes:
-    """A delivery, and one with something wrong."""
+    """A delivery, and a malformed delivery."""
     second = bytearray(DELIVER)
     change(second)
     return DELIVER + bytes(second)
@@ -136,7 +136,7 @@ async def test_a_connection_that_is_reset() -> None:
 
 
 def test_aiormq_uses_it() -> None:
-    """Whoever imports our adapters gets connections that read so."""
+    """A process that imports our adapters gets connections with this reader."""
     import aiormq.connection  # noqa: PLC0415  # as it is by now
 
     import zenoti_ingest.adapters.broker  # noqa: F401, PLC0415  # that it is imported is what is tested

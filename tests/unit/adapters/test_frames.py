@@ -68,8 +68,8 @@ def test_a_publish(
     assert header.body_size == len(body)
     for name in spec.Basic.Properties.attributes():
         assert (getattr(header.properties, name) or None) == (getattr(expected.properties, name) or None), name
-    assert b"".join(one.value for one in bodies) == body
-    assert all(isinstance(one, ContentBody) and len(one.value) <= MOST for one in bodies)
+    assert b"".join(part.value for part in bodies) == body
+    assert all(isinstance(part, ContentBody) and len(part.value) <= MOST for part in bodies)
 
 
 @pytest.mark.parametrize("multiple", [True, False])

@@ -87,8 +87,8 @@ async def test_it_is_looked_at_every_second(file: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda _: None, "No such file"),
-    "a folder": (lambda file: file.mkdir(), "is no file"),
-    "a pipe": (os.mkfifo, "is no file"),
+    "a folder": (lambda file: file.mkdir(), "is not a file"),
+    "a pipe": (os.mkfifo, "is not a file"),
     "empty": (lambda file: file.write_bytes(b""), "holds no secret"),
     "blank": (lambda file: file.write_bytes(b" \r\n\xef\xbb\xbf\n"), "holds no secret"),
     "not UTF-8": (lambda file: file.write_bytes(HUSH.encode() + b"\xff"), "is not UTF-8"),
@@ -99,11 +99,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "told"), BAD.values(), ids=BAD)
-def test_a_file_that_cannot_be_used(file: Path, make: Callable[[Path], object], told: str) -> None:
+@pytest.mark.parametrize(("make", "fault"), BAD.values(), ids=BAD)
+def test_a_file_that_cannot_be_used(file: Path, make: Callable[[Path], object], fault: str) -> None:
     """The start is refused in one line that names key and file, and shows nothing of the secret."""
     make(file)
-    with pytest.raises(WrongSettings, match=told) as refused:
+    with pytest.raises(WrongSettings, match=fault) as refused:
         read(file)
     assert f"sources.main.api_key_file = {str(file)!r}" in str(refused.value)
     assert HUSH not in str(refused.value)
@@ -111,15 +111,15 @@ def test_a_file_that_cannot_be_used(file: Path, make: Callable[[Path], object], 
 
 
 @pytest.mark.usefixtures("looks_at_once")
-@pytest.mark.parametrize(("spoil", "told"), BAD.values(), ids=BAD)
-def test_a_file_that_cannot_be_used_any_more(file: Path, spoil: Callable[[Path], object], told: str) -> None:
+@pytest.mark.parametrize(("spoil", "fault"), BAD.values(), ids=BAD)
+def test_a_file_that_cannot_be_used_any_more(file: Path, spoil: Callable[[Path], object], fault: str) -> None:
     """The last values count until it can be used again."""
     file.write_bytes(b"one")
     found = read(file)
     file.unlink()
     spoil(file)
     assert found.values() == (b"one",)
-    assert told in found.fault
+    assert fault in found.fault
     if file.is_dir():
         file.rmdir()
     file.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from zenoti_ingest.stages.room import AtWork, Room
 
 
 class Crowd:
-    """Events that want into a room, each until it is told to go; `inside` are those that have a place, in order."""
+    """Events that want into a room, each until a test lets it go; `inside`: events that have a place, in order."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -50,7 +50,7 @@ async def test_as_many_as_there_is_room_for() -> None:
 
 
 async def test_nobody_overtakes() -> None:
-    """A small one waits behind a large one, so that the large one comes to its turn."""
+    """A small body waits behind a large body, so that the large body gets its turn."""
     crowd = Crowd(Room(100))
     for number, size in enumerate((60, 50, 10, 10)):
         await crowd.want(number, size)
@@ -59,18 +59,18 @@ async def test_nobody_overtakes() -> None:
     assert crowd.inside == [1, 2, 3]
 
 
-async def test_nobody_overtakes_the_one_whose_turn_has_just_come() -> None:
-    """Between the word that there is room and the entry of the one it is for, nobody slips in."""
+async def test_nobody_overtakes_an_event_that_was_just_called() -> None:
+    """Between the call of an event and its entry, no other event slips in."""
     room, entered = Room(100), list[int]()
 
-    async def one(number: int) -> None:
+    async def enter(number: int) -> None:
         with await room.enter(60):
             entered.append(number)
 
     with await room.enter(100):
-        waiting = asyncio.create_task(one(1))
+        waiting = asyncio.create_task(enter(1))
         await asyncio.sleep(0)
-        late = asyncio.create_task(one(2))  # its first turn comes before the other's next one
+        late = asyncio.create_task(enter(2))  # its first turn comes before the other's next turn
     await asyncio.gather(waiting, late)
     assert entered == [1, 2]
 
@@ -86,7 +86,7 @@ async def test_one_alone_is_let_in_however_large() -> None:
 
 
 async def test_what_turns_out_larger_stays_and_others_wait() -> None:
-    """A body that was small until it was inflated keeps the next ones out, and gives all of it back."""
+    """A body that was small until it was inflated keeps the next bodies out, and gives all of it back."""
     crowd = Crowd(Room(100))
     await crowd.want(0, 1)
     crowd.at_work[0].grow(500)
@@ -99,13 +99,13 @@ async def test_what_turns_out_larger_stays_and_others_wait() -> None:
 
 
 async def test_who_is_cancelled_holds_up_nobody() -> None:
-    """In the line, or just called: whoever is cancelled leaves the others their turn."""
+    """In the line, or just called: a cancelled event leaves the others their turn."""
     crowd = Crowd(Room(100))
     for number in range(4):
         await crowd.want(number, 100)
     crowd.tasks[1].cancel()
     await asyncio.sleep(0)
-    crowd.room.leave(100)  # as 0 does; the one that is called is 2
+    crowd.room.leave(100)  # as 0 does; 2 is called
     crowd.tasks[2].cancel()
     for _ in range(5):
         await asyncio.sleep(0)

@@ -79,7 +79,7 @@ def read_secrets(file: str | Path) -> tuple[str, ...]:
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe must not block
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnusableSecret("is no file")
+            raise UnusableSecret("is not a file")
         content = os.read(descriptor, MAX_BYTES + 1)
     finally:
         os.close(descriptor)

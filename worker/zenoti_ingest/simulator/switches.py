@@ -53,8 +53,8 @@ class ApiSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         unknown = [name for name in self.faults if name not in WIRE_FAULTS and not is_refusal(name)]
         if unknown:
             raise ValueError(
-                f"faults: {unknown[0]} is none; known are {', '.join(WIRE_FAULTS)}, and refusals such as 500, 602, "
-                "418/200/text: <code>[/<status>[/<shape>]]"
+                f"faults: {unknown[0]} is not a fault; known are {', '.join(WIRE_FAULTS)}, and refusals such as 500, "
+                "602, 418/200/text: <code>[/<status>[/<shape>]]"
             )
         if sum(self.faults.values()) > 1 + _SUM_MARGIN:
             raise ValueError("faults: the shares add up to more than 1")

@@ -29,9 +29,9 @@ def test_a_host(host: str) -> None:
 )
 def test_no_host(host: str, fault: str) -> None:
     """What is wrong with it is said without it."""
-    told = host_fault(host)
-    assert fault in told
-    assert not host.strip() or host not in told
+    text = host_fault(host)
+    assert fault in text
+    assert not host.strip() or host not in text
 
 
 @pytest.mark.parametrize("url", ["http://h", "https://u:p@h:1/a?b", "HTTP://h", "http://[::1]:65535/", "http://h:/"])
@@ -60,6 +60,6 @@ def test_a_url(url: str) -> None:
 )
 def test_no_url(url: str, fault: str) -> None:
     """What is wrong with it is said without it: it can hold a password."""
-    told = url_fault(url, schemes=HTTP)
-    assert fault in told
-    assert "hush" not in told
+    text = url_fault(url, schemes=HTTP)
+    assert fault in text
+    assert "hush" not in text

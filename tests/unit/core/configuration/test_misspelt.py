@@ -22,5 +22,5 @@ KEYS = {"config": [], "broker": ["url", "url_file"], "intake": ["port", "host"],
     ],
 )
 def test_meant(rest: str, value: str, words: tuple[str, ...] | None) -> None:
-    """A slip is told from what an orchestrator injects, by the name and the value."""
+    """Name and value distinguish a slip from what an orchestrator injects."""
     assert meant(rest, value, KEYS, named={"sources"}) == words

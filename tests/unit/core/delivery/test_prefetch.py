@@ -11,7 +11,7 @@ MOST, BOUND, FEW = 5000, 96_000_000, 20
 
 
 def small(most: int = MOST) -> Prefetch:
-    """A number that the events of long ago, large ones, have brought down."""
+    """A number that large events lowered long ago."""
     number = Prefetch(most, max_bytes=BOUND)
     number.passed(2 * FEW, now=-1e6)
     return number
@@ -23,7 +23,7 @@ def full(number: Prefetch, size: int, *, now: float, returned: int = 0) -> bool:
 
 
 def at_its_bound(number: Prefetch, size: int, *, now: float) -> None:
-    """Deliveries of that size have come until the next one would have been too many."""
+    """Deliveries of that size have come until the next would have been too many."""
     number.passed(max(1, BOUND // size), now=now)
 
 
@@ -73,7 +73,7 @@ def test_past_the_bound_half_of_what_was_in_hand_is_taken() -> None:
 
 @given(sizes=st.lists(st.integers(1, 2 * BOUND), min_size=20, max_size=20))
 def test_any_sizes_come_to_one_in_hand_at_last(sizes: list[int]) -> None:
-    """Whatever passes the bound, over and over, so few are taken after a few times that one alone is in hand."""
+    """Whatever passes the bound again and again, after a few times only a single delivery is in hand."""
     number = Prefetch(MOST, max_bytes=BOUND)
     before = number.count
     for now, size in enumerate(sizes):

@@ -18,7 +18,7 @@ def receivers() -> Receivers:
 
 
 def test_who_wants_an_event() -> None:
-    """By the patterns of each; one that is named alone gets it only where it wants it."""
+    """By the patterns of each; a receiver named alone gets it only if it wants it."""
     assert receivers().wanting(KEY) == ("all", "accounting")
     assert receivers().wanting(KEY, only="accounting") == ("accounting",)
     assert receivers().wanting(KEY, only="crm") == ()

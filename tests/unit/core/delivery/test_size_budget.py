@@ -32,7 +32,7 @@ def test_a_body_of_the_limit_passes() -> None:
 
 
 def test_it_only_becomes_smaller() -> None:
-    """A lower limit is followed, a higher one is not; it says whether it changed."""
+    """A lower limit is followed, a higher limit is not; it says whether it changed."""
     budget = SizeBudget()
     assert budget.max_message_bytes == DEFAULT_MAX_MESSAGE_BYTES
     assert budget.lower(100_000)

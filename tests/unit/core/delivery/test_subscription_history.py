@@ -19,7 +19,7 @@ def history() -> SubscriptionHistory:
 
 
 def reason(history: SubscriptionHistory, **other: Any) -> str:
-    """Why a subscription is to end that has lasted for a second, unless told otherwise."""
+    """Why a subscription should end that has lasted for a second, by default."""
     given = {
         "lasted_seconds": 1.0,
         "held_seconds": 0.0,
@@ -31,7 +31,7 @@ def reason(history: SubscriptionHistory, **other: Any) -> str:
 
 
 def test_losses_in_a_row_make_careful(history: SubscriptionHistory) -> None:
-    """After five subscriptions lost soon after they began deliveries come one by one, until one is steady."""
+    """After five subscriptions lost soon after they began deliveries come one by one, until a subscription lasts."""
     for _ in range(MAX_LOSSES):
         assert history.prefetch(1000) == 1000
         history.ended(lasted_seconds=0.1, is_lost=True)
@@ -67,7 +67,7 @@ def test_one_by_one_says_nothing_of_the_window(history: SubscriptionHistory) -> 
 
 
 def test_waits_grow_until_a_steady_subscription(history: SubscriptionHistory) -> None:
-    """The wait before the next subscription doubles; one that lasted begins anew."""
+    """The wait before the next subscription doubles; after a subscription that lasted it begins anew."""
     assert [history.backoff.failed() for _ in range(2)] == [0.2, 0.4]
     history.ended(lasted_seconds=STEADY_SECONDS - 1, is_lost=True)
     assert history.backoff.failed() == 0.8

@@ -103,7 +103,7 @@ def test_what_a_stranger_left_out(headers: dict[str, Any], expected: Received) -
 
 
 def test_a_message_is_carried_into_another_trace() -> None:
-    """Carried into a trace a message bears that one's headers and nothing of its own; all else is as it was."""
+    """Carried into a trace a message has the headers of that trace and none of its own; all else is as it was."""
     message = received(trace=TRACE).to(exchange="e", routing_key="k")
     found = carried(message, OTHER)
     assert found.headers == {**received().to(exchange="e", routing_key="k").headers, **OTHER.headers()}

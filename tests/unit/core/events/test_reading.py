@@ -124,8 +124,8 @@ def test_malformed(body: bytes) -> None:
         read(received(body=body))
 
 
-def test_malformed_tells_the_place_never_the_value() -> None:
-    """The text of Malformed tells where and never what: it goes into logs and headers."""
+def test_malformed_names_the_place_never_the_value() -> None:
+    """The text of Malformed names the place and never the value: it goes into logs and headers."""
     cases = [
         data("invoice_closed.broken.txt"),
         b'{"data": {"invoice": {"id": "hush/../hush"}}}',
@@ -152,7 +152,7 @@ def test_seed_invoice_closed() -> None:
 
 
 def test_seed_appointment_completed() -> None:
-    """The published Appointment Completed, a bare body, is told by its shape; its id is its digest."""
+    """The published Appointment Completed, a bare body, is recognised by its shape; its id is its digest."""
     body = data("appointment_completed.json")
     found = read(received(body=body))
     assert found.type == "appointment.completed"
@@ -208,7 +208,7 @@ def test_seed_appointment_completed() -> None:
     ],
 )
 def test_type(body: bytes, path_type: str, expected: str) -> None:
-    """The type is the envelope's, else the path's, else what the two seeds' shapes tell, else unknown."""
+    """The type is the envelope's, else the path's, else what the two seeds' shapes show, else unknown."""
     assert read(received(body=body, path_type=path_type)).type == expected
 
 

@@ -71,7 +71,7 @@ def test_reading_takes_memory_by_the_size_of_the_body(plain: bytes, times: int) 
 
 
 def test_a_packed_event_keeps_no_body_of_its_own() -> None:
-    """Inflated, or without its byte order mark, the body is read again when it goes out; a plain one is not copied."""
+    """Inflated, or without its byte order mark, the body is read again when it goes out; a plain body is not copied."""
     plain = envelope_body(note="x" * 1000)
     for came in (received(body=gzip.compress(plain), content_encoding="gzip"), received(body=b"\xef\xbb\xbf" + plain)):
         packed = read(came).packed()
@@ -101,7 +101,7 @@ def test_text_is_checked_to_the_last_byte_of_a_large_body(before: int) -> None:
 
 
 def test_a_large_body_is_not_looked_through_for_its_kind() -> None:
-    """Shape says what a bare body is up to 4 MiB; a larger one without a type is unknown, and still goes its way."""
+    """Shape says what a bare body is up to 4 MiB; a larger body without a type is unknown, and still goes its way."""
     invoice = {"invoice": {"id": "i-1", "invoice_number": "7", "note": "x" * 3 * MIB}}
     assert read(received(body=msgspec.json.encode(invoice))).type == "invoice.closed"
     invoice["invoice"]["note"] *= 2

@@ -55,7 +55,7 @@ ROWS = [pytest.param(*row, id=f"{row[0]}{'' if row[2] else ' without an invoice'
 @pytest.mark.parametrize("case", [str, str.upper, str.lower], ids=["as published", "upper case", "lower case"])
 @pytest.mark.parametrize(("event_type", "data", "named"), ROWS)
 def test_enveloped(event_type: str, data: dict[str, Any], named: bool, case: Any) -> None:  # noqa: FBT001  # a table's column
-    """Every event of the table is told by its type in any letter case; its invoice is found where it names one."""
+    """Every event of the table is recognised by its type in any letter case; if it names an invoice, that is found."""
     found = read(received(body=envelope_body(event_type=case(event_type), data=data)))
     assert (found.type, found.invoice_id) == (event_type.lower(), INVOICE_ID if named else None)
     assert found.type in EVENTS
@@ -63,7 +63,7 @@ def test_enveloped(event_type: str, data: dict[str, Any], named: bool, case: Any
 
 @pytest.mark.parametrize(("event_type", "data", "named"), ROWS)
 def test_bare(event_type: str, data: dict[str, Any], named: bool) -> None:  # noqa: FBT001  # a table's column
-    """Every event of the table is told by the type in the path where its body is bare, and its invoice is found."""
+    """Every event of the table is recognised by the type in the path if its body is bare, and its invoice is found."""
     found = read(received(body=msgspec.json.encode(data), path_type=event_type))
     assert (found.type, found.invoice_id) == (event_type.lower(), INVOICE_ID if named else None)
     assert found.event_id is None
@@ -93,7 +93,7 @@ def test_bare(event_type: str, data: dict[str, Any], named: bool) -> None:  # no
 )
 @pytest.mark.parametrize("enveloped", [True, False], ids=["envelope", "bare"])
 def test_no_type_of_a_field_stops_an_event(event_type: str | None, data: dict[str, Any], enveloped: bool) -> None:  # noqa: FBT001  # a table's column
-    """A field of another type than Zenoti tells changes nothing: the event has its type and leaves as it came."""
+    """A field of another type than documented changes nothing: the event has its type and leaves as it came."""
     body = envelope_body(event_type=event_type, data=data) if enveloped else msgspec.json.encode(data)
     found = read(received(body=body, path_type=event_type or ""))
     assert (found.type, found.body) == (event_type.lower() if event_type else "unknown", body)
@@ -140,8 +140,8 @@ def test_known_types_are_events_or_malformed(event_type: str, data: Any, key: st
 
 @pytest.mark.parametrize("value", [5.5, "a/b"], ids=repr)
 @pytest.mark.parametrize("place", ["invoice.id", "invoice_id"])
-def test_an_unusable_invoice_id_is_told_by_its_path(place: str, value: object) -> None:
-    """In events that nobody knows, too, an invoice id that cannot be one is told by its whole path."""
+def test_an_unusable_invoice_id_is_reported_by_its_path(place: str, value: object) -> None:
+    """An unusable invoice id is reported by its whole path, in unknown events too."""
     data = {"invoice": {"id": value}} if place == "invoice.id" else {"invoice_id": value}
     with pytest.raises(Malformed) as enveloped:
         read(received(body=envelope_body(event_type="A.B", data=data)))

@@ -69,13 +69,13 @@ def test_an_event_id_that_counts_for_nothing(event_id: bytes) -> None:
 
 
 def test_the_longest_event_id() -> None:
-    """200 bytes count, and the id that is made of them is one that AMQP can carry."""
+    """200 bytes count, and AMQP can carry the id that is made of them."""
     found = event_of(event_id=b'"%s"' % (b"x" * 200))
     assert found.event_id == "x" * 200
     assert len(found.id) == 217
 
 
-def test_what_tells_two_events_apart() -> None:
+def test_what_distinguishes_two_events() -> None:
     """Another type, other data, other spelling of the same data, another event_id: each is another event."""
     made = [
         event_of(),
@@ -108,10 +108,10 @@ def test_bytes_count_where_msgspec_cannot_read_them(data: bytes) -> None:
 
 def test_long_types_stay_apart() -> None:
     """Two types of more than 200 bytes that begin alike are two types, though their routing keys are the same."""
-    one, other = (event_of(kind=b'"%s.%s"' % (b"Long" * 60, end)) for end in (b"a", b"b"))
-    assert one.type == other.type
-    assert one.id != other.id
-    assert event_of(kind=b'"%s.A"' % (b"long" * 60)).id == one.id
+    first, other = (event_of(kind=b'"%s.%s"' % (b"Long" * 60, end)) for end in (b"a", b"b"))
+    assert first.type == other.type
+    assert first.id != other.id
+    assert event_of(kind=b'"%s.A"' % (b"long" * 60)).id == first.id
 
 
 @pytest.mark.parametrize("marks", [{"replay": "r1"}, {"redriven": True}], ids=["replayed", "redriven"])
@@ -122,7 +122,7 @@ def test_replayed_and_redriven_are_never_duplicates(marks: dict[str, Any]) -> No
 
 
 def test_a_malformed_event_is_known_by_its_ids() -> None:
-    """A letter for an unusable invoice id tells which event it was."""
+    """A letter for an unusable invoice id names its event."""
     with pytest.raises(Malformed) as caught:
         read(received(body=invoice_closed_body(invoice_id="a/b", event_id="e-1")))
     assert (caught.value.identity.event_type, caught.value.identity.event_id) == ("invoice.closed", "e-1")
@@ -130,9 +130,9 @@ def test_a_malformed_event_is_known_by_its_ids() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(one=json_values, other=json_values)
-def test_same_id_same_bytes(one: Any, other: Any) -> None:
+@given(data=json_values, other=json_values)
+def test_same_id_same_bytes(data: Any, other: Any) -> None:
     """Two events of one event_id and type have one id just where their data is the same, byte for byte."""
-    first, second = (envelope_body(data={"x": each}) for each in (one, other))
+    first, second = (envelope_body(data={"x": each}) for each in (data, other))
     same = read(received(body=first)).id == read(received(body=second)).id
     assert same == (first == second)

@@ -21,7 +21,7 @@ patterns = st.lists(words | st.sampled_from(["*", "#"]), min_size=1, max_size=5)
 
 
 def routes(pattern: list[str], key: list[str]) -> bool:
-    """AMQP 0-9-1 topic matching, word by word, as the specification tells it."""
+    """AMQP 0-9-1 topic matching, word by word, as in the specification."""
     if not pattern:
         return not key
     if pattern[0] == "#":

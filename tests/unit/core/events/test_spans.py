@@ -79,11 +79,11 @@ def test_a_publish() -> None:
     ],
 )
 def test_a_delivery(place: Place, name: str) -> None:
-    """The consumer's span is named by exchange, key and queue, each once, and is handed back until told."""
+    """The consumer's span is named by exchange, key and queue, each once, and `handed-back` until another outcome."""
     made = spans.processing(MESSAGE, place)
     assert (made.name, made.kind) == (name, "consumer")
-    told = {key: made.attributes[key] for key in ("zenoti.stage", "zenoti.source", "zenoti.attempt", "zenoti.outcome")}
-    assert told == {
+    found = {key: made.attributes[key] for key in ("zenoti.stage", "zenoti.source", "zenoti.attempt", "zenoti.outcome")}
+    assert found == {
         "zenoti.stage": place.stage,
         "zenoti.source": "main",
         "zenoti.attempt": 3,
@@ -111,5 +111,5 @@ def test_a_call() -> None:
     ],
 )
 def test_a_server(base_url: str, expected: Server) -> None:
-    """A base URL is told with its port and without credentials."""
+    """A base URL is shown with its port and without credentials."""
     assert spans.server(base_url) == expected

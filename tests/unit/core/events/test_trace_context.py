@@ -88,7 +88,7 @@ def test_what_is_valid_becomes_version_00(parent: str, expected: str) -> None:
 
 @pytest.mark.parametrize("parents", [[], [VALID, VALID]])
 def test_none_or_several_parents_are_none(parents: list[str]) -> None:
-    """A request without a parent, or with more than one, has none."""
+    """A request without a parent, or with several, has no context."""
     assert of_request(parents, ["a=b"]) is None
 
 
@@ -121,7 +121,7 @@ def test_a_message_without_a_parent_has_none() -> None:
 
 @given(st.binary(min_size=24, max_size=24).filter(lambda found: any(found[:16]) and any(found[16:])))
 def test_a_new_one_is_valid_and_not_sampled(random: bytes) -> None:
-    """A context made from random bytes is read back, and tells nobody to record."""
+    """A context made from random bytes is read back, and asks nobody to record."""
     made = begun(random)
     assert of_message(made.headers()) == made
     assert not made.is_sampled

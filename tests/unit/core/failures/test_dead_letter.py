@@ -142,7 +142,7 @@ def test_a_reason_that_is_no_word(reason: Any) -> None:
 
 
 def test_reads_what_a_stranger_wrote() -> None:
-    """Headers of the wrong type are left out, unknown ones too, and the message id stands in for the receipt."""
+    """Headers of the wrong type and unknown headers are left out, and the message id stands in for the receipt."""
     headers = {"reason": "refused", "attempts": "3", "event_id": 5, "detail": None, "colour": "blue"}
     found = dead_letter.read(headers, names=NAMES, message_id="m")
     assert found == DeadLetterHeaders(reason="refused", receipt_id="m")
@@ -193,7 +193,7 @@ def test_redrive_without_headers_keeps_the_message_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("not JSON (byte 17)", "not JSON (byte 2044)"),
         ("not UTF-8 at byte 3", "not UTF-8 at byte 44"),
@@ -202,9 +202,9 @@ def test_redrive_without_headers_keeps_the_message_id() -> None:
         ("throttled by 1234567", "throttled by 99999"),
     ],
 )
-def test_a_fault_has_one_fingerprint(one: str, other: str) -> None:
+def test_a_fault_has_one_fingerprint(first: str, second: str) -> None:
     """Letters that differ only in places and ids share a fingerprint, which is short and always the same."""
-    marks = {dead_letter.fingerprint(DeadLetterHeaders(reason="r", detail=detail)) for detail in (one, other)}
+    marks = {dead_letter.fingerprint(DeadLetterHeaders(reason="r", detail=detail)) for detail in (first, second)}
     assert len(marks) == 1
     assert re.fullmatch("[0-9a-f]{8}", marks.pop())
 
@@ -224,7 +224,7 @@ def test_faults_have_different_fingerprints() -> None:
     assert len({dead_letter.fingerprint(letter) for letter in letters}) == len(letters)
 
 
-def test_the_broker_tells_when_it_dead_lettered() -> None:
+def test_the_broker_shows_when_it_dead_lettered() -> None:
     """The time of a letter by the broker is that of its newest death."""
     at = datetime(2031, 5, 6, 18, 0, 1, tzinfo=timezone(timedelta(hours=1)))
     death = {"queue": "zenoti.raw.main", "reason": "delivery_limit", "time": at}

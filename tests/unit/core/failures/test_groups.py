@@ -29,7 +29,7 @@ def test_letters_of_one_fault_are_one_group() -> None:
 
 
 def test_ever_new_faults_do_not_fill_the_memory() -> None:
-    """Past the bound letters of new faults are counted together, and those of known ones where they belong."""
+    """Past the bound letters of new faults are counted together, and those of known faults where they belong."""
     groups = Groups()
     for number in range(MAX_GROUPS + 50):
         groups.add(letter(detail="x" * number))

@@ -151,7 +151,7 @@ def test_a_single_attempt() -> None:
     assert isinstance(settle(ApiUnavailable("why"), attempt=1, ladder=Ladder((5,), 1)), DeadLetter)
 
 
-def test_defect_tells_type_and_place_never_the_text() -> None:
+def test_defect_names_type_and_place_never_the_text() -> None:
     """A plain exception is a defect: its text may quote a customer, so only its type and place are kept."""
     try:
         int("hush")
@@ -162,11 +162,11 @@ def test_defect_tells_type_and_place_never_the_text() -> None:
 
 
 def test_defect_without_a_traceback() -> None:
-    """An exception that was never raised is told by its type alone."""
+    """An exception that was never raised is named by its type alone."""
     assert defect_detail(KeyError("hush")) == "KeyError"
 
 
-def test_defect_tells_the_innermost_place() -> None:
+def test_defect_names_the_innermost_place() -> None:
     """The place is where it was raised, not where it was caught."""
     with pytest.raises(ValueError, match="hush") as caught:
         failure(int, "hush")  # type: ignore[arg-type]  # raises inside the helper, which is the point

@@ -90,7 +90,7 @@ def test_parse_signature_never_raises(value: str) -> None:
 def test_strangers_never_get_in(
     body: bytes, signatures: list[str], tokens: list[str], secrets: list[bytes], known: list[bytes]
 ) -> None:
-    """Nothing raises, and whoever knows neither secret nor token is refused with 401, or only pings."""
+    """Nothing raises, and a sender with neither secret nor token is refused with 401, or only pings."""
     rule = Rule(secrets=tuple(secrets), tokens=tuple(known))
     tokens = [token for token in tokens if token.encode("utf-8", "surrogateescape") not in known]
     match judge(body, signatures=signatures, tokens=tokens, rule=rule):

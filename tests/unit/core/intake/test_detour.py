@@ -19,7 +19,7 @@ def test_straight_at_first(detour: Detour) -> None:
 
 
 def test_it_begins_with_the_first_publish_that_is_not_confirmed(detour: Detour) -> None:
-    """One is enough."""
+    """A single unconfirmed publish is enough."""
     detour.unconfirmed()
     assert detour.is_on
     assert detour.is_paced
@@ -56,7 +56,7 @@ def test_trials_are_paced(detour: Detour) -> None:
 
 
 def test_the_next_detour_begins_afresh(detour: Detour) -> None:
-    """The pace of an earlier one is forgotten."""
+    """The pace of an earlier detour is forgotten."""
     detour.unconfirmed()
     for second in range(60):
         detour.may_try(now=float(second))

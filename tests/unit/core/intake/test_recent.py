@@ -10,7 +10,7 @@ def event(number: int, *, size: int = 1) -> Received:
 
 def ids(recent: Recent) -> list[str]:
     """What it holds; then it holds nothing."""
-    return [one.receipt_id for one in recent.take()]
+    return [event.receipt_id for event in recent.take()]
 
 
 def test_a_good_look_vouches_for_what_was_before_it_began() -> None:
@@ -36,8 +36,8 @@ def test_a_look_without_an_answer_vouches_for_nothing() -> None:
     assert ids(recent) == []
 
 
-def test_it_is_bounded_and_tells_what_it_forgot() -> None:
-    """Above the bound the oldest go, and the newest of those is told, until a good look or a taking."""
+def test_it_is_bounded_and_shows_what_it_forgot() -> None:
+    """Above the bound the oldest go, and the time of the newest of those is kept, until a good check or a `take`."""
     recent = Recent(max_bytes=10_000)
     for number in range(5):
         recent.add(event(number, size=4_000))

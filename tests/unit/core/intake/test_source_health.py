@@ -4,7 +4,7 @@ from zenoti_ingest.core.intake.source_health import ACCEPTED, ALARM_AT, SWITCHED
 
 
 def test_failures_in_a_row_are_counted_by_kind() -> None:
-    """Whatever is no 2xx counts; the 4xx are told apart, since strangers make them too."""
+    """All other answers than 2xx count; the 4xx are counted separately, since strangers cause them too."""
     streak = Streak()
     for status in (401, 503, 413, 401, 408, 500, 400):
         streak.answered(status)
@@ -27,11 +27,11 @@ def test_a_ping_ends_no_streak() -> None:
     assert streak.failures == 1
 
 
-def test_told_at_five_and_when_it_is_too_late() -> None:
+def test_reported_at_five_and_when_it_is_too_late() -> None:
     """The alarm comes at 5 and at 20, and a flood of strangers does not fill the log."""
     streak = Streak()
-    told = [n for n in range(1, 10 * SWITCHED_OFF_AT) if streak.answered(503)]
-    assert told == [ALARM_AT, SWITCHED_OFF_AT] == [5, 20]
+    reported = [n for n in range(1, 10 * SWITCHED_OFF_AT) if streak.answered(503)]
+    assert reported == [ALARM_AT, SWITCHED_OFF_AT] == [5, 20]
 
 
 def test_silence_counts_from_the_start_and_from_each_event() -> None:

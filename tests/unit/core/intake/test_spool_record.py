@@ -22,7 +22,7 @@ def test_comes_back_as_it_was(body: bytes, encoding: str | None, *, archived: bo
 
 
 @given(at=st.integers(min_value=0), bit=st.integers(0, 7))
-def test_a_flipped_bit_tells_itself(at: int, bit: int) -> None:
+def test_a_flipped_bit_is_noticed(at: int, bit: int) -> None:
     """Whichever bit of a record is flipped, it is not read."""
     record = bytearray(seal(Spooled(event=received(body=b'{"a": 1}'))))
     record[at % len(record)] ^= 1 << bit
@@ -30,7 +30,7 @@ def test_a_flipped_bit_tells_itself(at: int, bit: int) -> None:
 
 
 @given(length=st.integers(0, 200))
-def test_a_torn_record_tells_itself(length: int) -> None:
+def test_a_torn_record_is_noticed(length: int) -> None:
     """A record that is not whole is not read."""
     record = seal(Spooled(event=received(body=b"x" * 100)))
     assert unseal(record[:length]) is None
@@ -49,7 +49,7 @@ def test_a_whole_record_of_another_shape_is_not_read() -> None:
 
 
 def test_a_note() -> None:
-    """It waits under a source that no configured one can have, without the body, and gives back all else."""
+    """It waits under a name that no configured source can have, without the body, and gives back all else."""
     event = received(source="main", content_encoding="gzip")
     left = note(event, body_at="disk:here:/x")
     assert (left.event.body, left.body_at) == (b"", "disk:here:/x")

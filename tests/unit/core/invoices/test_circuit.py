@@ -76,7 +76,7 @@ def test_a_401_and_another_failure_do_not_make_a_refused_key() -> None:
     assert not circuit.is_open
 
 
-def test_a_refused_probe_tells_of_the_key() -> None:
+def test_a_refused_probe_shows_a_wrong_key() -> None:
     """A 401 for one invoice, and a 401 for the probe's random id: the key is refused."""
     circuit = Circuit()
     circuit.failed("a", now=NOW, refused=True)
@@ -142,7 +142,7 @@ def test_the_first_probe_after_the_opening() -> None:
     assert circuit.probe_in(NOW + 9) == FIRST_PROBE_SECONDS
 
 
-def test_what_was_in_flight_as_it_opened_tells_nothing() -> None:
+def test_what_was_in_flight_as_it_opened_shows_nothing() -> None:
     """Calls that were under way when the circuit opened, and fail after it, delay no probe and change no invoice."""
     circuit = opened()
     assert {circuit.failed(late, now=NOW) for late in "pqrstuvw"} == {Blame.API}
@@ -152,7 +152,7 @@ def test_what_was_in_flight_as_it_opened_tells_nothing() -> None:
 
 
 def test_probes_take_turns() -> None:
-    """One that failed, one that waits, one answered before; each of a kind in its turn."""
+    """A failed key, a waiting key, an answered key; each kind in its turn."""
     circuit = Circuit()
     for well in "xy":
         circuit.answered(well, now=NOW - 2 * RECENT_SECONDS)
@@ -171,7 +171,7 @@ def test_a_random_id_where_none_was_answered() -> None:
 
 
 def test_a_probe_that_says_nothing() -> None:
-    """A throttled probe counts as no failure; the next one asks for another invoice."""
+    """A throttled probe counts as no failure; the next probe asks for another invoice."""
     circuit = opened()
     circuit.probe_passed_over(now=NOW)
     assert circuit.failures == 2
@@ -231,7 +231,7 @@ def test_remembers_a_bounded_number(invoices: list[str]) -> None:
 
 
 def test_a_hand_over_of_an_open_circuit() -> None:
-    """The next holder goes on with the same probes at the same times, by another clock; a closed one has nothing."""
+    """The next holder continues the same probes at the same times, by another clock; a closed circuit has nothing."""
     first, there = Circuit(), NOW - 1e6
     first.answered("well", now=NOW)
     assert first.hand_over(NOW) is None

@@ -40,25 +40,25 @@ def test_take_overs(calls: list[tuple[int, int, bool]], wrong: list[int]) -> Non
 
     The lane's times never go back among what went out, and no echo of claims makes them run away from the clocks.
     """
-    clocks, active, last, told = [LaneClock() for _ in wrong], -1, 0, [""] * 3
+    clocks, active, last, claims = [LaneClock() for _ in wrong], -1, 0, [""] * 3
     latest = 0
     for turn, now, is_confirmed in calls:
         if turn != active:
             for other in range(3):
-                clocks[turn].heard(told[other] if other != turn else None)
+                clocks[turn].heard(claims[other] if other != turn else None)
             active = turn
         at = clocks[turn].next(now + wrong[turn], [])
         latest = max(latest + RESERVE_MICROSECONDS, now + wrong[turn])
         assert at <= latest + RESERVE_MICROSECONDS + len(calls)
         claim = clocks[turn].claim()
         if is_confirmed or clocks[turn].covers(at):
-            told[turn] = claim or ""
+            claims[turn] = claim or ""
             clocks[turn].confirmed(claim)
             assert clocks[turn].covers(at)
             assert at > last
             last = at
         for other in range(3):
-            clocks[other].heard(told[turn])  # an echo of its own, too
+            clocks[other].heard(claims[turn])  # an echo of its own, too
 
 
 def test_echoes_do_not_add_up() -> None:

@@ -2,7 +2,7 @@ from zenoti_ingest.core.invoices.lease import Lease
 
 
 def test_a_lease_counts_from_the_question() -> None:
-    """It holds for its seconds from when the question was sent, whenever the answer came; an older one adds nothing."""
+    """It holds for its seconds after the question was sent, whenever the answer came; older questions add nothing."""
     lease = Lease(5)
     assert not lease.holds(0)
     lease.renew(100)

@@ -30,7 +30,7 @@ def read(response: Response, *, expand: tuple[str, ...] = EXPAND) -> Invoice:
 
 
 def refusal(response: Response) -> WorkerError:
-    """How an answer that holds no invoice is told."""
+    """The error for an answer without an invoice."""
     with pytest.raises(WorkerError) as raised:
         read(response)
     return raised.value
@@ -152,7 +152,7 @@ FOREIGN = [
 @pytest.mark.parametrize("body", OWN, ids=repr)
 @pytest.mark.parametrize(("status", "expected"), ROWS, ids=str)
 def test_a_status_in_the_apis_own_shape(status: int, expected: type[WorkerError], body: bytes) -> None:
-    """Where the body is the API's and tells no code that is known, the status has its row of the error table."""
+    """If the body is the API's and has no known code, the status has its row of the error table."""
     assert type(refusal(answer(status=status, body=body))) is expected
 
 
@@ -267,7 +267,7 @@ def test_what_says_that_all_is_well(body: bytes, status: int) -> None:
     ids=repr,
 )
 def test_spellings_of_the_id(asked: str, invoice: bytes) -> None:
-    """An id is compared as text, whatever its escapes, letter case or type; an invoice without one is believed."""
+    """An id is compared as text, whatever its escapes, letter case or type; an invoice without an id is believed."""
     assert decipher(invoice_answer(invoice=invoice), asked, expand=()).document == invoice
 
 
@@ -313,7 +313,7 @@ def test_failures_never_quote_the_answer() -> None:
     ids=repr,
 )
 def test_retry_after(value: str, seconds: float) -> None:
-    """429 waits as told, at least a second and at most a quarter of an hour; a minute where it is not told."""
+    """429 waits for the time in the answer, at least a second and at most a quarter of an hour; a minute without it."""
     error = refusal(answer(status=429, retry_after=value))
     assert isinstance(error, ApiThrottled)
     assert error.retry_after == seconds
@@ -339,7 +339,7 @@ def test_retry_after_absent() -> None:
         pytest.param(
             b'{"a": 1}', ("invoiceitems", "REDEMPTIONS"), ("invoiceitems", "REDEMPTIONS"), id="any letter case"
         ),
-        pytest.param(b'{"a": 1}', ("gst_parameters", "dues_and_fees"), (), id="parts that cannot be told"),
+        pytest.param(b'{"a": 1}', ("gst_parameters", "dues_and_fees"), (), id="parts without a known place"),
         pytest.param(b'{"a": 1}', (), (), id="nothing asked for"),
     ],
 )

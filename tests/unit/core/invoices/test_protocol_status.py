@@ -25,7 +25,7 @@ from zenoti_ingest.core.invoices.protocol import decipher
     ],
 )
 def test_status_and_code(status: int, body: bytes, expected: type[WorkerError]) -> None:
-    """Where status and code disagree the one that is known and more exact counts, and nothing unforeseen is raised."""
+    """If status and code disagree, the known and more exact of both counts, and nothing unforeseen is raised."""
     with pytest.raises(expected):
         decipher(answer(status=status, body=body), INVOICE_ID, expand=())
 

@@ -154,7 +154,7 @@ def test_nothing_is_saved_up_while_events_wait() -> None:
     steps=st.lists(st.tuples(st.sampled_from(["spend", "pause", "idle", "limit"]), st.floats(0, 90)), max_size=20),
 )
 def test_after_the_wait_a_call_may_go(rate: float, steps: list[tuple[str, float]]) -> None:
-    """Whatever has happened, who waits as long as told need not wait again."""
+    """Whatever has happened, after the returned wait no further wait is needed."""
     quota, now = Quota(calls_per_minute=rate, now=NOW), NOW
     for what, seconds in steps:
         match what:
@@ -192,7 +192,7 @@ def test_nothing_is_saved_up_during_a_pause() -> None:
 
 
 def test_a_shorter_pause_does_not_end_a_longer() -> None:
-    """Of two pauses that overlap the one that ends later counts."""
+    """Of two overlapping pauses, the pause that ends later counts."""
     quota = Quota(calls_per_minute=60, now=NOW)
     quota.pause(60, now=NOW)
     quota.pause(5, now=NOW)
@@ -248,7 +248,7 @@ STEPS = st.lists(
 
 @given(STEPS, st.sampled_from([1, 4, 12, 30, 60]))
 def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -> None:
-    """No 60 s hold more than the quota, whoever calls, leaves in order or dies in between; each as fast as it may."""
+    """No 60 s contain more calls than the quota, however processes call, leave or die; each calls as fast as it may."""
     lease, now, calls = 5.0, NOW, list[float]()
     quota = Quota(calls_per_minute=calls_per_minute, now=now)
     for seconds, what in steps:
@@ -263,8 +263,8 @@ def test_holders_one_after_the_other(steps: list[Step], calls_per_minute: int) -
             now += quota.wait(now)
             quota.spend(now)
             calls.append(now)
-    for one in range(len(calls) - calls_per_minute):
-        assert calls[one + calls_per_minute] - calls[one] > 60
+    for number in range(len(calls) - calls_per_minute):
+        assert calls[number + calls_per_minute] - calls[number] > 60
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_less_remains_than_was_saved_up() -> None:
 
 
 def test_the_vendors_limit_slows_and_never_hastens() -> None:
-    """A limit below the configured pace counts while it is told; one above it changes nothing."""
+    """A limit below the configured pace counts while answers have it; a limit above it changes nothing."""
     quota = Quota(calls_per_minute=60, now=NOW)
     quota.correct(RateLimitHeaders(interval_seconds=2.0), now=NOW)
     quota.spend(NOW)

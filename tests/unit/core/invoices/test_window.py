@@ -101,7 +101,7 @@ def test_held_waits_again() -> None:
 
 
 def test_next_change_is_the_first_release() -> None:
-    """Of several held invoices the one released first tells when to look again; one that is due is no change."""
+    """The first release of several held invoices decides when to look again; a due invoice is not a change."""
     some = window(a=[1], b=[2])
     first, second = begin(some), begin(some)
     assert some.next_change(NOW) is None
@@ -125,7 +125,7 @@ steps = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(steps=steps)
 def test_nothing_is_lost_or_served_twice(steps: list[tuple[str, str, bool, int]]) -> None:
-    """Through any life each event is in the window until it is served, once, after every older one that could go."""
+    """Through any life each event is in the window until it is served, once, after every older event that could go."""
     some, now, added, served = Window[int](), NOW, 0, list[int]()
     open_rounds: list[Round[int]] = []
     for what, invoice_id, flag, number in steps:
@@ -160,7 +160,7 @@ def test_nothing_is_lost_or_served_twice(steps: list[tuple[str, str, bool, int]]
 
 
 def test_finishing_twice_is_a_defect() -> None:
-    """A round is settled once: the second time is told, not swallowed."""
+    """A round is settled once: a second time is an error, not ignored."""
     some = window(a=[1])
     begun = begin(some)
     some.finish(begun)
@@ -177,7 +177,7 @@ def suspects(*invoices: str, shuffle: int = 0) -> Window[int]:
 
 
 def test_a_held_suspect_comes_again() -> None:
-    """A suspect whose call came to nothing waits like any other, and is still one."""
+    """A suspect whose call came to nothing waits like any other, and is still a suspect."""
     some = suspects("s")
     some.hold(begin(some), until=NOW + 3)
     assert some.next_round(NOW) is None
@@ -218,7 +218,7 @@ def test_one_suspect_makes_its_invoice_suspect() -> None:
 
 
 def test_processes_take_suspects_in_different_orders() -> None:
-    """The first suspect differs from process to process, so the one that kills does not always come first."""
+    """The first suspect differs from process to process, so a deadly event does not always come first."""
     assert len({begin(suspects("a", "b", "c", "d", shuffle=n)).key for n in range(50)}) == 4
 
 

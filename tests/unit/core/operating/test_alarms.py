@@ -35,7 +35,7 @@ def daemon(name: str, *, ready: bool = True, detail: str = "") -> DaemonState:
     )
 
 
-def told(**other: Any) -> list[tuple[str, str]]:
+def raised(**other: Any) -> list[tuple[str, str]]:
     """The alarms of an installation that is well but for what is given."""
     well: dict[str, Any] = {
         "names": NAMES,
@@ -50,8 +50,8 @@ def told(**other: Any) -> list[tuple[str, str]]:
 
 def test_all_is_well() -> None:
     """Work that is under way, a receiver that reads, an empty queue that nobody reads: no alarm."""
-    assert told() == []
-    assert told(queues={}) == []
+    assert raised() == []
+    assert raised(queues={}) == []
 
 
 @pytest.mark.parametrize(
@@ -66,52 +66,52 @@ def test_all_is_well() -> None:
     ],
 )
 def test_a_queue(queue: str, depth: Depth, level: str, words: str) -> None:
-    """A queue that is missing, or that nobody reads though it must be read, is told."""
-    ((found, text),) = told(queues=QUEUES | {queue: depth})
+    """A queue that is missing, or that nobody reads though it must be read, is reported."""
+    ((found, text),) = raised(queues=QUEUES | {queue: depth})
     assert found == level
     assert text.startswith(words)
 
 
 def test_daemons() -> None:
-    """A daemon that is silent or not ready is told; without any consumer its queues are not told one by one."""
-    assert told(daemons=[daemon("consume")]) == [("wrong", "no intake has said anything lately: is one running?")]
+    """A daemon that is silent or not ready is reported; without any consumer its queues are not reported separately."""
+    assert raised(daemons=[daemon("consume")]) == [("wrong", "no intake has said anything lately: is one running?")]
     unread = QUEUES | {"zenoti.raw.main": Depth(9, 0)}
-    assert told(daemons=[daemon("intake")], queues=unread) == [
+    assert raised(daemons=[daemon("intake")], queues=unread) == [
         ("wrong", "no consume has said anything lately: is one running?")
     ]
     unready = [daemon("intake"), daemon("consume", ready=False, detail="topology: missing: x")]
-    assert told(daemons=unready) == [("wrong", "consume host-consume is not ready: topology: missing: x")]
+    assert raised(daemons=unready) == [("wrong", "consume host-consume is not ready: topology: missing: x")]
 
 
 def test_sources() -> None:
-    """An open circuit, by which nobody reads the lane, is told once; calls that take an hour or more are."""
+    """An open circuit, because of which nobody reads the lane, is reported once; so are calls of an hour or more."""
     is_open = msgspec.structs.replace(SOURCE, circuit="open", failures=5, last_failure="code 503")
-    ((level, text),) = told(sources={"main": is_open}, queues=QUEUES | {"zenoti.enrich.main.0": Depth(9, 0)})
+    ((level, text),) = raised(sources={"main": is_open}, queues=QUEUES | {"zenoti.enrich.main.0": Depth(9, 0)})
     assert (level, text) == (
         "wrong",
         "circuit of main is open after 5 failed call(s): its events wait; the last: code 503",
     )
     long = Backlog(events=9000, invoices=0, calls_at_most=9000, calls_per_minute=60, minutes_at_most=150)
-    assert told(sources={"main": msgspec.structs.replace(SOURCE, backlog=long)}) == [
+    assert raised(sources={"main": msgspec.structs.replace(SOURCE, backlog=long)}) == [
         ("look", "main: up to 9000 calls wait, 2.5 h at 60 a minute")
     ]
 
 
 def test_what_is_wrong_stands_first() -> None:
     """Dead letters are to be looked at, after all that is wrong."""
-    found = told(dead_letters=3, daemons=[daemon("intake")], queues=QUEUES | {"zenoti.unrouted": Depth(1, 0)})
+    found = raised(dead_letters=3, daemons=[daemon("intake")], queues=QUEUES | {"zenoti.unrouted": Depth(1, 0)})
     assert [level for level, _ in found] == ["wrong", "look", "look"]
     assert found[1][1] == "3 dead letter(s): `zenoti-ingest dead list`"
 
 
 def test_a_switch_off_is_near() -> None:
-    """Five failed answers in a row are told; what was refused to strangers does not count."""
+    """Five failed answers in a row are reported; refusals of strangers do not count."""
     near = msgspec.structs.replace(daemon("intake"), sources={"main": SourceState(streak=7, refused=2)})
-    [(level, text)] = told(daemons=[near, daemon("consume")])
+    [(level, text)] = raised(daemons=[near, daemon("consume")])
     assert level == "wrong"
     assert text.startswith("5 answers in a row to main")
     far = msgspec.structs.replace(daemon("intake"), sources={"main": SourceState(streak=7, refused=3)})
-    assert told(daemons=[far, daemon("consume")]) == []
+    assert raised(daemons=[far, daemon("consume")]) == []
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_a_switch_off_is_near() -> None:
 def test_a_spool_in_use(events: int, detail: str, waiting: str) -> None:
     """Events on a disk, or a disk that takes none, are something to look at; an empty spool is not."""
     spool = SpoolState(events=events, bytes=0, max_bytes=1, detail=detail)
-    [(level, text)] = told(daemons=[msgspec.structs.replace(daemon("intake"), spool=spool), daemon("consume")])
+    [(level, text)] = raised(daemons=[msgspec.structs.replace(daemon("intake"), spool=spool), daemon("consume")])
     assert (level, text.startswith(f"{waiting} on the disk of host-intake")) == ("look", True)
     assert detail in text
     empty = SpoolState(events=0, bytes=0, max_bytes=1)
-    assert told(daemons=[msgspec.structs.replace(daemon("intake"), spool=empty), daemon("consume")]) == []
+    assert raised(daemons=[msgspec.structs.replace(daemon("intake"), spool=empty), daemon("consume")]) == []
 
 
 def consumer(**receiver: Any) -> DaemonState:
@@ -163,7 +163,7 @@ def consumer(**receiver: Any) -> DaemonState:
 def test_a_receiver_that_takes_no_events(ready: int, receiver: dict[str, Any], level: str, words: str) -> None:
     """The alarm names the receiver, how many events wait and since when, or the command that sends them again."""
     queues = QUEUES | {"zenoti.wait.crm": Depth(ready, 1), "zenoti.out.crm": Depth(3, 0)}
-    [(found, text)] = told(queues=queues, daemons=[daemon("intake"), consumer(**receiver)])
+    [(found, text)] = raised(queues=queues, daemons=[daemon("intake"), consumer(**receiver)])
     assert found == level
     assert words in text
 
@@ -175,44 +175,44 @@ def test_several_processes_see_one_refusal() -> None:
         consumer(refusing_since="2031-05-06T17:08:12Z", in_hand=2),
         consumer(refusing_since="2031-05-06T17:08:10Z", in_hand=3),
     ]
-    [(_, text)] = told(queues=QUEUES | {"zenoti.wait.crm": Depth(5, 2)}, daemons=daemons)
+    [(_, text)] = raised(queues=QUEUES | {"zenoti.wait.crm": Depth(5, 2)}, daemons=daemons)
     assert "since 2031-05-06T17:08:10Z; 10 event(s) wait" in text
 
 
 def test_a_queue_of_somebody_else_that_refuses() -> None:
     """It is named as what it is, with where to look."""
     strange = msgspec.structs.replace(daemon("consume"), stranger_refuses=True)
-    [(level, text)] = told(daemons=[daemon("intake"), strange])
+    [(level, text)] = raised(daemons=[daemon("intake"), strange])
     assert level == "wrong"
     assert "bound to zenoti.events" in text
 
 
 def test_events_in_the_brokers_dead_letter_worker() -> None:
-    """Events that have left a retry queue and have not come back yet are told; where they cannot be seen nothing is."""
-    [(level, text)] = told(queues=QUEUES | {"zenoti.retry.5s": Depth(0, 0, 5)})
+    """Events that have left a retry queue and are not back yet are reported, if they can be seen."""
+    [(level, text)] = raised(queues=QUEUES | {"zenoti.retry.5s": Depth(0, 0, 5)})
     assert (level, text.startswith("5 event(s) are on their way back from zenoti.retry.5s")) == ("look", True)
-    assert told(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0, 3), "zenoti.raw.main": Depth(0, 1, 5)}) == []
-    assert told(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0)}) == []
+    assert raised(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0, 3), "zenoti.raw.main": Depth(0, 1, 5)}) == []
+    assert raised(queues=QUEUES | {"zenoti.retry.5s": Depth(3, 0)}) == []
 
 
 def test_clocks_that_differ() -> None:
-    """Of a wrong clock one alarm speaks, as the processes with a right one see it, and not one for each of these."""
+    """A wrong clock has a single alarm, as seen by processes with a right clock, not an alarm from each of these."""
     right = msgspec.structs.replace(daemon("consume"), clocks_ahead_seconds={"host-2": -3600.4})
     wrong = {"host-consume": 3600.4, "host-intake": 3600.2}
     second = msgspec.structs.replace(daemon("consume"), instance="host-2", clocks_ahead_seconds=wrong)
-    [(level, text)] = told(daemons=[daemon("intake"), second, right])
+    [(level, text)] = raised(daemons=[daemon("intake"), second, right])
     assert level == "look"
     assert text == "clock of consume host-2 is 3,600 s behind that of consume host-consume: check NTP on both hosts"
-    [(_, text)] = told(
+    [(_, text)] = raised(
         daemons=[daemon("intake"), msgspec.structs.replace(right, clocks_ahead_seconds={"host-intake": 7.0})]
     )
     assert text == "clock of intake host-intake is 7 s ahead of that of consume host-consume: check NTP on both hosts"
 
 
 def test_a_lane_that_runs_ahead() -> None:
-    """Times that an event from a wrong clock pushed ahead are told, unless the clocks themselves are."""
+    """Times that an event from a wrong clock pushed ahead are reported, unless the clocks themselves are."""
     ahead = msgspec.structs.replace(daemon("consume"), sources={"main": SourceState(fetched_ahead_seconds=7200)})
-    [(level, text)] = told(daemons=[daemon("intake"), ahead])
+    [(level, text)] = raised(daemons=[daemon("intake"), ahead])
     assert (level, text.startswith("fetched_at of main runs 7,200 s ahead")) == ("look", True)
     both = msgspec.structs.replace(ahead, clocks_ahead_seconds={"host-intake": 7200})
-    assert len(told(daemons=[daemon("intake"), both])) == 1
+    assert len(raised(daemons=[daemon("intake"), both])) == 1

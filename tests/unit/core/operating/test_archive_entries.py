@@ -14,7 +14,7 @@ def closed(**more: Any) -> Entry:
     return entry(received(body=invoice_closed_body(), **more), offset=7)
 
 
-def test_an_entry_tells_what_it_is_without_its_body() -> None:
+def test_an_entry_shows_what_it_is_without_its_body() -> None:
     """An entry has receipt, time, source, type, event and invoice id, and the bytes on the wire."""
     found = closed()
     assert (found.receipt_id, found.received_at, found.source) == (RECEIPT_ID, RECEIVED_AT, "main")
@@ -56,7 +56,7 @@ def test_an_entry_without_an_event_id() -> None:
         (Wanted(since=BEFORE, source="other"), False),
     ],
 )
-def test_headers_tell_time_and_source(wanted: Wanted, *, covered: bool) -> None:
+def test_headers_show_time_and_source(wanted: Wanted, *, covered: bool) -> None:
     """`since` is in, `until` is out, and a source is matched whole, all without reading the body."""
     assert wanted.covers(received(body=b"not JSON")) is covered
     assert not wanted.asks_bodies
@@ -75,7 +75,7 @@ def test_headers_tell_time_and_source(wanted: Wanted, *, covered: bool) -> None:
         ({"type": "invoice.closed", "invoice": "another"}, False),
     ],
 )
-def test_bodies_tell_type_and_invoice(wanted: dict[str, str], *, taken: bool) -> None:
+def test_bodies_show_type_and_invoice(wanted: dict[str, str], *, taken: bool) -> None:
     """A type is meant in any spelling or by a pattern; an invoice by its id."""
     asked = Wanted(since=BEFORE, **wanted)
     assert asked.asks_bodies

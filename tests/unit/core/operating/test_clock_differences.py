@@ -37,7 +37,7 @@ def test_a_message_that_was_late() -> None:
 
 
 def test_who_is_gone_is_forgotten() -> None:
-    """A process that is silent is not told of any more, and the others push it out of the book."""
+    """A silent process is not reported any more, and the others displace it."""
     differences = ClockDifferences()
     heard(differences, "gone", 100.0)
     assert differences.largest(SILENT_SECONDS) == {"gone": 100.0}
@@ -47,14 +47,14 @@ def test_who_is_gone_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.floats(-1e6, 1e6)), max_size=100))
-def test_what_is_told_is_bounded(said: list[tuple[str, float]]) -> None:
-    """However many processes there are, the largest differences are told, and none within the bound."""
+def test_what_is_reported_is_bounded(said: list[tuple[str, float]]) -> None:
+    """However many processes there are, the largest differences are reported, and none within the bound."""
     differences = ClockDifferences()
     for instance, ahead in said:
         heard(differences, instance, ahead)
     found = list(differences.largest(0.0).values())
     assert len(found) <= MAX_REPORTED
-    assert all(abs(one) > DIFFER_SECONDS - 0.1 for one in found)
+    assert all(abs(seconds) > DIFFER_SECONDS - 0.1 for seconds in found)
     assert found == sorted(found, key=abs, reverse=True)
 
 

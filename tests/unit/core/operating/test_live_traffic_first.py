@@ -20,5 +20,5 @@ RAW, LANE = "zenoti.raw.main", "zenoti.enrich.main.0"
     ],
 )
 def test_live_events_go_first(depths: Depths, why: str) -> None:
-    """More events wait while the source's raw queue is long, or anything waits before its lane; the reason is told."""
+    """More events wait, for a reason, while the source's raw queue is long or anything waits before its lane."""
     assert obstacle(depths, names=NAMES, source="main") == why

@@ -3,8 +3,8 @@ from math import inf
 from zenoti_ingest.core.operating.repeats import Repeats
 
 
-def test_the_first_few_are_told() -> None:
-    """Of one kind so many are told in an interval, and the rest are counted until it has ended."""
+def test_the_first_few_pass() -> None:
+    """The first few of a kind pass in an interval, and the rest are counted until it has ended."""
     repeats: Repeats[str] = Repeats(first=2, seconds=60)
     assert [repeats.may_tell("away", now=second) for second in (0, 1, 2, 59.9)] == [True, True, False, False]
     assert repeats.dropped(now=59.9) == {}
@@ -12,11 +12,11 @@ def test_the_first_few_are_told() -> None:
     assert repeats.dropped(now=60) == {}
 
 
-def test_a_new_interval_begins_with_the_first_that_is_told() -> None:
-    """After the interval the next is told again, and what was dropped before it is not forgotten."""
+def test_a_new_interval_begins_with_the_first_that_passes() -> None:
+    """After the interval the next passes again, and what was dropped before it is not forgotten."""
     repeats: Repeats[str] = Repeats(first=1, seconds=60)
-    told = [repeats.may_tell("away", now=second) for second in (0, 30, 100, 159, 160)]
-    assert told == [True, False, True, False, True]
+    passes = [repeats.may_tell("away", now=second) for second in (0, 30, 100, 159, 160)]
+    assert passes == [True, False, True, False, True]
     assert repeats.dropped(now=160) == {"away": 2}
 
 

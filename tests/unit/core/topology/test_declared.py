@@ -124,13 +124,13 @@ def test_delay_queue_leads_back(seconds: int, milliseconds: int) -> None:
 
 
 def test_one_active_consumer_where_order_counts() -> None:
-    """Lanes and wait queues have a single active consumer; raw queues have competing ones."""
+    """Lanes and wait queues have a single active consumer; raw queues have competing consumers."""
     single = {name for name, queue in queues(whole()).items() if queue.arguments.get("x-single-active-consumer")}
     assert single == {f"zenoti.{name}" for name in ("enrich.main.0", "enrich.spa.0", "wait.crm", "wait.theirs")}
 
 
 def test_oldest_dropped_only_where_promised() -> None:
-    """Only unrouted, a downstream with a bound, and a lane's baton, of which there is one, drop their oldest."""
+    """Only unrouted, a downstream with a bound, and a lane's queue for its single baton drop their oldest."""
     dropping = {
         name: queue.arguments.get("x-max-length-bytes", queue.arguments.get("x-max-length"))
         for name, queue in queues(whole()).items()

@@ -1,4 +1,4 @@
-"""What a broker tells of itself, against the declared: synthetic documents in the shapes that 3.10 and 4.3 answer."""
+"""A broker's own report against the declared topology: synthetic documents in the shapes of 3.10 and 4.3."""
 
 from typing import Any
 
@@ -79,8 +79,8 @@ def test_an_empty_broker_lacks_everything_once() -> None:
     assert "declare = false" in theirs.detail
 
 
-def test_every_argument_that_differs_is_told() -> None:
-    """Of a queue all arguments that differ are told, what is and what should be; one that is not set as None."""
+def test_every_argument_that_differs_is_reported() -> None:
+    """All differing arguments of a queue are reported, what is and what should be; None if an argument is not set."""
     arguments = {"x-queue-type": "quorum", "x-delivery-limit": 20, "x-overflow": "reject-publish", "x-expires": 5}
     (found,) = differences(changed(seen_as_declared(), RAW, arguments=arguments))
     assert (found.kind, found.name, found.state) == ("queue", RAW, "different")
@@ -128,7 +128,7 @@ def test_the_downstreams_own_queue_is_theirs() -> None:
     ids="-".join,
 )
 def test_a_policy_that_changes_what_a_queue_keeps(policy: dict[str, Any], is_: dict[str, Any]) -> None:
-    """A policy that lowers a bound or a limit, drops, or lets the queue expire is told, by its name."""
+    """A policy that lowers a bound or a limit, drops, or lets the queue expire is reported by its name."""
     seen = changed(seen_as_declared(), RAW, policy="short", operator_policy="all", effective_policy_definition=policy)
     (found,) = differences(seen)
     assert (found.kind, found.name, found.state, found.is_) == ("policy", RAW, "different", is_)
@@ -154,7 +154,7 @@ def test_a_policy_that_changes_nothing(policy: Any) -> None:
 
 
 def test_a_policy_fills_what_no_argument_says() -> None:
-    """Where a queue has no dead letter exchange, a policy's is one."""
+    """If a queue has no dead letter exchange, a policy's exchange is a difference."""
     seen = changed(seen_as_declared(), "zenoti.out.crm", effective_policy_definition={"dead-letter-exchange": "x"})
     (found,) = differences(seen)
     assert found.should == {"dead-letter-exchange": None}
@@ -184,7 +184,7 @@ def test_bindings_missing_and_surplus() -> None:
 
 
 def test_what_the_configuration_no_longer_knows() -> None:
-    """Queues and exchanges of our shapes that are left over are told with what they hold; others' are not."""
+    """Left-over queues and exchanges of our shapes are reported with what they hold; others' are not."""
     seen = seen_as_declared()
     left = [
         ObservedQueue("zenoti.raw.spa", messages=12, consumers=1),
@@ -234,8 +234,8 @@ def test_a_refusal_of_an_exchange_and_one_of_another_shape() -> None:
     assert refused(Queue("q"), "something " * 100).detail == ("something " * 100)[:300]
 
 
-def test_joined_tells_each_once() -> None:
-    """What both tell is told once, with all arguments; what only one of them tells stays."""
+def test_joined_has_each_once() -> None:
+    """A difference in both is there once, with all arguments; a difference in either alone stays."""
     asked = [
         missing(Exchange("x", "topic")),
         Difference("queue", "q", "different", "first"),

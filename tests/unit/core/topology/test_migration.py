@@ -9,8 +9,8 @@ from zenoti_ingest.core.topology.names import Names
 NAMES = Names("zenoti")
 
 
-def told(difference: Difference, *, vhost: str = "/") -> str:
-    """What the operator is told to do."""
+def instructions(difference: Difference, *, vhost: str = "/") -> str:
+    """The instructions for the operator."""
     return with_migration(difference, NAMES, vhost=vhost).migrate
 
 
@@ -42,16 +42,16 @@ ALL = [
 @pytest.mark.parametrize("difference", ALL, ids=lambda d: f"{d.kind}-{d.state}-{d.name}")
 def test_every_difference_says_what_to_do(difference: Difference) -> None:
     """No kind of difference leaves an operator alone, nor with a gap in the text."""
-    text = told(difference)
+    text = instructions(difference)
     assert text
     assert not re.search(r"[{}]", text)
-    assert told(with_migration(difference, NAMES, vhost="/")) == text
+    assert instructions(with_migration(difference, NAMES, vhost="/")) == text
 
 
 @pytest.mark.parametrize("difference", ALL, ids=lambda d: f"{d.kind}-{d.state}-{d.name}")
 def test_nothing_is_deleted_that_may_hold_messages(difference: Difference) -> None:
     """A queue is deleted only once it is empty, or after a word that what it holds is given up."""
-    text = told(difference)
+    text = instructions(difference)
     assert "--if-empty" not in text  # quorum queues do not know it
     if "delete_queue" in text:
         before = text.partition("`rabbitmqctl delete_queue")[0]
@@ -60,18 +60,21 @@ def test_nothing_is_deleted_that_may_hold_messages(difference: Difference) -> No
 
 def test_another_virtual_host_stands_in_the_commands() -> None:
     """Where the broker's virtual host is not `/`, the commands name it, spelled for each tool."""
-    lane = told(Difference("queue", "zenoti.enrich.a.0", "different"), vhost="/salon")
+    lane = instructions(Difference("queue", "zenoti.enrich.a.0", "different"), vhost="/salon")
     assert "rabbitmqctl list_queues -p /salon name messages" in lane
     assert "rabbitmqctl delete_queue -p /salon zenoti.enrich.a.0" in lane
-    assert "/api/exchanges/%2Fsalon/zenoti.work" in told(
+    assert "/api/exchanges/%2Fsalon/zenoti.work" in instructions(
         Difference("exchange", "zenoti.work", "different"), vhost="/salon"
     )
 
 
 def test_a_binding_is_named_as_the_api_wants_it() -> None:
     """The properties key is quoted once more for the path; a stranger's queue can be taken into the configuration."""
-    ours, strangers = told(binding("zenoti.events", "zenoti.out.crm")), told(binding("zenoti.events", "strangers"))
+    ours, strangers = (
+        instructions(binding("zenoti.events", "zenoti.out.crm")),
+        instructions(binding("zenoti.events", "strangers")),
+    )
     assert '/api/bindings/%2F/e/zenoti.events/q/zenoti.out.crm/%252A.invoice.%2523"' in ours
     assert "declare = false" not in ours
     assert "queue = 'strangers', declare = false" in strangers
-    assert "/e/zenoti.intake/e/copy/" in told(binding("zenoti.intake", "copy", kind="exchange"))
+    assert "/e/zenoti.intake/e/copy/" in instructions(binding("zenoti.intake", "copy", kind="exchange"))

@@ -57,7 +57,7 @@ def test_what_each_reads() -> None:
 
 
 def test_where_each_publishes() -> None:
-    """The door publishes webhooks, puts back and tells its state; consumers pass on, but not as the door does."""
+    """The door publishes webhooks, puts back and publishes its state; consumers pass on, but not as the door does."""
     exchanges = [exchange.name for exchange in TOPOLOGY.exchanges]
     write = {role: {e.removeprefix("zen.oti.") for e in exchanges if may(RIGHTS[role].write, e)} for role in ROLES}
     assert write[INTAKE] == {"intake", "work", "state"}

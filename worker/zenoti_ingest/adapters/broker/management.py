@@ -122,5 +122,5 @@ async def _read(session: aiohttp.ClientSession, base: URL, kind: str, vhost: str
 _WHY: dict[int, str] = {
     401: ": its user wants the tag `monitoring` or `management`; give one in broker.management_url",
     403: ": its user has no rights in this virtual host",
-    404: ": there is no such virtual host, or this is no management API",
+    404: ": there is no such virtual host, or this is not a management API",
 }

@@ -38,7 +38,7 @@ _DIFFERENT = {
     "`rabbitmqctl delete_queue{p} {name}`",
 }
 _EXCHANGE = "stop the consumers, " + _AWAY + '; {delete}/api/exchanges/{vhost}/{name}"; '
-_EXCHANGE += "`zenoti-ingest topology apply` declares and binds it anew; start the new consumers"
+_EXCHANGE += "`zenoti-ingest topology apply` declares and binds it again; start the new consumers"
 _EXCHANGE_GONE = 'once its queue is gone: {delete}/api/exchanges/{vhost}/{name}"'
 _SURPLUS = {
     "raw": "put the source back and let the consumers run until {name} is at 0; without it again, delete: {drop}",
