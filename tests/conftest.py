@@ -67,7 +67,7 @@ def broker_url() -> str:
         answered = b""
     if not answered:
         pytest.exit(
-            f"No RabbitMQ answers at {at.host}:{at.port}. `make test` starts a broker; {BROKER_VARIABLE} names another.",
+            f"No RabbitMQ answers at {at.host}:{at.port}. `make test` starts a broker; {BROKER_VARIABLE} names yours.",
             1,
         )
     return url
