@@ -1,4 +1,4 @@
-"""What several tests need: the broker, names of one's own on it, connections, and a hand to look with."""
+"""What several tests need: the broker, names of their own on it, connections, and a hand to look with."""
 
 import asyncio
 import os
@@ -67,7 +67,8 @@ def broker_url() -> str:
         answered = b""
     if not answered:
         pytest.exit(
-            f"No RabbitMQ answers at {at.host}:{at.port}. `make test` starts one; {BROKER_VARIABLE} names one.", 1
+            f"No RabbitMQ answers at {at.host}:{at.port}. `make test` starts a broker; {BROKER_VARIABLE} names yours.",
+            1,
         )
     return url
 

@@ -307,12 +307,12 @@ async def test_rotation_under_load(system: System, tmp_path: Path) -> None:
         while not stop.is_set():
             statuses.append((await http("POST", system.door, body=BODY, headers=signed(BODY, secret=secret[-1])))[0])
 
-    async def passes(secret: str) -> bool:
-        return (await http("POST", system.door, body=BODY, headers=signed(BODY, secret=secret)))[0] == 202
+    async def passes(candidate: str) -> bool:
+        return (await http("POST", system.door, body=BODY, headers=signed(BODY, secret=candidate)))[0] == 202
 
     def write(*secrets: str) -> None:
         """As an operator does: the whole file at once."""
-        file.with_suffix(".new").write_text("".join(f"{secret}\n" for secret in secrets))
+        file.with_suffix(".new").write_text("".join(f"{candidate}\n" for candidate in secrets))
         file.with_suffix(".new").replace(file)
 
     senders = [asyncio.ensure_future(send()) for _ in range(4)]

@@ -45,7 +45,7 @@ def now(**ago: float) -> str:
 async def test_a_take_over_by_another_clock(system: System, *, waits: bool, first: float, second: float) -> None:
     """After kill -9 a consumer whose clock is an hour behind its predecessor's goes on above the last `fetched_at`.
 
-    So it does for an older event that comes back as well as for a new one, standing by or started only then.
+    So it does for an older event that comes back as well as for a new event, standing by or started only then.
     """
     system.settings |= {"CONSUMER__ADMIN_PORT": "0"}
     predecessor = await system.spawn("first", "consume", program=at(first))

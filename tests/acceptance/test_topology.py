@@ -87,7 +87,7 @@ async def is_empty(system: System, queue: str) -> bool:
 async def test_a_downstream_is_added_by_a_rolling_restart(system: System) -> None:
     """A downstream is added while events come, two consumers restarted one by one.
 
-    The old queues have every event, the new one every event accepted after the second restart; none is a dead letter.
+    The old queues have every event, the new queue every event accepted after the second restart; none is a dead letter.
     """
     await two_consumers(system)
     load = Load(system)
@@ -109,7 +109,7 @@ async def test_a_downstream_is_added_by_a_rolling_restart(system: System) -> Non
 async def test_a_downstreams_queue_is_replaced_by_another(system: System) -> None:
     """A downstream's queue that must be other is replaced under a new name, as `plan` says.
 
-    Old and new queue together have every event that was accepted; then the old one is unbound, empty, and deleted.
+    Old and new queue together have every event that was accepted; then the old queue is unbound, empty, and deleted.
     """
     await two_consumers(system)
     load = Load(system)

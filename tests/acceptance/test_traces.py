@@ -111,7 +111,7 @@ async def test_without_the_extra_all_works_and_contexts_pass(
 ) -> None:
     """Where OpenTelemetry is not installed each daemon says so; a context arrives, or is made.
 
-    A malformed one counts as none, and the ids of the log hold together.
+    A malformed context counts as none, and the ids of the log hold together.
     """
     blocked = tmp_path / "blocked"
     blocked.mkdir()

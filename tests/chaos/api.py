@@ -18,7 +18,7 @@ _NO_GRACE = 0.05
 class Api:
     """Answers by its `mode`: ok, slow, hang, half, garbage, gateway, or a status; `down` closes its port.
 
-    For sick invoices it answers 500 whatever the mode, and large ones are longer by LARGE_BYTES.
+    For sick invoices it answers 500 whatever the mode, and large invoices are longer by LARGE_BYTES.
 
     Attributes:
         times: of every call, by the monotonic clock.

@@ -78,7 +78,7 @@ async def _deploy(world: World, rng: Random) -> str:
         if complaint := await daemon.terminate():
             world.ledger.wrong.append(complaint)
         await daemon.start()
-    return f"SIGTERM to {', '.join(one.name for one in chosen)} in turn"
+    return f"SIGTERM to {', '.join(daemon.name for daemon in chosen)} in turn"
 
 
 # The broker

@@ -253,7 +253,7 @@ def _complaint(event: Event, body: bytes, found: Mapping[str, Any]) -> str:
     """What is wrong with an event as it came out; empty where nothing is."""
     enrichment = found["data"]["enrichment"]
     if event.body not in body:
-        return "its body is not the one that was posted"
+        return "its body is not the posted body"
     if event.invoice_id is None:
         return "" if enrichment["status"] == "not_applicable" else f"status {enrichment['status']}"
     if enrichment["status"] != "enriched":

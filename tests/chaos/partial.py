@@ -140,8 +140,8 @@ async def _shares(scene: Scene, parts: Sequence[Part], *, seconds: float, say: S
 async def _caught_up(world: World, healed: float) -> int:
     """Return once what was accepted before the healing has come out, or else, too late, how much of it has not.
 
-    So a fault's backlog (after a gateway's pages up to 30 s until the next probe, then the pace of the quota) is not
-    laid at the next one's door.
+    So a fault's backlog (after a gateway's pages up to 30 s until the next probe, then the pace of the quota) does not
+    count against the next fault.
     """
     deadline = time.monotonic() + CAUGHT_UP_SECONDS
     while (behind := world.ledger.unsettled_before(healed)) > SPOOL_MAY_LOSE:

@@ -111,7 +111,7 @@ async def _spool(scene: Scene) -> AsyncIterator[None]:
     """One intake has no broker and spools; three bytes in the middle of its file are overwritten.
 
     It is restarted (SIGTERM) then: the running process has the pages of a small file in memory and would not notice.
-    The next process, this one's successor or the other intake, reads the file from the disk.
+    The next process, its successor or the other intake, reads the file from the disk.
     """
     loop, proxy = asyncio.get_running_loop(), scene.proxies["intake-1"]
     [intake] = [daemon for daemon in scene.world.of("intake") if daemon.name == "intake-1"]

@@ -23,7 +23,7 @@ def test_a_node_starts_with_them() -> None:
     """A node boots with every line that is not about its machine: disk, ports and log."""
     server = shutil.which("rabbitmq-server", path=broker.usual_places())
     if server is None:
-        pytest.skip("NOT CHECKED: a node of one's own wants rabbitmq-server, and tests install nothing")
+        pytest.skip("NOT CHECKED: a node of its own needs rabbitmq-server, and tests install nothing")
     lines = (DEPLOY / "rabbitmq" / "production.conf").read_text().splitlines()
     config = "\n".join(line for line in lines if not line.startswith(NOT_HERE)) + "\n"
     with broker.private_node(server, _Unsignalled(), verbose=False, config=config) as url:

@@ -173,7 +173,7 @@ def test_an_idle_connection_is_closed_at_once(run: Run) -> None:
 
 
 def test_who_does_not_read_is_dropped(run: Run) -> None:
-    """A half-closed connection whose answers nobody reads does not stay for longer than an idle one may."""
+    """A half-closed connection whose answers nobody reads does not stay for longer than an idle connection may."""
 
     async def scenario(door: Door) -> None:
         loop = asyncio.get_running_loop()

@@ -232,7 +232,7 @@ async def test_throttled_holds_and_charges_nothing(way: Way) -> None:
 async def test_a_refused_key_opens_the_circuit(way: Way) -> None:
     """After two 401 all events except one are in the queue again, uncharged; an answer to a probe lets all out.
 
-    The one is what the lane is held by: without it nobody could know that the probes are its own to send.
+    The remaining event holds the lane: without it nobody could know that the probes are its own to send.
     """
     invoices = [f"i-{n}" for n in range(5)]
     api = knows(*invoices)

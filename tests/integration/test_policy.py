@@ -26,7 +26,7 @@ async def node(tmp_path: Path) -> AsyncIterator[rabbit.Node]:
     """A broker whose policies are ours."""
     server = shutil.which("rabbitmq-server", path=broker.usual_places())
     if server is None:
-        pytest.skip("a broker of one's own wants rabbitmq-server; tests install nothing")
+        pytest.skip("a broker of its own needs rabbitmq-server; tests install nothing")
     async with rabbit.running(1, programs=Path(server).parent, folder=tmp_path) as started:
         yield started.nodes[0]
 

@@ -47,7 +47,7 @@ class Guarded:
         return str(self.url.with_user(f"{PREFIX}-{role}").with_password(self.passwords[role]))
 
     def tls_url_of(self, role: str, *, host: str = "localhost", ca: str = "ca", certificate: str = "client") -> str:
-        """The same by TLS; no certificate of one's own where its name is empty."""
+        """The same by TLS; without a client certificate if its name is empty."""
         files = {"cafile": str(self.tls / f"{ca}.pem")}
         if certificate:
             files |= {"certfile": str(self.tls / f"{certificate}.pem"), "keyfile": str(self.tls / "client.key")}
@@ -75,7 +75,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """The broker, for all of these tests: users and rights as exported, TLS as deployed."""
     server = shutil.which("rabbitmq-server", path=broker.usual_places())
     if server is None or shutil.which("openssl") is None:
-        pytest.skip("a broker of one's own wants rabbitmq-server, its certificates openssl; tests install nothing")
+        pytest.skip("a broker of its own needs rabbitmq-server, its certificates openssl; tests install nothing")
     folder = tmp_path_factory.mktemp("guarded")
     folder.chmod(0o755)
     passwords = {role: secrets.token_urlsafe(24) for role in ROLES}

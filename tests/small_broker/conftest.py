@@ -40,7 +40,7 @@ def broker_url() -> Iterator[str]:
         return
     server = shutil.which("rabbitmq-server", path=broker.usual_places())
     if server is None:
-        pytest.skip("a broker of one's own wants rabbitmq-server; tests install nothing")
+        pytest.skip("a broker of its own needs rabbitmq-server; tests install nothing")
     config = f"max_message_size = {LIMIT}\n"
     with broker.private_node(server, _Unsignalled(), verbose=False, config=config) as url:
         yield url

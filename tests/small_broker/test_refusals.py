@@ -34,7 +34,7 @@ async def test_the_broker_counts_the_body_alone(hand: Hand, own_queue: str) -> N
 async def test_a_refusal_is_learnt(link: Link, hand: Hand, own_queue: str) -> None:
     """The publish that is too large gets TooLarge; those beside it are confirmed or repeated, and nothing is lost.
 
-    The next one of its size is not sent: no channel closes under anybody.
+    The next publish of its size is not sent: no channel closes under anybody.
     """
     small = [message(own_queue, 10, number=number) for number in range(50)]
     large = [message(own_queue, LIMIT + 1, number=100), message(own_queue, 3 * LIMIT, number=101)]

@@ -8,7 +8,7 @@ from zenoti_ingest.core.failures.errors import WrongSettings
 from zenoti_ingest.settings import SecretSpec, Settings, broker_urls, enrich_window, load
 
 PREFIX = "ZENOTI_INGEST_"
-HUSH = "hush-4711"  # every secret of these tests holds it, so that it is found wherever one leaks
+HUSH = "hush-4711"  # every secret of these tests holds it, so that it is found wherever it leaks
 GIB = 1024**3
 
 

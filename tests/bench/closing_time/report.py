@@ -105,7 +105,7 @@ def table(found: Figures) -> str:
         f"answers with 429: {found.throttled}",
         f"a token idle while an event waits: longest {found.idle_longest:.2f} s, p99 {found.idle_p99:.2f} s",
         f"share of the time with an idle token: {found.idle_share:.2%}",
-        f"failover: {found.failover:.1f} s (the active one was killed: {found.killed_was_active})",
+        f"failover: {found.failover:.1f} s (the active process was killed: {found.killed_was_active})",
         f"guests: {found.guests}, the slowest {found.guest_longest:.2f} real s",
         f"the machine: a call of the simulator took {found.call_p50:.3f} real s (p50), {found.call_p95:.3f} (p95)",
         f"from a call's beginning to its event downstream: {found.way_p50:.3f} real s (p50), {found.way_p95:.3f} (p95)",

@@ -131,7 +131,7 @@ async def run(given: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    """Exit status 0: good requests are answered, their p99 within twice the quiet one's, memory within bounds."""
+    """Exit status 0: good requests are answered, their p99 within twice the quiet run's, memory within bounds."""
     parser = argparse.ArgumentParser(prog="make crowd")
     parser.add_argument("--broker", default=os.environ.get(BROKER_VARIABLE), help="its URL")
     parser.add_argument("--crowd", type=int, default=5000)

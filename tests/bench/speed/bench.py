@@ -36,7 +36,7 @@ class Size(msgspec.Struct, frozen=True):
 
     Attributes:
         rest: seconds before each row of turns. A machine that is shared can give less after some tens of seconds of
-            full load; a measure should not pay for what the one before it has used up.
+            full load; a measure should not pay for what the measure before it has used up.
     """
 
     turns: int = 5

@@ -55,7 +55,7 @@ def closing_time(world: World, *, now: Now, invoices: int = CLOSING_TIME_INVOICE
         for event in world.visit(now=now()).events:
             planned.append(Planned(at, event))
             at += chance.uniform(*_BETWEEN_EVENTS)
-    return iter(sorted(planned, key=lambda event: event.at))
+    return iter(sorted(planned, key=lambda entry: entry.at))
 
 
 def disturbed(plan: Iterable[Planned], world: World, *, switched: Switched) -> Iterator[Planned]:

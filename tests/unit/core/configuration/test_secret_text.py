@@ -16,7 +16,7 @@ from zenoti_ingest.core.configuration.secret_text import UnusableSecret, secret,
     ],
 )
 def test_secrets_in_a_file(content: bytes, expected: tuple[str, ...]) -> None:
-    """One a line; line ends of any system, blanks around it, empty lines and a BOM are none of it."""
+    """A secret per line; line ends of any system, blanks around it, empty lines and a BOM are none of it."""
     assert secrets_in(content) == expected
 
 

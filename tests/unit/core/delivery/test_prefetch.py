@@ -34,7 +34,7 @@ def test_it_begins_with_all() -> None:
 
 
 def test_ordinary_events_take_one_step() -> None:
-    """With events of some kilobytes all that the stage can hold is taken again after one look."""
+    """With events of some kilobytes all that the stage can hold is taken again after a single look."""
     number = small()
     assert full(number, 3000, now=0)
     assert number.count == MOST

@@ -50,7 +50,7 @@ def test_an_end_in_order_forgets_losses(history: SubscriptionHistory) -> None:
 
 
 def test_the_window_shrinks_to_what_was_settled_and_widens_again(history: SubscriptionHistory) -> None:
-    """What was settled while one was held too long is the next window, and at least a hundred."""
+    """What was settled while an event was held too long is the next window, and at least a hundred."""
     assert reason(history, held_seconds=900.0) == ""
     assert "held for over 900 s" in reason(history, held_seconds=900.1, settled=300)
     assert history.prefetch(1000) == 300

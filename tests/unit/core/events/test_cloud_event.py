@@ -59,7 +59,7 @@ def test_the_message_around_it() -> None:
 
 
 def test_attributes_stand_again_as_headers() -> None:
-    """One can route and filter by `ce-` headers without parsing; they are text and say what the body says."""
+    """Receivers can route and filter by `ce-` headers without parsing; they are text and say what the body says."""
     found = written(event(message=received(replay="r1")))
     document = json.loads(found.body)
     del document["data"]

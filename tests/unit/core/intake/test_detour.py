@@ -42,7 +42,7 @@ def test_a_slow_confirm_only_frees_the_drain(detour: Detour) -> None:
 
 
 def test_trials_are_paced(detour: Detour) -> None:
-    """On the detour one may try at once, the next after a delay that doubles up to its bound."""
+    """On the detour a publish may try at once, the next after a delay that doubles up to its bound."""
     now, delay = 100.0, FIRST_DELAY_SECONDS
     detour.unconfirmed()
     for _ in range(10):
