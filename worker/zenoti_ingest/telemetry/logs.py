@@ -183,7 +183,7 @@ def _registered(event: str) -> str:
 
 def _not_too_often(name: str, event: EventDict) -> None:
     kind = ("event", name), *((field, event[field]) for field in _KIND if field in event)
-    if not _repeats.may_tell(kind, now=time.monotonic()):
+    if not _repeats.may_log(kind, now=time.monotonic()):
         lines_suppressed.labels(name).inc()
         raise structlog.DropEvent
 

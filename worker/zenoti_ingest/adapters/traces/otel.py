@@ -155,7 +155,7 @@ class OtelTraces:
         return OtelSpan(span, is_server=kind is trace.SpanKind.SERVER)
 
 
-class Telling(SpanExporter):
+class FailureLogging(SpanExporter):
     """An exporter that logs once when it begins to fail, and once when it works again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -185,7 +185,7 @@ def exporting(*, service: str, version: str) -> TracerProvider:
     """A provider that exports in batches, set up by the environment variables of the SDK."""
     ours = Resource({"service.name": service, "service.version": version})
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Telling(OTLPSpanExporter())))
+    provider.add_span_processor(BatchSpanProcessor(FailureLogging(OTLPSpanExporter())))
     return provider
 
 

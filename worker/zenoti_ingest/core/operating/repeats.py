@@ -32,7 +32,7 @@ class Repeats(Generic[K]):
         self._of: dict[K, _Interval] = {}
         self._ended: dict[K, int] = {}
 
-    def may_tell(self, kind: K, *, now: float) -> bool:
+    def may_log(self, kind: K, *, now: float) -> bool:
         """Whether this item passes; if not, it is counted."""
         interval = self._of.get(kind)
         if interval is None or interval.ends <= now:
