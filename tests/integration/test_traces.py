@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.fakes import NOT_FOUND
 from tests.way import Way, answer, body, event, event_ids, knows, path
 from zenoti_ingest.adapters.traces import UNTRACED, open_traces, otel
-from zenoti_ingest.adapters.traces.otel import OtelTraces, FailureLogging
+from zenoti_ingest.adapters.traces.otel import FailureLogging, OtelTraces
 from zenoti_ingest.core.events.trace_context import context, of_message
 from zenoti_ingest.core.invoices.protocol import Response
 
