@@ -4,9 +4,11 @@ import pytest
 
 from tests.conftest import OpenLink
 from tests.fakes import FakeBatons
+from tests.simulation.broker import SimulatedBroker, SimulatedLink, seeded
 from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.core.invoices.baton import Baton
 from zenoti_ingest.core.invoices.quota import Spent
+from zenoti_ingest.core.topology.declared import whole_topology
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.stages.ports import Batons
 
@@ -32,7 +34,18 @@ async def queues_port(names: Names, open_link: OpenLink) -> Batons:
     return queues
 
 
-@pytest.fixture(params=["fake", "queues"])
+@pytest.fixture
+async def simulated_port(names: Names) -> Batons:
+    """The queues on the broker of the simulated world."""
+    broker = SimulatedBroker(seeded(1))
+    broker.declare(whole_topology(names, sources=["main"], downstreams=(), delays_seconds=(), archive=None))
+    link = SimulatedLink(broker)
+    queues = BatonQueues(link, link, names=names)
+    await queues.take("main")
+    return queues
+
+
+@pytest.fixture(params=["fake", "simulated", "queues"])
 def batons(request: pytest.FixtureRequest) -> Batons:
     """The fake, then the real queues."""
     found: Batons = request.getfixturevalue(f"{request.param}_port")

@@ -12,6 +12,7 @@ from pamqp.common import FieldValue
 from tests.conftest import Hand, OpenLink
 from tests.eventually import next_turn
 from tests.fakes import FakePublisher
+from tests.simulation.broker import SimulatedBroker, SimulatedLink, seeded
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.failures.errors import PublishRefused, PublishUnconfirmed, TooLarge, Unroutable
@@ -84,7 +85,26 @@ async def confirms(channel: AbstractChannel, exchange: str, routing_key: str) ->
     return True
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture
+async def simulated_port() -> Port:
+    """The broker of the simulated world."""
+    broker = SimulatedBroker(seeded(1))
+    broker.declare_exchange("exchange", "direct")
+    for name in ("bound", "full"):
+        broker.declare_queue(name, {"x-queue-type": "quorum"})
+        broker.bind("exchange", name, name)
+    broker.queues["full"].refuses = True
+    away = SimulatedLink(broker)
+    away.cut(back_after=3600.0)
+    await asyncio.sleep(0)
+
+    async def arrived() -> list[Outgoing]:
+        return [stored.message for stored in broker.queues["bound"].ready]
+
+    return Port(SimulatedLink(broker), away, "exchange", arrived)
+
+
+@pytest.fixture(params=["fake", "simulated", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
     """The fake, then the real adapter."""
     found = request.getfixturevalue(f"{request.param}_port")

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Hand
 from tests.eventually import eventually
 from tests.fakes import FakeLink
+from tests.simulation.broker import SimulatedBroker, SimulatedLink, seeded
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.events.messages import Outgoing
@@ -59,7 +60,17 @@ async def real_port(link: Link, hand: Hand, own_queue: str) -> Port:
     return Port(link, own_queue)
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture
+async def simulated_port() -> Port:
+    """The broker of the simulated world."""
+    broker = SimulatedBroker(seeded(1))
+    broker.declare_queue("queue", {"x-queue-type": "quorum"})
+    for number in range(COUNT):
+        broker.route(message(number, queue="queue"))
+    return Port(SimulatedLink(broker), "queue")
+
+
+@pytest.fixture(params=["fake", "simulated", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
     """Each of them."""
     found: Port = request.getfixturevalue(f"{request.param}_port")
