@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.deploy.conftest import DEPLOY, documents
@@ -19,9 +20,9 @@ def alerts() -> dict[str, Any]:
     return {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
 
 
-def panels() -> Iterator[tuple[str, str]]:
+def panels(dashboards: Sequence[Path] = DASHBOARDS) -> Iterator[tuple[str, str]]:
     """Each query of the dashboards, with its panel's title; variables as Grafana would put them."""
-    for panel in (panel for path in DASHBOARDS for panel in json.loads(path.read_text())["panels"]):
+    for panel in (panel for path in dashboards for panel in json.loads(path.read_text())["panels"]):
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"].replace("$__rate_interval", "1m").replace("$source", ".*")
 

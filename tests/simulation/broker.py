@@ -511,6 +511,8 @@ class SimulatedLink:
 
     def cut(self, *, heard_after: float = 0.0, back_after: float = RECONNECT_SECONDS) -> None:
         """Cut the connection: the broker hears of it at once, our end after some seconds (a heartbeat's time)."""
+        if self.outwards.is_cut:
+            return
         loop = asyncio.get_running_loop()
         self.outwards.is_cut = self.inwards.is_cut = True
         for channel in self._channels:
@@ -519,10 +521,10 @@ class SimulatedLink:
         loop.call_later(heard_after + back_after, self.connect, context=WIRE)
 
     def end(self) -> None:
-        """The process is gone, and its sockets with it."""
-        self.outwards.is_cut = self.inwards.is_cut = True
+        """The process is gone: what it has sent still arrives, and then the broker sees the connection's end."""
+        self.inwards.is_cut = True
         for channel in self._channels:
-            channel.ended()
+            self.outwards.send(partial(self.broker.handle, channel.ended))
 
     async def wait_ready(self) -> None:
         """As the port says."""

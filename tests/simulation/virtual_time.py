@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 MAX_TURNS_WITHOUT_TIME = 200_000
+MAX_CANCELS = 10
+DISSOLVE_SECONDS = 100.0
 BEGINNING_SECONDS = 1_000.0
 
 
@@ -34,6 +36,9 @@ class SimulatedProcess:
         self._is_frozen = False
         self._held: deque[tuple[Callable[..., Any], tuple[Any, ...], contextvars.Context]] = deque()
         self._tasks: list[asyncio.Task[Any]] = []  # kept, or the collector would run the `finally` of killed tasks
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualLoop):
+            loop.processes.append(self)
         self.context = contextvars.copy_context()
         self.context.run(_PROCESS.set, self)
 
@@ -48,11 +53,13 @@ class SimulatedProcess:
         self._tasks.append(task)
 
     def kill(self) -> None:
-        """As kill -9 does."""
+        """As kill -9 does: nothing of it runs any more. What would have run is kept for the end of the world."""
         self.is_killed = True
-        self._held.clear()
-        for task in self._tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  # no public word for it
+
+    def raise_from_the_dead(self) -> None:
+        """At the end of the world: let everything run that was dropped or held, so that its tasks can end."""
+        self.is_killed = False
+        self.thaw()
 
     def freeze(self) -> None:
         """As SIGSTOP does."""
@@ -68,9 +75,9 @@ class SimulatedProcess:
 
     def run(self, callback: Callable[..., Any], arguments: tuple[Any, ...], context: contextvars.Context) -> None:
         """Run a callback of this process, unless it was killed; later, while it is frozen."""
-        if self._is_frozen:
+        if self._is_frozen or self.is_killed:
             self._held.append((callback, arguments, context))
-        elif not self.is_killed:
+        else:
             callback(*arguments)
 
 
@@ -122,6 +129,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _NoFiles()
         self._now = BEGINNING_SECONDS
+        self.processes: list[SimulatedProcess] = []
         super().__init__(selector)
         selector.loop = self
         self._clock_resolution = 1e-6  # more than the rounding of a float that counts years
@@ -140,7 +148,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """As asyncio's, by the gate of the callback's process."""
-        context = context or contextvars.copy_context()
+        context = contextvars.copy_context() if context is None else context  # an empty one is false
         process = context.get(_PROCESS)
         if process is None:
             return super().call_soon(callback, *args, context=context)
@@ -150,7 +158,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         """As asyncio's, by the gate of the callback's process."""
-        context = context or contextvars.copy_context()
+        context = contextvars.copy_context() if context is None else context  # an empty one is false
         process = context.get(_PROCESS)
         if process is None:
             return super().call_at(when, callback, *args, context=context)
@@ -167,7 +175,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 def _task(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-    process = (options.get("context") or contextvars.copy_context()).get(_PROCESS)
+    context = options.get("context")
+    process = (contextvars.copy_context() if context is None else context).get(_PROCESS)
     if process is not None:
         process.keep(task)
     return task
@@ -180,6 +189,23 @@ def run_in_virtual_time(main: Coroutine[Any, Any, Any]) -> Any:
     try:
         return loop.run_until_complete(main)
     finally:
-        for task in asyncio.all_tasks(loop):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  # no public word for it
+        loop.run_until_complete(_dissolve(loop))
         loop.close()
+
+
+async def _dissolve(loop: VirtualLoop) -> None:
+    """End every task, those of killed processes too: left to the collector, their `finally` would run in a later world.
+
+    Nobody looks at the world any more, so it does no harm that the dead clean up.
+    """
+    own = asyncio.current_task()
+    for _ in range(MAX_CANCELS):
+        left = [task for task in asyncio.all_tasks(loop) if task is not own]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        for process in loop.processes:
+            process.raise_from_the_dead()
+        await asyncio.wait(left, timeout=DISSOLVE_SECONDS)
+    raise StandsStill(f"{len(left)} tasks do not end")
