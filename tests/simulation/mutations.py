@@ -11,8 +11,6 @@ from zenoti_ingest.core.invoices.circuit import Circuit
 from zenoti_ingest.core.invoices.lane_clock import LaneClock
 from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.quota import Quota
-from zenoti_ingest.core.invoices.window import Window
-from zenoti_ingest.stages.enrich import Lane
 from zenoti_ingest.stages.fan_out import FanOut, Publication
 from zenoti_ingest.stages.intake import Intake
 from zenoti_ingest.stages.settling import Settler
@@ -20,17 +18,6 @@ from zenoti_ingest.stages.spool_drain import SpoolDrain
 from zenoti_ingest.stages.translate import Translate
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
-
-
-def enrich_acks_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
-    """The ack does not wait for the confirm."""
-    deliver = Lane._deliver
-
-    async def acked_first(lane: Any, held: Any, *rest: Any) -> None:
-        held.delivery.ack()
-        await deliver(lane, held, *rest)
-
-    patch.setattr(Lane, "_deliver", acked_first)
 
 
 def translate_acks_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
@@ -47,13 +34,6 @@ def translate_acks_before_it_publishes(patch: pytest.MonkeyPatch) -> None:
 def a_call_spends_nothing(patch: pytest.MonkeyPatch) -> None:
     """Calls do not count in the quota."""
     patch.setattr(Quota, "spend", lambda *_: None)
-
-
-def a_probe_spends_nothing(patch: pytest.MonkeyPatch) -> None:
-    """A successor begins with a full quota, whatever its predecessor spent."""
-    take_over = Quota.take_over
-    patch.setattr(Quota, "take_over", lambda quota, now, _: take_over(quota, now, None))
-    patch.setattr(Quota, "_spend_burst", lambda *_: None, raising=False)
 
 
 def intake_answers_before_the_confirm(patch: pytest.MonkeyPatch) -> None:
@@ -150,11 +130,6 @@ def an_event_is_remembered_before_it_is_out(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(DuplicateFilter, "has", has_and_remembers)
 
 
-def a_held_round_is_finished(patch: pytest.MonkeyPatch) -> None:
-    """Events whose call failed leave the window, and are neither delivered nor called for again."""
-    patch.setattr(Window, "hold", lambda window, begun, *, until: window.finish(begun))
-
-
 def wait_queues_are_never_left(patch: pytest.MonkeyPatch) -> None:
     """A receiver that refused once is never tried again."""
     patch.setattr(FanOut, "note_taken", lambda *_: None)
@@ -166,10 +141,8 @@ async def _never(*_: Any) -> bool:
 
 
 MUTATIONS: list[Mutation] = [
-    enrich_acks_before_it_publishes,
     translate_acks_before_it_publishes,
     a_call_spends_nothing,
-    a_probe_spends_nothing,
     intake_answers_before_the_confirm,
     the_drain_forgets_before_it_publishes,
     a_refused_event_is_dropped,
@@ -179,6 +152,5 @@ MUTATIONS: list[Mutation] = [
     fetched_at_is_the_hosts_time,
     an_unconfirmed_publish_counts,
     an_event_is_remembered_before_it_is_out,
-    a_held_round_is_finished,
     wait_queues_are_never_left,
 ]
