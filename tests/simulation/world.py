@@ -168,6 +168,7 @@ class World:
         self.broker.declare(self.topology)
         self.zenoti = SimulatedZenoti(calls_per_minute=drawn.calls_per_minute, draw=self.random.random)
         self.trace: list[str] = []
+        self.posted: dict[str, float] = {}
         self.accepted: dict[str, tuple[str, float]] = {}
         self.received: dict[str, Counter[str]] = {name: Counter() for name in RECEIVERS}
         self.violations: list[str] = []
@@ -229,6 +230,7 @@ class World:
             data["invoice"] = {"id": f"i-{number % self.plot.invoices}"}
         kind = "Invoice.Closed" if has_invoice else "Guest.Updated"
         body = json.dumps({"event_id": event_id, "event_type": kind, "data": data}).encode()
+        self.posted[event_id] = self.now
         while True:
             intake = self.random.choice(self.intakes)
             status = await intake.post(body)
@@ -259,6 +261,8 @@ class World:
         self.note(f"{event_id} in {name}, {document['data']['enrichment']['status']}")
         if invoice is not None and document["data"]["enrichment"]["fetched_at"] < received_at:
             self.violations.append(f"{event_id}: fetched_at before its receipt {received_at}")
+        if invoice is not None and invoice["read_at"] < self.posted[event_id]:
+            self.violations.append(f"{event_id}: an invoice that was read before the event was sent")
 
     async def _strike(self, began: float) -> None:
         async with asyncio.TaskGroup() as group:
