@@ -37,6 +37,7 @@ from zenoti_ingest.core.topology.declared import Topology
 MAX_DELAY_SECONDS = 0.02
 TICK_SECONDS = 2e-6  # between two arrivals: timers of one moment fire in any order
 RECONNECT_SECONDS = 1.0
+DEAD_LETTER_AGAIN_SECONDS = 1.0  # at least once: the broker keeps the message until its target takes it
 MAX_HOPS = 16  # of a message that is dead-lettered in a circle
 
 
@@ -183,7 +184,9 @@ class SimulatedQueue:
         if reason != "expired":
             headers["x-death"] = [death, *headers.get("x-death", [])]
         again = msgspec.structs.replace(stored.message, exchange=exchange, routing_key=key, headers=headers)
-        self._broker.route(again, hops=stored.hops + 1)
+        verdict = self._broker.route(again, hops=stored.hops + 1)
+        if verdict != "ack" and self._arguments.get("x-dead-letter-strategy") == "at-least-once":
+            asyncio.get_running_loop().call_later(DEAD_LETTER_AGAIN_SECONDS, self._dead_letter, stored, reason)
 
 
 class SimulatedBroker:
