@@ -233,7 +233,7 @@ async def test_the_window_follows_what_can_be_settled(way: Way, monkeypatch: pyt
 async def test_a_consumer_that_the_broker_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages are ready and none is delivered: the subscription is taken for dead, and made anew."""
     monkeypatch.setattr(consuming, "SILENT_SECONDS", 0.1)
-    monkeypatch.setattr(consuming, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(consuming, "CHECK_INTERVAL_SECONDS", 0.05)
     link = DeafLink(good("e-1"))
     publisher = FakePublisher()
     async with _running(translate(publisher), link):
@@ -244,7 +244,7 @@ async def test_a_consumer_that_the_broker_does_not_know(monkeypatch: pytest.Monk
 async def test_a_quiet_queue_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence on an empty queue is no fault: the subscription stays."""
     monkeypatch.setattr(consuming, "SILENT_SECONDS", 0.05)
-    monkeypatch.setattr(consuming, "KEEP_SECONDS", 0.02)
+    monkeypatch.setattr(consuming, "CHECK_INTERVAL_SECONDS", 0.02)
     link = FakeLink()
     async with _running(translate(FakePublisher()), link):
         await eventually(lambda: link.asked > 3)
