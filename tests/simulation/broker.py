@@ -45,7 +45,6 @@ class Stored(msgspec.Struct):
     """A message in a queue."""
 
     message: Outgoing
-    came_at: float
     delivery_count: int = 0
     hops: int = 0
 
@@ -108,11 +107,10 @@ class SimulatedQueue:
         self.consumers: list[Consumer] = []
         self.refuses = False  # as one that is full, with reject-publish
 
-    def takes(self, message: Outgoing) -> bool:
-        """Whether it would confirm the message."""
+    def takes(self) -> bool:
+        """Whether it would confirm a message."""
         most = self._arguments.get("x-max-length")
         rejects = self._arguments.get("x-overflow") == "reject-publish"
-        del message
         return not self.refuses and not (rejects and most is not None and len(self.ready) >= most)
 
     def put(self, stored: Stored) -> None:
@@ -284,10 +282,10 @@ class SimulatedBroker:
         names = self._destinations(message.exchange, message.routing_key, frozenset())
         if not names:
             return "return"
-        now, refused = asyncio.get_running_loop().time(), False
+        refused = False
         for name in names:
-            if self.queues[name].takes(message):
-                self.queues[name].put(Stored(message, now, hops=hops))
+            if self.queues[name].takes():
+                self.queues[name].put(Stored(message, hops=hops))
             else:
                 refused = True
         return "nack" if refused else "ack"
