@@ -5,9 +5,10 @@ Nothing sleeps, and no socket or thread is used, so the same program takes the s
 
 import asyncio
 import contextvars
-import selectors
+import heapq
+import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 MAX_TURNS_WITHOUT_TIME = 200_000
@@ -34,17 +35,22 @@ class SimulatedProcess:
         self.name = name
         self.is_killed = False
         self._is_frozen = False
-        self._held: deque[tuple[Callable[..., Any], tuple[Any, ...], contextvars.Context]] = deque()
+        self._held: deque[asyncio.Handle] = deque()
         self._tasks: list[asyncio.Task[Any]] = []  # kept, or the collector would run the `finally` of killed tasks
-        loop = asyncio.get_running_loop()
-        if isinstance(loop, VirtualLoop):
-            loop.processes.append(self)
+        self._loop = asyncio.get_running_loop()
+        if isinstance(self._loop, VirtualLoop):
+            self._loop.processes.append(self)
         self.context = contextvars.copy_context()
         self.context.run(_PROCESS.set, self)
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing of it runs: it was killed, or is frozen."""
+        return self.is_killed or self._is_frozen
+
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something in this process."""
-        task = asyncio.get_running_loop().create_task(work, context=self.context.copy())
+        task = self._loop.create_task(work, context=self.context.copy())
         self._tasks.append(task)
         return task
 
@@ -69,100 +75,63 @@ class SimulatedProcess:
         """As SIGCONT does: what has waited runs in the order in which it came."""
         self._is_frozen = False
         held, self._held = self._held, deque()
-        loop = asyncio.get_running_loop()
-        for callback, arguments, context in held:
-            loop.call_soon(callback, *arguments, context=context)
+        if isinstance(self._loop, VirtualLoop):
+            self._loop.run_again(held)
 
-    def run(self, callback: Callable[..., Any], arguments: tuple[Any, ...], context: contextvars.Context) -> None:
-        """Run a callback of this process, unless it was killed; later, while it is frozen."""
-        if self._is_frozen or self.is_killed:
-            self._held.append((callback, arguments, context))
-        else:
-            callback(*arguments)
+    def keep_for_later(self, handle: asyncio.Handle) -> None:
+        """Keep a callback that came while the process stood still."""
+        self._held.append(handle)
 
 
 _PROCESS: contextvars.ContextVar[SimulatedProcess | None] = contextvars.ContextVar("process", default=None)
 WIRE = contextvars.Context()  # of no process
 
 
-class _NoFiles(selectors.BaseSelector):
-    """Waits for nothing but time."""
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop in virtual time: where nothing is ready, the clock jumps to the next timer.
+
+    Callbacks of a process that was killed or is frozen are kept instead of run.
+    """
 
     def __init__(self) -> None:
-        self.loop: VirtualLoop | None = None
-        self._turns = 0
-        self._keys: dict[Any, selectors.SelectorKey] = {}
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """The loop's own wake-up pipe, which nobody uses."""
-        self._keys[fileobj] = key = selectors.SelectorKey(fileobj, 0, events, data)
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """As the standard library's."""
-        return self._keys.pop(fileobj)
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """As the standard library's."""
-        return self._keys
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        """Let the time until the next timer pass at once.
-
-        Raises:
-            StandsStill: there is no timer and nothing is ready; or nothing but turns without time.
-        """
-        assert self.loop is not None
-        if timeout is None:
-            raise StandsStill("nothing is left to happen")
-        self._turns = 0 if timeout > 0 else self._turns + 1
-        if self._turns > MAX_TURNS_WITHOUT_TIME:
-            raise StandsStill(f"{self._turns} turns of the event loop at one moment")
-        if timeout > 0:
-            self.loop.pass_time(timeout)
-        return []
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time."""
-
-    def __init__(self) -> None:
-        selector = _NoFiles()
-        self._now = BEGINNING_SECONDS
+        super().__init__()
         self.processes: list[SimulatedProcess] = []
-        super().__init__(selector)
-        selector.loop = self
-        self._clock_resolution = 1e-6  # more than the rounding of a float that counts years
+        self._now = BEGINNING_SECONDS
+        self._soon: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # those of one moment in the order they came in
+        self._numbers = itertools.count()
+        self._turns = 0
         self.set_task_factory(_task)
 
     def time(self) -> float:
         """Seconds of virtual time."""
         return self._now
 
-    def pass_time(self, seconds: float) -> None:
-        """Jump to the next timer; `seconds` is the distance as asyncio has rounded it."""
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # sums of floats drift
-        self._now = max(self._now, timers[0].when()) if timers else self._now + seconds
-
     def call_soon(  # type: ignore[override]  # typeshed's is generic
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """As asyncio's, by the gate of the callback's process."""
-        context = contextvars.copy_context() if context is None else context  # an empty one is false
-        process = context.get(_PROCESS)
-        if process is None:
-            return super().call_soon(callback, *args, context=context)
-        return super().call_soon(process.run, callback, args, context, context=context)
+        """As asyncio's."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._soon.append(handle)
+        return handle
 
     def call_at(  # type: ignore[override]  # likewise
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        """As asyncio's, by the gate of the callback's process."""
-        context = contextvars.copy_context() if context is None else context  # an empty one is false
-        process = context.get(_PROCESS)
-        if process is None:
-            return super().call_at(when, callback, *args, context=context)
-        return super().call_at(when, process.run, callback, args, context, context=context)
+        """As asyncio's."""
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
+
+    def call_later(  # type: ignore[override]  # likewise
+        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def run_again(self, handles: Iterable[asyncio.Handle]) -> None:
+        """Let callbacks run that were kept."""
+        self._soon.extend(handles)
 
     def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]  # likewise
         """There are no threads.
@@ -171,6 +140,34 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             StandsStill: always.
         """
         raise StandsStill("a thread in a simulated world")
+
+    def _run_once(self) -> None:
+        """One turn: what is ready now, and not what it makes ready."""
+        timers, soon = self._timers, self._soon
+        self._turns += 1
+        if not soon:
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
+            if not timers:
+                raise StandsStill("nothing is left to happen")
+            if timers[0][0] > self._now:
+                self._now, self._turns = timers[0][0], 0
+        if self._turns > MAX_TURNS_WITHOUT_TIME:
+            raise StandsStill(f"{self._turns} turns of the event loop at one moment")
+        while timers and timers[0][0] <= self._now:
+            soon.append(heapq.heappop(timers)[2])
+        for _ in range(len(soon)):
+            handle = soon.popleft()
+            if handle.cancelled():
+                continue
+            process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]  # noqa: SLF001  # nothing public says it
+            if process is not None and process.stands_still:
+                process.keep_for_later(handle)
+            else:
+                handle._run()  # noqa: SLF001  # as asyncio's own loop does
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """As asyncio's; a cancelled timer goes when its time comes."""
 
 
 def _task(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
