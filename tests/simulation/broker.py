@@ -6,7 +6,7 @@ All that arrives anywhere comes over a wire, in order, after a delay that the wo
 
 import asyncio
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from pamqp.header import ContentHeader
 from tests.simulation.virtual_time import WIRE
 from zenoti_ingest.adapters.broker.subscription import BrokerSubscription
 from zenoti_ingest.core.delivery.delivery import Delivery
-from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES
+from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES, SizeBudget
 from zenoti_ingest.core.events.messages import Outgoing
 from zenoti_ingest.core.events.routing import matches
 from zenoti_ingest.core.failures.errors import (
@@ -29,7 +29,6 @@ from zenoti_ingest.core.failures.errors import (
     ConfirmTimedOut,
     PublishRefused,
     PublishUnconfirmed,
-    TooLarge,
     Unroutable,
 )
 from zenoti_ingest.core.topology.declared import Topology
@@ -37,6 +36,7 @@ from zenoti_ingest.core.topology.declared import Topology
 MAX_DELAY_SECONDS = 0.02
 TICK_SECONDS = 2e-6  # between two arrivals: timers of one moment fire in any order
 RECONNECT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 10.0
 DEAD_LETTER_AGAIN_SECONDS = 1.0  # at least once: the broker keeps the message until its target takes it
 MAX_HOPS = 16  # of a message that is dead-lettered in a circle
 
@@ -50,21 +50,48 @@ class Stored(msgspec.Struct):
 
 
 class Wire:
-    """One direction of a connection: what is sent arrives in order."""
+    """One direction of a connection: what is sent arrives in order, and waits there while nobody reads.
 
-    def __init__(self, chance: "Chances") -> None:
-        self._chance = chance
+    Args:
+        chance: how long it takes.
+        unread: whether the other end does not read now; it is told whether the next thing is a publish.
+    """
+
+    def __init__(self, chance: "Chances", unread: Callable[[bool], bool] = lambda _: False) -> None:
+        self._chance, self._unread = chance, unread
         self._last = 0.0
+        self._waiting: deque[tuple[Callable[[], None], bool]] = deque()
         self.is_cut = False
 
-    def send(self, callback: Callable[[], None]) -> None:
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether something has arrived that is not read yet."""
+        return bool(self._waiting)
+
+    def send(self, callback: Callable[[], None], *, is_publish: bool = False) -> None:
         """Call it at the other end, a little later; never, if the wire is cut by then."""
         loop = asyncio.get_running_loop()
         self._last = max(self._last + TICK_SECONDS, loop.time() + self._chance.delay())
-        loop.call_at(self._last, self._arrive, callback, context=WIRE)
+        loop.call_at(self._last, self._arrive, callback, is_publish, context=WIRE)
 
-    def _arrive(self, callback: Callable[[], None]) -> None:
-        if not self.is_cut:
+    def after_all(self, callback: Callable[[], None]) -> None:
+        """Call it at the other end once that has read all that has arrived."""
+        if self._waiting or self._unread(False):
+            self._waiting.append((callback, False))
+        else:
+            callback()
+
+    def go_on(self) -> None:
+        """The other end may read again."""
+        while self._waiting and not self._unread(self._waiting[0][1]):
+            self._waiting.popleft()[0]()
+
+    def _arrive(self, callback: Callable[[], None], is_publish: bool) -> None:  # noqa: FBT001  # a timer's argument
+        if self.is_cut:
+            return
+        if self._waiting or self._unread(is_publish):
+            self._waiting.append((callback, is_publish))
+        else:
             callback()
 
 
@@ -105,23 +132,23 @@ class SimulatedQueue:
         self.ready: deque[Stored] = deque()
         self.stored: list[Stored] = []  # of a stream: everything
         self.consumers: list[Consumer] = []
+        self.ready_bytes = 0
+        self._reader: Callable[[Stored], None] | None = None
         self.refuses = False  # as one that is full, with reject-publish
 
-    def takes(self) -> bool:
-        """Whether it would confirm a message."""
-        most = self._arguments.get("x-max-length")
+    def takes(self, size: int) -> bool:
+        """Whether it would confirm a message of so many bytes."""
         rejects = self._arguments.get("x-overflow") == "reject-publish"
-        return not self.refuses and not (rejects and most is not None and len(self.ready) >= most)
+        return not self.refuses and not (rejects and self._is_over(more=1, more_bytes=size))
 
     def put(self, stored: Stored) -> None:
         """Append a message."""
         if self.is_stream:
             self.stored.append(stored)
         else:
-            self.ready.append(stored)
-            most = self._arguments.get("x-max-length")
-            while most is not None and len(self.ready) > most:
-                self.ready.popleft()
+            self._append(stored)
+            while self.ready and self._is_over():
+                self.take()
             if (ttl := self._arguments.get("x-message-ttl")) is not None:
                 loop = asyncio.get_running_loop()
                 loop.call_at(loop.time() + ttl / 1000, self._expire, stored, context=WIRE)
@@ -134,7 +161,15 @@ class SimulatedQueue:
             if stored.delivery_count > self._arguments.get("x-delivery-limit", 20):
                 self._dead_letter(stored, "delivery_limit")
             else:
+                self._broker.returns[stored.message.message_id] += 1
                 self.ready.appendleft(stored)
+                self.ready_bytes += len(stored.message.body)
+
+    def take(self) -> Stored:
+        """Take the oldest message that is ready."""
+        stored = self.ready.popleft()
+        self.ready_bytes -= len(stored.message.body)
+        return stored
 
     def deliver(self) -> None:
         """Give what is ready to the consumers that have room; with a single active consumer, to the first alone."""
@@ -142,6 +177,8 @@ class SimulatedQueue:
             for consumer in self.consumers:
                 self._deliver_stream(consumer)
             return
+        while self.ready and self._reader is not None:
+            self._reader(self.take())
         single = self._arguments.get("x-single-active-consumer", False)
         while self.ready:
             able = [c for c in (self.consumers[:1] if single else self.consumers) if c.has_room]
@@ -151,11 +188,25 @@ class SimulatedQueue:
             if not single:  # in turns
                 self.consumers.remove(consumer)
                 self.consumers.append(consumer)
-            consumer.channel.deliver(consumer, self.ready.popleft())
+            consumer.channel.deliver(consumer, self.take())
+
+    def read_by(self, reader: Callable[[Stored], None]) -> None:
+        """Somebody takes every message as soon as it is there: a receiver."""
+        self._reader = reader
 
     def reject(self, stored: Stored) -> None:
         """A consumer leaves a message to the broker."""
         self._dead_letter(stored, "rejected")
+
+    def _append(self, stored: Stored) -> None:
+        self.ready.append(stored)
+        self.ready_bytes += len(stored.message.body)
+
+    def _is_over(self, *, more: int = 0, more_bytes: int = 0) -> bool:
+        most, most_bytes = self._arguments.get("x-max-length"), self._arguments.get("x-max-length-bytes")
+        return (most is not None and len(self.ready) + more > most) or (
+            most_bytes is not None and self.ready_bytes + more_bytes > most_bytes
+        )
 
     def _deliver_stream(self, consumer: Consumer) -> None:
         assert consumer.offset is not None
@@ -170,6 +221,7 @@ class SimulatedQueue:
     def _expire(self, stored: Stored) -> None:
         if any(each is stored for each in self.ready):
             self.ready = deque(each for each in self.ready if each is not stored)
+            self.ready_bytes -= len(stored.message.body)
             self._dead_letter(stored, "expired")
 
     def _dead_letter(self, stored: Stored, reason: str) -> None:
@@ -188,25 +240,45 @@ class SimulatedQueue:
 
 
 class SimulatedBroker:
-    """The broker.
+    """The broker: a cluster.
+
+    Args:
+        chance: its draws.
+        release: `3.10`, `4.0` or `4.3`, where they differ.
+        nodes: how many.
+        notice: told of what happens: a word, and the rest of a line.
 
     Attributes:
         queues: by name.
-        is_frozen: it neither reads nor answers; what is sent waits.
-        blocks: a memory or disk alarm: it reads no publishes.
+        links: the connections.
+        blocks: a memory or disk alarm: once a publish has come over a connection, nothing more of it is read.
         max_message_bytes: of a body.
+        confirm_seconds: how late a confirm may be at most.
+        consumer_timeout_seconds: how long a delivery may be unsettled.
+        returns: how often a delivery came back unsettled, by message id.
+        doubts: how often a publish was taken whose confirm nobody heard, or was refused, by message id.
     """
 
-    def __init__(self, chance: Chances) -> None:
-        self.chance = chance
+    def __init__(
+        self,
+        chance: Chances,
+        *,
+        release: str = "4.0",
+        nodes: int = 1,
+        notice: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        self.chance, self.release, self.nodes, self.notice = chance, release, nodes, notice
         self.queues: dict[str, SimulatedQueue] = {}
+        self.links: list[SimulatedLink] = []
         self.max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES
-        self.is_frozen = False
+        self.confirm_seconds = 0.0
+        self.consumer_timeout_seconds = 1800.0
+        self.returns: Counter[str] = Counter()
+        self.doubts: Counter[str] = Counter()
+        self.frozen: set[int] = set()
         self.blocks = False
         self._exchanges: dict[str, tuple[str, Mapping[str, Any]]] = {"": ("default", {})}
         self._bindings: list[tuple[str, str, str, str]] = []
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._blocked: deque[Callable[[], None]] = deque()
 
     def declare(self, topology: Topology) -> None:
         """Everything of a topology, with the first messages of new queues."""
@@ -244,33 +316,34 @@ class SimulatedBroker:
         if (exchange, destination, routing_key, kind) not in self._bindings:
             self._bindings.append((exchange, destination, routing_key, kind))
 
-    def handle(self, action: Callable[[], None]) -> None:
-        """Something has come over a wire."""
-        if self.is_frozen:
-            self._waiting.append(action)
-        else:
-            action()
+    def freeze(self, node: int) -> None:
+        """A node neither reads nor answers; the other ends of its connections hear nothing, and give them up."""
+        self.frozen.add(node)
+        for link in self.links:
+            if link.node == node and link.is_up:
+                link.hears_nothing()
 
-    def handle_publish(self, action: Callable[[], None]) -> None:
-        """A publish has come over a wire."""
-        if self.blocks:
-            self._blocked.append(action)
-        else:
-            self.handle(action)
-
-    def thaw(self) -> None:
+    def thaw(self, node: int) -> None:
         """Go on where it stood still."""
-        self.is_frozen = False
-        waiting, self._waiting = self._waiting, deque()
-        for action in waiting:
-            action()
+        self.frozen.discard(node)
+        self._go_on()
 
     def unblock(self) -> None:
         """The alarm is over."""
         self.blocks = False
-        blocked, self._blocked = self._blocked, deque()
-        for action in blocked:
-            self.handle(action)
+        self._go_on()
+
+    def sweep(self) -> None:
+        """Deal with consumers that hold a delivery for too long, as the broker does now and then."""
+        before = asyncio.get_running_loop().time() - self.consumer_timeout_seconds
+        for link in self.links:
+            for channel in link.channels:
+                channel.end_late_consumers(before, by_cancelling=self.release == "4.3")
+
+    def _go_on(self) -> None:
+        for link in self.links:
+            for wire in link.all_outwards:
+                wire.go_on()
 
     def route(self, message: Outgoing, *, hops: int = 0) -> str:
         """Put a message into every queue it goes to: `ack`, `nack` (a queue refused it), `return` or `no exchange`.
@@ -284,7 +357,7 @@ class SimulatedBroker:
             return "return"
         refused = False
         for name in names:
-            if self.queues[name].takes():
+            if self.queues[name].takes(len(message.body)):
                 self.queues[name].put(Stored(message, hops=hops))
             else:
                 refused = True
@@ -321,10 +394,11 @@ class SimulatedChannel:
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_consumer_cancel_callbacks: set[Callable[[Any], Any]] = set()
         self.prefetch = 0
-        self.unsettled: dict[int, tuple[Consumer, Stored]] = {}
+        self.unsettled: dict[int, tuple[Consumer, Stored, float]] = {}
         self._tags = itertools.count(1)
         self._consumers: list[Consumer] = []
         self.is_open = True
+        self._asking: set[asyncio.Future[None]] = set()
 
     async def basic_qos(self, *, prefetch_count: int) -> None:
         """As AMQP's."""
@@ -373,7 +447,8 @@ class SimulatedChannel:
     def deliver(self, consumer: Consumer, stored: Stored) -> None:
         """The broker sends a delivery."""
         tag = next(self._tags)
-        self.unsettled[tag] = (consumer, stored)
+        self.unsettled[tag] = (consumer, stored, asyncio.get_running_loop().time())
+        self._link.broker.notice("delivered", f"{stored.message.message_id} of {consumer.queue.name}")
         headers = dict(stored.message.headers)
         if stored.delivery_count:
             headers["x-delivery-count"] = stored.delivery_count
@@ -392,12 +467,14 @@ class SimulatedChannel:
         settled = [each for each in self.unsettled if each == tag or (multiple and each <= tag)]
         queues = dict.fromkeys(self.unsettled.pop(each)[0].queue for each in settled)
         for queue in queues:
+            if not queue.is_stream:
+                self._link.broker.notice("acked", f"{tag} of {queue.name}")
             queue.deliver()
 
     def rejected(self, tag: int) -> None:
         """A reject has come to the broker."""
         if (found := self.unsettled.pop(tag, None)) is not None:
-            consumer, stored = found
+            consumer, stored, _ = found
             consumer.queue.reject(stored)
             consumer.queue.deliver()
 
@@ -409,7 +486,7 @@ class SimulatedChannel:
         for consumer in self._consumers:
             consumer.queue.consumers.remove(consumer)
         by_queue: dict[SimulatedQueue, list[Stored]] = {c.queue: [] for c in self._consumers}
-        for consumer, stored in self.unsettled.values():
+        for consumer, stored, _ in self.unsettled.values():
             by_queue.setdefault(consumer.queue, []).append(stored)
         self.unsettled.clear()
         for queue, stored_ones in by_queue.items():
@@ -417,10 +494,44 @@ class SimulatedChannel:
                 queue.put_back(stored_ones)
             queue.deliver()
 
+    def end_late_consumers(self, before: float, *, by_cancelling: bool) -> None:
+        """End what holds a delivery since before a time: the channel, or from 4.3 on the consumer alone."""
+        late = [consumer for consumer, _, since in self.unsettled.values() if since < before]
+        if not late or not self.is_open:
+            return
+        self._link.broker.notice("consumer time-out", late[0].queue.name)
+        if by_cancelling:
+            for consumer in dict.fromkeys(late):
+                self.cancel(consumer)
+        else:
+            self.close_by_broker()
+
+    def close_by_broker(self) -> None:
+        """The broker closes the channel by itself."""
+        self.ended()
+        self._link.inwards.send(self.lost)
+
+    def cancel(self, consumer: Consumer) -> None:
+        """The broker cancels a consumer, and takes back what that has not settled."""
+        self._consumers.remove(consumer)
+        consumer.queue.consumers.remove(consumer)
+        held = {tag: stored for tag, (whose, stored, _) in self.unsettled.items() if whose is consumer}
+        for tag in held:
+            del self.unsettled[tag]
+        consumer.queue.put_back(list(held.values()))
+        consumer.queue.deliver()
+        self._link.inwards.send(self._cancelled)
+
+    def _cancelled(self) -> None:
+        for callback in self.on_consumer_cancel_callbacks:
+            callback(None)
+
     def lost(self) -> None:
         """Our end hears that the channel is gone."""
         if not self.closing.done():
             self.closing.set_result(None)
+        for answer in self._asking:
+            _fail(answer, aiormq.exceptions.ChannelInvalidStateError("the channel is closed"))
 
     def _arrived(self, consumer_tag: str, frame: DeliveredMessage) -> None:
         self._link.in_process(self._deliver_to[consumer_tag](frame))
@@ -444,11 +555,12 @@ class SimulatedChannel:
                 self.ended()
             self._link.inwards.send(partial(answered, error))
 
-        self._link.outwards.send(partial(self._link.broker.handle, asked))
-        await asyncio.wait([answer, self.closing], return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise aiormq.exceptions.ChannelInvalidStateError("the channel is closed")
-        answer.result()
+        self._link.outwards.send(asked)
+        self._asking.add(answer)
+        try:
+            await answer
+        finally:
+            self._asking.discard(answer)
 
 
 class SimulatedSender:
@@ -480,7 +592,7 @@ class SimulatedSender:
         self.channel.lost()
 
     def _send(self, action: Callable[[], None]) -> None:
-        self._link.outwards.send(partial(self._link.broker.handle, action))
+        self._link.outwards.send(action)
 
 
 class SimulatedLink:
@@ -491,41 +603,91 @@ class SimulatedLink:
         start: runs a coroutine in the process that has the connection.
     """
 
-    def __init__(self, broker: SimulatedBroker, *, start: Callable[[Any], Any] = asyncio.ensure_future) -> None:
-        self.broker, self.in_process = broker, start
+    def __init__(
+        self,
+        broker: SimulatedBroker,
+        *,
+        start: Callable[[Any], Any] = asyncio.ensure_future,
+        budget: SizeBudget | None = None,
+        node: int = 0,
+    ) -> None:
+        self.broker, self.in_process, self.node = broker, start, node
+        self.budget = budget or SizeBudget()
         self.numbers = itertools.count(1)
-        self._channels: list[SimulatedChannel] = []
-        self._lost = asyncio.Event()
+        self.channels: list[SimulatedChannel] = []
+        self.outwards = self.inwards = Wire(broker.chance)
+        self.outwards.is_cut = True  # until there is a connection
+        self.all_outwards: list[Wire] = []
+        self._published: dict[asyncio.Future[str], Outgoing] = {}
+        self._away_until = 0.0
         self._ready = asyncio.Event()
+        broker.links.append(self)
         self.connect()
 
     @property
     def is_up(self) -> bool:
-        """Whether there is a connection."""
+        """Whether there is a connection, as our end sees it."""
         return self._ready.is_set()
 
     def connect(self) -> None:
-        """A new connection."""
-        self.outwards, self.inwards = Wire(self.broker.chance), Wire(self.broker.chance)
-        self._lost = asyncio.Event()
+        """A new connection, to the next node if this one does not answer; later, while there is no network."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._away_until:
+            loop.call_at(self._away_until, self.connect, context=WIRE)
+            return
+        if self.node in self.broker.frozen:
+            self.node = (self.node + 1) % self.broker.nodes
+            loop.call_later(RECONNECT_SECONDS, self.connect, context=WIRE)
+            return
+        self.outwards, self.inwards = Wire(self.broker.chance, self._is_unread), Wire(self.broker.chance)
+        self.all_outwards = [wire for wire in self.all_outwards if wire.is_waited_for] + [self.outwards]
         self._ready.set()
+        self.broker.notice("connected", f"node {self.node}")
 
     def cut(self, *, heard_after: float = 0.0, back_after: float = RECONNECT_SECONDS) -> None:
         """Cut the connection: the broker hears of it at once, our end after some seconds (a heartbeat's time)."""
+        loop = asyncio.get_running_loop()
+        self._away_until = max(self._away_until, loop.time() + back_after)
         if self.outwards.is_cut:
             return
-        loop = asyncio.get_running_loop()
         self.outwards.is_cut = self.inwards.is_cut = True
-        for channel in self._channels:
-            channel.ended()
+        self._end_channels(self.outwards)
         loop.call_later(heard_after, self._hear_of_it, context=WIRE)
         loop.call_later(heard_after + back_after, self.connect, context=WIRE)
+
+    def hears_nothing(self) -> None:
+        """The other end is silent from now on: after some missed heartbeats we give the connection up."""
+        silent = self.outwards
+
+        def give_up() -> None:
+            if self.outwards is silent and self.node in self.broker.frozen:
+                self.cut()
+
+        loop = asyncio.get_running_loop()
+        seconds = HEARTBEAT_SECONDS * (1.5 + self.broker.chance.draw())
+        loop.call_later(seconds, give_up, context=WIRE)
 
     def end(self) -> None:
         """The process is gone: what it has sent still arrives, and then the broker sees the connection's end."""
         self.inwards.is_cut = True
-        for channel in self._channels:
-            self.outwards.send(partial(self.broker.handle, channel.ended))
+        for message in self._published.values():
+            self._doubt(message)
+        self._published.clear()
+        self.outwards.send(self._gone)
+
+    def _gone(self) -> None:
+        self._end_channels(self.outwards)
+        self.broker.links.remove(self)
+
+    def _end_channels(self, wire: Wire) -> None:
+        """The broker closes the channels, once it has read what has come over the wire."""
+        for channel in self.channels:
+            wire.after_all(channel.ended)
+
+    def _is_unread(self, is_publish: bool) -> bool:  # noqa: FBT001  # a wire asks so
+        if is_publish and self.broker.blocks:
+            return True
+        return self.node in self.broker.frozen
 
     async def wait_ready(self) -> None:
         """As the port says."""
@@ -544,8 +706,8 @@ class SimulatedLink:
         """
 
         def pop() -> bytes | None:
-            ready = self.broker.queues[queue].ready
-            return ready.popleft().message.body if ready else None
+            found = self.broker.queues[queue]
+            return found.take().message.body if found.ready else None
 
         body: bytes | None = await self._asked(pop)
         return body
@@ -577,48 +739,63 @@ class SimulatedLink:
         if not self.is_up:
             raise BrokerUnavailable("not connected")
         sender = SimulatedSender(self)
-        self._channels.append(sender.channel)
+        self.channels = [channel for channel in self.channels if channel.is_open] + [sender.channel]
         return sender
 
     async def publish(self, message: Outgoing, *, within: float) -> None:
         """As the port says."""
-        if len(message.body) > self.broker.max_message_bytes:
-            raise TooLarge(f"{len(message.body)} bytes; the broker takes at most {self.broker.max_message_bytes}")
+        self.budget.require(len(message.body))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout_at(until):
                 await self._ready.wait()
-                verdict = await self._published(message)
         except TimeoutError:
+            raise PublishUnconfirmed(f"not connected (within {within:g} s)") from None
+        answer: asyncio.Future[str] = loop.create_future()
+        self._published[answer] = message
+        self.outwards.send(partial(self._came, message, answer, self.inwards), is_publish=True)
+        try:
+            async with asyncio.timeout_at(until):
+                verdict = await answer
+        except TimeoutError:
+            self._doubt(message)
+            if not self.is_up:
+                raise PublishUnconfirmed(f"not connected (within {within:g} s)") from None
             raise ConfirmTimedOut(f"not confirmed within {within:g} s") from None
+        finally:
+            self._published.pop(answer, None)
         match verdict:
             case "nack":
+                self._doubt(message)
                 raise PublishRefused(f"a queue behind {message.exchange} refused it")
             case "return":
                 raise Unroutable(f"no queue is bound for {message.routing_key}")
-            case "no exchange":
-                raise PublishUnconfirmed(f"no exchange '{message.exchange}'")
-            case "lost":
-                raise PublishUnconfirmed("the connection was lost")
+            case "too large":
+                self.budget.lower(self.broker.max_message_bytes)
+                self.budget.require(len(message.body))
+            case "no exchange" | "lost":
+                self._doubt(message)
+                raise PublishUnconfirmed(f"no exchange '{message.exchange}'" if verdict != "lost" else "it was lost")
 
-    async def _published(self, message: Outgoing) -> str:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    def _came(self, message: Outgoing, answer: "asyncio.Future[str]", back: Wire) -> None:
+        """A publish has come to the broker; an error there ends all that are under way to its exchange."""
+        is_too_large = len(message.body) > self.broker.max_message_bytes
+        verdict = "too large" if is_too_large else self.broker.route(message)
+        to = f"{message.exchange or 'the queue'} {message.routing_key}"
+        self.broker.notice("published", f"{message.message_id} to {to}: {verdict}")
+        if verdict in ("too large", "no exchange"):
+            others = [each for each, sent in self._published.items() if sent.exchange == message.exchange]
+            for other in [each for each in others if each is not answer]:
+                back.send(partial(_set, other, "lost"))
+        late = self.broker.confirm_seconds * self.broker.chance.draw()
+        if late:
+            asyncio.get_running_loop().call_later(late, back.send, partial(_set, answer, verdict), context=WIRE)
+        else:
+            back.send(partial(_set, answer, verdict))
 
-        def confirmed(verdict: str) -> None:
-            if not answer.done():
-                answer.set_result(verdict)
-
-        def arrived() -> None:
-            verdict = self.broker.route(message)
-            self.inwards.send(partial(confirmed, verdict))
-
-        self.outwards.send(partial(self.broker.handle_publish, arrived))
-        lost = asyncio.ensure_future(self._lost.wait())
-        either: list[asyncio.Future[Any]] = [answer, lost]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            lost.cancel()
-        return answer.result() if answer.done() else "lost"
+    def _doubt(self, message: Outgoing) -> None:
+        self.broker.doubts[message.message_id] += 1
 
     async def _asked(self, action: Callable[[], Any]) -> Any:
         """Ask the broker something.
@@ -629,16 +806,17 @@ class SimulatedLink:
         if not self.is_up:
             raise BrokerUnavailable("not connected")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        back = self.inwards
 
         def asked() -> None:
             try:
                 found = action()
             except KeyError as error:
-                self.inwards.send(partial(_fail, answer, BrokerUnavailable(f"no queue {error}")))
+                back.send(partial(_fail, answer, BrokerUnavailable(f"no queue {error}")))
             else:
-                self.inwards.send(partial(_set, answer, found))
+                back.send(partial(_set, answer, found))
 
-        self.outwards.send(partial(self.broker.handle, asked))
+        self.outwards.send(asked)
         try:
             async with asyncio.timeout(5):
                 return await answer
@@ -647,10 +825,11 @@ class SimulatedLink:
 
     def _hear_of_it(self) -> None:
         self._ready.clear()
-        self._lost.set()
-        for channel in self._channels:
+        for answer in list(self._published):
+            _set(answer, "lost")
+        for channel in self.channels:
             channel.lost()
-        self._channels.clear()
+        self.channels.clear()
 
 
 def _set(answer: "asyncio.Future[Any]", found: Any) -> None:

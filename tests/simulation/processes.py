@@ -1,0 +1,389 @@
+"""Hosts and their processes in a simulated world: the real stages on a simulated broker, API, clock and disk.
+
+A process can be killed, frozen, cut off, isolated and restarted. Its host's clock and disk outlive it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from random import Random
+from typing import Any, Protocol
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from tests.fakes import FakeIds, FakeSpool
+from tests.simulation.broker import SimulatedBroker, SimulatedLink
+from tests.simulation.plot import Plot
+from tests.simulation.virtual_time import SimulatedProcess
+from tests.simulation.zenoti import ApiOfProcess, SimulatedZenoti
+from zenoti_ingest.adapters.broker.batons import BatonQueues
+from zenoti_ingest.adapters.broker.state_stream import StateStream
+from zenoti_ingest.adapters.http_door import Arrival
+from zenoti_ingest.core.delivery.size_budget import SizeBudget
+from zenoti_ingest.core.events.duplicates import DuplicateFilter
+from zenoti_ingest.core.failures.policy import Ladder
+from zenoti_ingest.core.intake.admission import Rule
+from zenoti_ingest.core.invoices.lease import Lease
+from zenoti_ingest.core.invoices.quota import Quota
+from zenoti_ingest.core.operating.times import as_text
+from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.clock_watch import ClockWatch
+from zenoti_ingest.stages.consuming import Stage, consume
+from zenoti_ingest.stages.enrich import Lane, Plan
+from zenoti_ingest.stages.fan_out import FanOut
+from zenoti_ingest.stages.intake import DoorSource, Intake
+from zenoti_ingest.stages.invoice_calls import InvoiceCalls
+from zenoti_ingest.stages.ports import Chance, Clock, Ids
+from zenoti_ingest.stages.spool_drain import SpoolDrain
+from zenoti_ingest.stages.too_large import TooLargeEvents
+from zenoti_ingest.stages.translate import Translate
+from zenoti_ingest.stages.waiting import WaitQueue
+from zenoti_schemas.state import DaemonState, SourceState
+
+NAMES = Names("zi")
+SOURCE = "main"
+RECEIVERS = {"all": ("*.#",), "invoices": ("*.invoice.#",)}
+DUPLICATE_SECONDS = 300.0
+UNIX_MICROSECONDS = 1_935_853_690_000_000  # 2031-05-06
+RESTART_SECONDS = 3.0
+DRAIN_SECONDS = 25.0
+NO_ANSWER = 0  # instead of a status
+ANSWER_SECONDS = 10.0  # Zenoti waits so long
+GIVES_UP_SECONDS = (20.0, 30.0)  # the broker gives up a client that is silent: two heartbeats and more
+
+
+class HostClock:
+    """The port `Clock`: virtual time, with a date of the host's own.
+
+    Args:
+        ahead_seconds: how far its date is ahead of the true one.
+    """
+
+    def __init__(self, ahead_seconds: float) -> None:
+        self._ahead, self._rate, self._since = ahead_seconds, 0.0, 0.0
+
+    def monotonic(self) -> float:
+        """As the port says."""
+        return asyncio.get_running_loop().time()
+
+    def unix_microseconds(self) -> int:
+        """As the port says."""
+        now = self.monotonic()
+        ahead = self._ahead + self._rate * (now - self._since)
+        return UNIX_MICROSECONDS + round((now + ahead) * 1_000_000)
+
+    def utc_now(self) -> str:
+        """As the port says."""
+        return as_text(self.unix_microseconds())
+
+    def jump(self, seconds: float) -> None:
+        """The date changes at once."""
+        self._ahead += seconds
+
+    def drift(self, rate: float) -> None:
+        """From now on the date gains so many seconds each second."""
+        now = self.monotonic()
+        self._ahead += self._rate * (now - self._since)
+        self._rate, self._since = rate, now
+
+
+class SeededChance:
+    """The port `Chance`, by the world's seed."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def below(self, count: int) -> int:
+        """As the port says."""
+        return self._random.randrange(count)
+
+
+class HostRuntime:
+    """The port `Runtime` of the processes of a host."""
+
+    def __init__(self, clock: Clock, chance: Chance, ids: Ids) -> None:
+        self.clock, self.chance, self.ids = clock, chance, ids
+
+
+class Host:
+    """What the processes of one machine share: clock and disk."""
+
+    def __init__(self, ahead_seconds: float, random: Random, ids: FakeIds) -> None:
+        self.clock = HostClock(ahead_seconds)
+        self.runtime = HostRuntime(self.clock, SeededChance(random), ids)
+        self.spool = FakeSpool()
+
+
+class Surroundings(Protocol):
+    """What a process needs of its world."""
+
+    plot: Plot
+    random: Random
+    broker: SimulatedBroker
+    zenoti: SimulatedZenoti
+    ids: FakeIds
+
+    def note(self, line: str, text: str) -> None:
+        """Write a line of the trace."""
+
+
+class WorldProcess:
+    """A process of a host: it can be killed, and starts again.
+
+    Attributes:
+        version: grows with each upgrade.
+        is_isolated: it has no network.
+    """
+
+    def __init__(self, world: Surroundings, host: Host, name: str) -> None:
+        self.world, self.host, self.name = world, host, name
+        self.version = 1
+        self.is_isolated = False
+        self.links: list[SimulatedLink] = []
+        self.process = SimulatedProcess(self.name)
+        self.budget = SizeBudget()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to work, in a new process."""
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        """Finish what is in hand, and begin nothing new."""
+        raise NotImplementedError
+
+    def link(self) -> SimulatedLink:
+        """A new connection of this process."""
+        process = self.process
+        node = self.world.random.randrange(self.world.plot.nodes)
+        link = SimulatedLink(self.world.broker, start=process.start, budget=self.budget, node=node)
+        self.links.append(link)
+        return link
+
+    def cut(self, *, back_after: float = 1.0) -> None:
+        """Lose the connections; our end hears of it some time later."""
+        for link in self.links:
+            link.cut(heard_after=self.world.random.uniform(0, GIVES_UP_SECONDS[0]), back_after=back_after)
+
+    async def freeze(self, seconds: float) -> None:
+        """As SIGSTOP and, later, SIGCONT do; the broker gives it up meanwhile, if it lasts."""
+        frozen, gives_up = self.process, self.world.random.uniform(*GIVES_UP_SECONDS)
+        frozen.freeze()
+        await asyncio.sleep(min(seconds, gives_up))
+        if seconds > gives_up and frozen is self.process:
+            for link in self.links:
+                link.cut()
+        await asyncio.sleep(max(0.0, seconds - gives_up))
+        frozen.thaw()
+
+    async def kill_and_restart(self) -> None:
+        """Kill -9, and a new process some seconds later."""
+        if self.process.is_killed:
+            return
+        self.kill()
+        await asyncio.sleep(RESTART_SECONDS)
+        self.process = SimulatedProcess(self.name)
+        self.budget = SizeBudget()
+        self.start()
+
+    async def restart(self) -> None:
+        """Stop in order, and start again; what takes too long is killed."""
+        if self.process.is_killed:
+            return
+        stopping = self.process
+        draining = stopping.start(self.drain())
+        await asyncio.wait([draining], timeout=DRAIN_SECONDS)
+        if self.process is stopping:
+            await self.kill_and_restart()
+
+    def kill(self) -> None:
+        """Kill -9."""
+        self.process.kill()
+        for link in self.links:
+            link.end()
+        self.links.clear()
+
+
+class IntakeProcess(WorldProcess):
+    """An intake."""
+
+    def __init__(self, world: Surroundings, host: Host, name: str) -> None:
+        self.stage: Intake | None = None
+        self._is_stopping = False
+        self._serving: set[asyncio.Task[None]] = set()
+        super().__init__(world, host, name)
+
+    def start(self) -> None:
+        """The real stage, and the drain of its spool."""
+        link, spool, runtime = self.link(), self.host.spool, self.host.runtime
+        self._is_stopping = False
+        self._serving.clear()
+
+        def unavailable_reason() -> str:
+            return "" if link.is_up else "not connected"
+
+        self.stage = Intake(
+            link,
+            spool,
+            names=NAMES,
+            sources={SOURCE: DoorSource(signature_header="x", rule=Rule)},
+            confirm_seconds=5.0,
+            unavailable_reason=unavailable_reason,
+            runtime=runtime,
+        )
+        letters = TooLargeEvents(
+            link, spool, names=NAMES, host="host", unavailable_reason=unavailable_reason, clock=runtime.clock
+        )
+        drain = SpoolDrain(
+            self.stage,
+            spool,
+            too_large=letters,
+            unavailable_reason=unavailable_reason,
+            clock=runtime.clock,
+        )
+        self.process.start(drain.run())
+
+    async def drain(self) -> None:
+        """Take no more requests, and finish those that are being served."""
+        self._is_stopping = True
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    async def post(self, arrival: Arrival) -> tuple[int, str]:
+        """A webhook: the status, or NO_ANSWER within ten seconds; and the receipt, if it was accepted."""
+        process, stage = self.process, self.stage
+        if process.is_killed or self._is_stopping or self.is_isolated or stage is None:
+            return NO_ANSWER, ""
+        answer: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+        async def serve() -> None:
+            given = await stage.receive(arrival)
+            if not answer.done():
+                answer.set_result((given.status, given.receipt_id or ""))
+
+        await asyncio.sleep(0.01)
+        serving = process.start(serve())
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError:
+            return NO_ANSWER, ""
+
+
+class ConsumeProcess(WorldProcess):
+    """Translate, the lane and the wait queues, as `app.consume` puts them together."""
+
+    def __init__(self, world: Surroundings, host: Host, name: str) -> None:
+        self.api: ApiOfProcess = world.zenoti.port(name)
+        self.lane: Lane | None = None
+        self._stop = asyncio.Event()
+        self._consuming: list[asyncio.Task[Any]] = []
+        super().__init__(world, host, name)
+
+    def start(self) -> None:
+        """The real stages, the stream of states, the watches that they need."""
+        runtime, plot = self.host.runtime, self.world.plot
+        publisher, consumer = self.link(), self.link()
+        self._stop = asyncio.Event()
+        fan_out = FanOut(publisher, names=NAMES, patterns=RECEIVERS, clock=runtime.clock)
+        states = StateStream(publisher, exchange=NAMES.state)
+        self.lane = lane = self._lane(publisher, consumer, fan_out, states)
+        translate = Translate(
+            publisher,
+            fan_out,
+            names=NAMES,
+            source=SOURCE,
+            prefetch=100,
+            max_bytes=plot.keeps_bytes,
+            enrich=("#",),
+            seen=DuplicateFilter(window_seconds=DUPLICATE_SECONDS, max_keys=10_000),
+            runtime=runtime,
+            budget=self.budget,
+        )
+        waiting = [WaitQueue(publisher, names=NAMES, receiver=name) for name in RECEIVERS]
+        clocks = ClockWatch({SOURCE: lane.clock}, runtime.clock)
+
+        def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
+            clocks.heard(said, is_live)
+            if is_live and SOURCE in said.sources:
+                lane.heard(said.sources[SOURCE])
+
+        stages: list[Stage] = [lane, translate, *waiting]
+        run = partial(
+            consume,
+            link=consumer,
+            publisher=publisher,
+            stop=self._stop,
+            clock=runtime.clock,
+            hold_seconds=plot.hold_seconds,
+        )
+        work: list[Coroutine[Any, Any, Any]] = [
+            states.run(self._described(lane), confirmed=clocks.confirmed),
+            states.listen(consumer, stream=NAMES.state, heard=heard),
+            fan_out.watch(consumer.ready),
+            clocks.run(),
+        ]
+        for each in work:
+            self.process.start(each)
+        self._consuming = [self.process.start(run(stage)) for stage in stages]
+
+    async def drain(self) -> None:
+        """Begin nothing new, finish what is in hand, and hand the rest back."""
+        self._stop.set()
+        await asyncio.wait(self._consuming)
+
+    def _described(self, lane: Lane) -> Callable[[], DaemonState]:
+        clock = self.host.clock
+        started_at, instance = clock.utc_now(), f"{self.name}-{self.world.ids.random()}"
+
+        def describe() -> DaemonState:
+            source = SourceState(
+                events_held=len(lane.window),
+                circuit="open" if lane.circuit.is_open else "closed",
+                fetched_at_most=lane.clock.claim(),
+            )
+            return DaemonState(
+                daemon="consume",
+                instance=instance,
+                version=str(self.version),
+                started_at=started_at,
+                at=clock.utc_now(),
+                ready=True,
+                sources={SOURCE: source},
+            )
+
+        return describe
+
+    def _lane(self, publisher: SimulatedLink, consumer: SimulatedLink, fan_out: FanOut, states: StateStream) -> Lane:
+        plot, runtime = self.world.plot, self.host.runtime
+        calls = InvoiceCalls(
+            self.api,
+            source=SOURCE,
+            expand=("InvoiceItems", "Transactions"),
+            quota=Quota(calls_per_minute=plot.calls_per_minute, now=runtime.clock.monotonic()),
+            lease=Lease(15.0),
+            runtime=runtime,
+        )
+        return Lane(
+            publisher,
+            fan_out,
+            calls,
+            names=NAMES,
+            source=SOURCE,
+            prefetch=max(100, 15 * plot.calls_per_minute),
+            max_bytes=plot.keeps_bytes,
+            plan=Plan(max_in_flight=4, deliver_failures=plot.deliver_failures, ladder=Ladder((10, 60), 8)),
+            seen=DuplicateFilter(window_seconds=DUPLICATE_SECONDS, max_keys=10_000),
+            runtime=runtime,
+            states=states,
+            batons=BatonQueues(publisher, consumer, names=NAMES),
+            budget=self.budget,
+        )
+
+
+def arrival(body: bytes, headers: dict[str, str]) -> Arrival:
+    """A request as the door hands it on."""
+    given = CIMultiDictProxy(CIMultiDict(headers))
+    return Arrival(source=SOURCE, path_type="", headers=given, tokens=(), body=body, method="POST")
