@@ -19,6 +19,7 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from tests.simulation.virtual_time import WIRE
+from zenoti_ingest.adapters.broker.library import CLOSE_SECONDS
 from zenoti_ingest.adapters.broker.subscription import BrokerSubscription
 from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES, SizeBudget
@@ -448,7 +449,9 @@ class SimulatedChannel:
         """The broker sends a delivery."""
         tag = next(self._tags)
         self.unsettled[tag] = (consumer, stored, asyncio.get_running_loop().time())
-        self._link.broker.notice("delivered", f"{stored.message.message_id} of {consumer.queue.name}")
+        self._link.broker.notice(
+            "delivered", f"{stored.message.message_id} of {consumer.queue.name} to {self._link.name}"
+        )
         headers = dict(stored.message.headers)
         if stored.delivery_count:
             headers["x-delivery-count"] = stored.delivery_count
@@ -468,7 +471,7 @@ class SimulatedChannel:
         queues = dict.fromkeys(self.unsettled.pop(each)[0].queue for each in settled)
         for queue in queues:
             if not queue.is_stream:
-                self._link.broker.notice("acked", f"{tag} of {queue.name}")
+                self._link.broker.notice("acked", f"{tag} of {queue.name} by {self._link.name}")
             queue.deliver()
 
     def rejected(self, tag: int) -> None:
@@ -585,11 +588,17 @@ class SimulatedSender:
         self._send(partial(self.channel.rejected, tag))
 
     async def close(self, *, name: str) -> None:
-        """Close the channel behind what was sent before."""
+        """Close the channel behind what was sent before; the caller waits for the answer as long as the real one."""
         del name
         self._closes = True
-        self._send(self.channel.ended)
-        self.channel.lost()
+
+        def close() -> None:
+            self.channel.ended()
+            back.send(self.channel.lost)
+
+        back = self._link.inwards
+        self._send(close)
+        await asyncio.wait([self.channel.closing], timeout=CLOSE_SECONDS)
 
     def _send(self, action: Callable[[], None]) -> None:
         self._link.outwards.send(action)
@@ -601,6 +610,9 @@ class SimulatedLink:
     Args:
         broker: where it leads.
         start: runs a coroutine in the process that has the connection.
+        budget: how large a body may be, of the process.
+        node: the broker's node that it connects to first.
+        name: of the process, for the trace.
     """
 
     def __init__(
@@ -610,8 +622,9 @@ class SimulatedLink:
         start: Callable[[Any], Any] = asyncio.ensure_future,
         budget: SizeBudget | None = None,
         node: int = 0,
+        name: str = "",
     ) -> None:
-        self.broker, self.in_process, self.node = broker, start, node
+        self.broker, self.in_process, self.node, self.name = broker, start, node, name
         self.budget = budget or SizeBudget()
         self.numbers = itertools.count(1)
         self.channels: list[SimulatedChannel] = []
@@ -642,7 +655,7 @@ class SimulatedLink:
         self.outwards, self.inwards = Wire(self.broker.chance, self._is_unread), Wire(self.broker.chance)
         self.all_outwards = [wire for wire in self.all_outwards if wire.is_waited_for] + [self.outwards]
         self._ready.set()
-        self.broker.notice("connected", f"node {self.node}")
+        self.broker.notice("connected", f"{self.name} to node {self.node}")
 
     def cut(self, *, heard_after: float = 0.0, back_after: float = RECONNECT_SECONDS) -> None:
         """Cut the connection: the broker hears of it at once, our end after some seconds (a heartbeat's time)."""
@@ -783,7 +796,7 @@ class SimulatedLink:
         is_too_large = len(message.body) > self.broker.max_message_bytes
         verdict = "too large" if is_too_large else self.broker.route(message)
         to = f"{message.exchange or 'the queue'} {message.routing_key}"
-        self.broker.notice("published", f"{message.message_id} to {to}: {verdict}")
+        self.broker.notice("published", f"{message.message_id} to {to} by {self.name}: {verdict}")
         if verdict in ("too large", "no exchange"):
             others = [each for each, sent in self._published.items() if sent.exchange == message.exchange]
             for other in [each for each in others if each is not answer]:

@@ -10,6 +10,7 @@ import msgspec
 
 LINES = ("posted", "answered", "published", "delivered", "acked", "called", "replied")
 WORKLOADS = ("steady", "steady", "closing time", "backlog", "quiet night")
+LARGE = 300  # a world with more events is a large one
 LARGE_OF_100 = 2
 SHARE_OF_KINDS = 0.4
 SHARE_WITHIN = 0.65

@@ -156,7 +156,7 @@ class WorldProcess:
         """A new connection of this process."""
         process = self.process
         node = self.world.random.randrange(self.world.plot.nodes)
-        link = SimulatedLink(self.world.broker, start=process.start, budget=self.budget, node=node)
+        link = SimulatedLink(self.world.broker, start=process.start, budget=self.budget, node=node, name=self.name)
         self.links.append(link)
         return link
 
