@@ -320,7 +320,7 @@ class SimulatedBroker:
     def freeze(self, node: int) -> None:
         """A node neither reads nor answers; the other ends of its connections hear nothing, and give them up."""
         self.frozen.add(node)
-        for link in self.links:
+        for link in list(self.links):
             if link.node == node and link.is_up:
                 link.hears_nothing()
 
@@ -328,6 +328,10 @@ class SimulatedBroker:
         """Go on where it stood still."""
         self.frozen.discard(node)
         self._go_on()
+
+    def leaves_unread(self, node: int, is_publish: bool) -> bool:  # noqa: FBT001  # a wire asks so
+        """Whether a node does not read what comes next over a connection."""
+        return node in self.frozen or (is_publish and self.blocks)
 
     def unblock(self) -> None:
         """The alarm is over."""
@@ -337,13 +341,13 @@ class SimulatedBroker:
     def sweep(self) -> None:
         """Deal with consumers that hold a delivery for too long, as the broker does now and then."""
         before = asyncio.get_running_loop().time() - self.consumer_timeout_seconds
-        for link in self.links:
-            for channel in link.channels:
+        for link in list(self.links):
+            for channel in list(link.channels):
                 channel.end_late_consumers(before, by_cancelling=self.release == "4.3")
 
     def _go_on(self) -> None:
-        for link in self.links:
-            for wire in link.all_outwards:
+        for link in list(self.links):
+            for wire in list(link.wires):
                 wire.go_on()
 
     def route(self, message: Outgoing, *, hops: int = 0) -> str:
@@ -391,6 +395,7 @@ class SimulatedChannel:
 
     def __init__(self, link: "SimulatedLink") -> None:
         self._link = link
+        self.inwards, self.outwards = link.inwards, link.outwards
         self._deliver_to: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_consumer_cancel_callbacks: set[Callable[[Any], Any]] = set()
@@ -463,7 +468,7 @@ class SimulatedChannel:
             body=stored.message.body,
             channel=None,  # type: ignore[arg-type]  # nobody asks for it
         )
-        self._link.inwards.send(partial(self._arrived, consumer.tag, frame))
+        self.inwards.send(partial(self._arrived, consumer.tag, frame))
 
     def settle(self, tag: int, *, multiple: bool) -> None:
         """An ack has come to the broker."""
@@ -512,7 +517,7 @@ class SimulatedChannel:
     def close_by_broker(self) -> None:
         """The broker closes the channel by itself."""
         self.ended()
-        self._link.inwards.send(self.lost)
+        self.inwards.send(self.lost)
 
     def cancel(self, consumer: Consumer) -> None:
         """The broker cancels a consumer, and takes back what that has not settled."""
@@ -523,7 +528,7 @@ class SimulatedChannel:
             del self.unsettled[tag]
         consumer.queue.put_back(list(held.values()))
         consumer.queue.deliver()
-        self._link.inwards.send(self._cancelled)
+        self.inwards.send(self._cancelled)
 
     def _cancelled(self) -> None:
         for callback in self.on_consumer_cancel_callbacks:
@@ -556,9 +561,9 @@ class SimulatedChannel:
             except aiormq.exceptions.AMQPError as refusal:
                 error = refusal
                 self.ended()
-            self._link.inwards.send(partial(answered, error))
+            self.inwards.send(partial(answered, error))
 
-        self._link.outwards.send(asked)
+        self.outwards.send(asked)
         self._asking.add(answer)
         try:
             await answer
@@ -596,12 +601,12 @@ class SimulatedSender:
             self.channel.ended()
             back.send(self.channel.lost)
 
-        back = self._link.inwards
+        back = self.channel.inwards
         self._send(close)
         await asyncio.wait([self.channel.closing], timeout=CLOSE_SECONDS)
 
     def _send(self, action: Callable[[], None]) -> None:
-        self._link.outwards.send(action)
+        self.channel.outwards.send(action)
 
 
 class SimulatedLink:
@@ -630,7 +635,7 @@ class SimulatedLink:
         self.channels: list[SimulatedChannel] = []
         self.outwards = self.inwards = Wire(broker.chance)
         self.outwards.is_cut = True  # until there is a connection
-        self.all_outwards: list[Wire] = []
+        self.wires: list[Wire] = []
         self._published: dict[asyncio.Future[str], Outgoing] = {}
         self._away_until = 0.0
         self._ready = asyncio.Event()
@@ -652,8 +657,9 @@ class SimulatedLink:
             self.node = (self.node + 1) % self.broker.nodes
             loop.call_later(RECONNECT_SECONDS, self.connect, context=WIRE)
             return
-        self.outwards, self.inwards = Wire(self.broker.chance, self._is_unread), Wire(self.broker.chance)
-        self.all_outwards = [wire for wire in self.all_outwards if wire.is_waited_for] + [self.outwards]
+        unread = partial(self.broker.leaves_unread, self.node)
+        self.outwards, self.inwards = Wire(self.broker.chance, unread), Wire(self.broker.chance, unread)
+        self.wires = [wire for wire in self.wires if wire.is_waited_for] + [self.outwards, self.inwards]
         self._ready.set()
         self.broker.notice("connected", f"{self.name} to node {self.node}")
 
@@ -696,11 +702,6 @@ class SimulatedLink:
         """The broker closes the channels, once it has read what has come over the wire."""
         for channel in self.channels:
             wire.after_all(channel.ended)
-
-    def _is_unread(self, is_publish: bool) -> bool:  # noqa: FBT001  # a wire asks so
-        if is_publish and self.broker.blocks:
-            return True
-        return self.node in self.broker.frozen
 
     async def wait_ready(self) -> None:
         """As the port says."""
