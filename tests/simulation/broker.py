@@ -82,6 +82,11 @@ class Wire:
         else:
             callback()
 
+    def break_off(self) -> None:
+        """Nothing of what is under way arrives any more."""
+        self.is_cut = True
+        self._waiting.clear()
+
     def go_on(self) -> None:
         """The other end may read again."""
         while self._waiting and not self._unread(self._waiting[0][1]):
@@ -669,7 +674,8 @@ class SimulatedLink:
         self._away_until = max(self._away_until, loop.time() + back_after)
         if self.outwards.is_cut:
             return
-        self.outwards.is_cut = self.inwards.is_cut = True
+        self.outwards.is_cut = True
+        self.inwards.break_off()
         self._end_channels(self.outwards)
         loop.call_later(heard_after, self._hear_of_it, context=WIRE)
         loop.call_later(heard_after + back_after, self.connect, context=WIRE)
@@ -688,7 +694,7 @@ class SimulatedLink:
 
     def end(self) -> None:
         """The process is gone: what it has sent still arrives, and then the broker sees the connection's end."""
-        self.inwards.is_cut = True
+        self.inwards.break_off()
         for message in self._published.values():
             self._doubt(message)
         self._published.clear()
