@@ -1,4 +1,7 @@
-"""The port `Fetches`: one contract for the fake of the tests and for the HTTP client against a server on 127.0.0.1."""
+"""The port `Fetches`: one contract for two fakes and for the HTTP client against a server on 127.0.0.1.
+
+The fakes are that of the unit tests and the API of the simulated world.
+"""
 
 import asyncio
 import gzip
@@ -11,9 +14,12 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 
 from tests.fakes import FakeInvoiceApi
+from tests.simulation.answers import OK, UNREACHABLE, Behaviour, Truth
+from tests.simulation.zenoti import SimulatedZenoti
 from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
 from zenoti_ingest.core.failures.errors import ApiUnavailable, ApiUnreachable, TurnLost
 from zenoti_ingest.core.invoices.protocol import MAX_ANSWER_BYTES, Request, Response, request
+from zenoti_ingest.simulator.invention import rng
 from zenoti_ingest.stages.ports import Fetches
 
 KEY = "synthetic-key"
@@ -101,6 +107,23 @@ def fake_port() -> Port:
 
 
 @pytest.fixture
+async def simulated_port() -> Port:
+    """The API of the simulated world."""
+    zenoti, nowhere = (SimulatedZenoti(rng("1"), latency=(0.0, 0.0)) for _ in range(2))
+    nowhere.mode = UNREACHABLE
+
+    def answers(given: Response) -> None:
+        zenoti.behaviours["as told"] = Behaviour(family="good", truth=Truth.GOOD, answer=lambda _: given)
+        zenoti.mode = "as told"
+
+    def fails(how: str) -> None:
+        zenoti.mode = how or OK
+
+    port, unreachable = (each.port("p", call_seconds=CALL_SECONDS) for each in (zenoti, nowhere))
+    return Port(port, unreachable, answers, fails)
+
+
+@pytest.fixture
 async def real_port(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) -> Port:
     """The client of the worker."""
     stub, url = vendor
@@ -114,9 +137,9 @@ async def real_port(vendor: tuple[Vendor, str], session: aiohttp.ClientSession) 
     return Port(client(session, url), client(session, f"http://127.0.0.1:{unused_port()}"), answers, fails)
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "simulated", "real"])
 def port(request: pytest.FixtureRequest) -> Port:
-    """The fake, then the real adapter."""
+    """The fake, the simulated world's, then the real adapter."""
     found = request.getfixturevalue(f"{request.param}_port")
     assert isinstance(found, Port)
     return found
