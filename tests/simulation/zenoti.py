@@ -86,7 +86,8 @@ class SimulatedZenoti:
     Args:
         random: decides how long answers take.
         terms: of the quota.
-        latency: shortest and longest usual time to an answer, in seconds; the invoice is read half-way.
+        latency: shortest and longest usual time to an answer, in seconds. The invoice is read as soon as
+            the call is there, so a slow answer is as old as it can be.
         splits: it ignores an `expand` of several parts.
         not_found: how it answers for an invoice that it does not know: a name of `answers.BEHAVIOURS`.
         odd_share: share of good answers that are odd, but good.
@@ -189,10 +190,8 @@ class SimulatedZenoti:
         if behaviour.reason:
             asked.has_failed = True
             self.note_failure(asked.invoice_id, name, is_own=is_own)
-        usual, more = self._random.uniform(*self._latency), self._random.uniform(*behaviour.seconds)
-        await asyncio.sleep(usual / 2)
         outcome = behaviour.answer(self._document(asked))
-        await asyncio.sleep(usual / 2 + more)
+        await asyncio.sleep(self._random.uniform(*self._latency) + self._random.uniform(*behaviour.seconds))
         if isinstance(outcome, ApiUnavailable):
             return outcome
         return msgspec.structs.replace(outcome, headers={**outcome.headers, **quota})
