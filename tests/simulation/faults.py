@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from tests.simulation.answers import MODES, OK, SICKNESSES, drawn
 from tests.simulation.plot import Fault
 from tests.simulation.processes import NAMES, SOURCE, WorldProcess
 from tests.simulation.virtual_time import WIRE
-from tests.simulation.zenoti import MODES
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -209,20 +209,23 @@ class Faults:
 
     async def _size_limit(self, _: Fault) -> None:
         self._world.broker.max_message_bytes = SMALL_LIMIT_BYTES
+        self._world.ledger.least_limit = SMALL_LIMIT_BYTES
 
     async def _api(self, fault: Fault) -> None:
         zenoti = self._world.zenoti
-        zenoti.mode = _chosen(fault, MODES[1:])
+        zenoti.mode = drawn(self._world.random, MODES)
         self._world.note("api", zenoti.mode)
         await asyncio.sleep(fault.lasts)
-        zenoti.mode = "ok"
+        zenoti.mode = OK
 
     async def _sick_invoice(self, fault: Fault) -> None:
-        invoice = f"i-{int(fault.choice * self._world.plot.invoices)}"
+        invoice = _chosen(fault, self._world.bodies.invoice_ids)
+        sickness = drawn(self._world.random, SICKNESSES)
         self.sick.add(invoice)
-        self._world.zenoti.sick.add(invoice)
+        self._world.note("sick", f"{invoice}: {sickness}")
+        self._world.zenoti.sicken(invoice, sickness)
         await asyncio.sleep(fault.lasts)
-        self._world.zenoti.sick.discard(invoice)
+        self._world.zenoti.heal(invoice)
 
     async def _nothing(self, fault: Fault) -> None:
         await asyncio.sleep(fault.lasts)

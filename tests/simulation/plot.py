@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 LINES = ("posted", "answered", "published", "delivered", "acked", "called", "replied")
-WORKLOADS = ("steady", "steady", "closing time", "backlog", "quiet night")
+WORKLOADS = ("bursts", "closing time", "backlog", "quiet night")
 LARGE = 300  # a world with more events is a large one
 LARGE_OF_100 = 2
 SHARE_OF_KINDS = 0.4
@@ -82,6 +82,9 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
         consumers_from: when the consumers start, in seconds: until then a backlog grows.
         hostile: share of events that are odd, hostile or too large.
         clocks: of each host, how far its date is ahead, in seconds.
+        max_message_bytes: the broker's limit for a body.
+        signs: whether a signature is required at the door.
+        splits: whether the API ignores an `expand` of several parts.
         keeps_bytes: the bound on bodies in hand of a consumer's stage.
         hold_seconds: how long a consumer holds a delivery; half the broker's consumer time-out.
         faults: in the order of their numbers.
@@ -101,6 +104,9 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int
     clocks: tuple[float, ...]
     keeps_bytes: int
+    max_message_bytes: int
+    signs: bool
+    splits: bool
     hold_seconds: float
     deliver_failures: bool
     faults: tuple[Fault, ...]
@@ -139,6 +145,9 @@ def plot(seed: int) -> Plot:
         nodes=random.choice([1, 3]),
         clocks=tuple(random.choice([0.0, 0.0, 0.3, -2.0, 300.0, -3600.0]) for _ in range(4)),
         keeps_bytes=random.choice([256 * 2**20, 20_000, 100_000]),
+        max_message_bytes=random.choice([65_536, 131_072]),
+        signs=random.random() < 0.5,
+        splits=random.random() < 0.2,
         hold_seconds=hold_seconds,
         deliver_failures=random.random() < 0.2,
         faults=_faults(random, events=events),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.fakes import FakeIds, FakeSpool
+from tests.simulation.bodies import Door, Posted
 from tests.simulation.broker import SimulatedBroker, SimulatedLink
 from tests.simulation.plot import Plot
 from tests.simulation.virtual_time import SimulatedProcess
@@ -22,11 +23,11 @@ from zenoti_ingest.adapters.http_door import Arrival
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.failures.policy import Ladder
-from zenoti_ingest.core.intake.admission import Rule
 from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.quota import Quota
 from zenoti_ingest.core.operating.times import as_text
 from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.simulator.webhooks import SIGNATURE_HEADER
 from zenoti_ingest.stages.clock_watch import ClockWatch
 from zenoti_ingest.stages.consuming import Stage, consume
 from zenoti_ingest.stages.enrich import Lane, Plan
@@ -44,6 +45,7 @@ NAMES = Names("zi")
 SOURCE = "main"
 RECEIVERS = {"all": ("*.#",), "invoices": ("*.invoice.#",)}
 DUPLICATE_SECONDS = 300.0
+MOST_ATTEMPTS = 8
 UNIX_MICROSECONDS = 1_935_853_690_000_000  # 2031-05-06
 RESTART_SECONDS = 3.0
 DRAIN_SECONDS = 25.0
@@ -121,6 +123,7 @@ class Surroundings(Protocol):
     random: Random
     broker: SimulatedBroker
     zenoti: SimulatedZenoti
+    door: Door
     ids: FakeIds
 
     def note(self, line: str, text: str) -> None:
@@ -226,7 +229,7 @@ class IntakeProcess(WorldProcess):
             link,
             spool,
             names=NAMES,
-            sources={SOURCE: DoorSource(signature_header="x", rule=Rule)},
+            sources={SOURCE: DoorSource(signature_header=SIGNATURE_HEADER, rule=self.world.door.rule)},
             confirm_seconds=5.0,
             unavailable_reason=unavailable_reason,
             runtime=runtime,
@@ -374,7 +377,7 @@ class ConsumeProcess(WorldProcess):
             source=SOURCE,
             prefetch=max(100, 15 * plot.calls_per_minute),
             max_bytes=plot.keeps_bytes,
-            plan=Plan(max_in_flight=4, deliver_failures=plot.deliver_failures, ladder=Ladder((10, 60), 8)),
+            plan=Plan(max_in_flight=4, deliver_failures=plot.deliver_failures, ladder=Ladder((10, 60), MOST_ATTEMPTS)),
             seen=DuplicateFilter(window_seconds=DUPLICATE_SECONDS, max_keys=10_000),
             runtime=runtime,
             states=states,
@@ -383,7 +386,13 @@ class ConsumeProcess(WorldProcess):
         )
 
 
-def arrival(body: bytes, headers: dict[str, str]) -> Arrival:
+def arrival(posted: Posted) -> Arrival:
     """A request as the door hands it on."""
-    given = CIMultiDictProxy(CIMultiDict(headers))
-    return Arrival(source=SOURCE, path_type="", headers=given, tokens=(), body=body, method="POST")
+    return Arrival(
+        source=SOURCE,
+        path_type=posted.path_type,
+        headers=CIMultiDictProxy(CIMultiDict(posted.headers)),
+        tokens=tuple(token.encode() for token in posted.tokens),
+        body=posted.body,
+        method="POST",
+    )

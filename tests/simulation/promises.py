@@ -4,161 +4,245 @@ A ledger is told of everything as it happens; some promises are held at that mom
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
+from tests.simulation.bodies import Fate, Posted
 from tests.simulation.broker import SimulatedBroker, Stored
-from tests.simulation.processes import RECEIVERS
+from tests.simulation.papers import Version
+from tests.simulation.processes import MOST_ATTEMPTS, RECEIVERS
 from tests.simulation.zenoti import SimulatedZenoti
 
 WINDOW_SECONDS = 60.0  # of the quota
 P95_FACTOR, P95_SECONDS = 2.0, 30.0
-_MARK = re.compile(rb"mark-\d+")
+INVOICE_BYTES = 10_000  # more than an invoice and the envelope of an event take
+BY_ITS_BODY = ("malformed", "too-large")
 
 
 class Sent(msgspec.Struct):
     """An event that Zenoti has sent.
 
     Attributes:
-        mark: in its body, its own.
-        invoice: whether it goes to the receiver of invoices, with one.
         first_at: when it was sent for the first time.
-        tries: how often it was sent.
-        accepted_at: when a try was first answered 202; None: not yet.
+        version: the state of its invoice that it tells of; None: of none.
+        tries: how often it was sent, duplicates among them.
+        accepted_at: when a try was first answered with a 2xx; None: not yet.
         receipts: of the answers, and of what came out.
+        plains: its bodies as they may come out: a copy has another delivery id.
     """
 
-    mark: str
-    invoice: str
+    posted: Posted
     first_at: float
+    version: Version | None = None
     tries: int = 0
     accepted_at: float | None = None
     receipts: set[str] = msgspec.field(default_factory=set)
+    plains: set[bytes] = msgspec.field(default_factory=set)
 
     @property
-    def wanted_by(self) -> Iterable[str]:
+    def wanted_by(self) -> list[str]:
         """The receivers that must get it."""
-        return RECEIVERS if self.invoice else ("all",)
+        return [name for name in RECEIVERS if name == "all" or self.posted.type.startswith("invoice.")]
 
 
 class Got(msgspec.Struct, frozen=True):
     """An event that has come out."""
 
     at: float
-    event_id: str
     receipt_id: str
+    received_at: str
     fetched_at: str
-    read_at: float | None
+    version: int | None
+
+
+Letter = Mapping[str, Any]
 
 
 class Ledger:
     """What was sent and what came out.
 
     Attributes:
+        sent: by the id that comes out.
+        got: by receiver and that id.
+        letters: by that id, the headers of the dead letters that there are.
+        least_limit: the smallest limit of the broker for a body that there was, in bytes.
         violations: the broken promises, in words.
     """
 
-    def __init__(self, broker: SimulatedBroker) -> None:
-        self._broker = broker
+    def __init__(self, broker: SimulatedBroker, zenoti: SimulatedZenoti) -> None:
+        self._broker, self._zenoti = broker, zenoti
         self.sent: dict[str, Sent] = {}
-        self.got: dict[str, defaultdict[str, list[Got]]] = {name: defaultdict(list) for name in RECEIVERS}
-        self.letters: dict[str, list[Mapping[str, object]]] = defaultdict(list)
+        self._by_receipt: dict[str, Sent] = {}
+        self._by_body: dict[bytes, Sent] = {}
+        self.got: dict[str, dict[str, list[Got]]] = {name: {} for name in RECEIVERS}
+        self.letters: dict[str, list[Letter]] = {}
+        self.least_limit = broker.max_message_bytes
         self.violations: list[str] = []
 
     @property
     def accepted(self) -> list[Sent]:
-        """The events that were answered 202."""
+        """The events that were answered with a 2xx."""
         return [sent for sent in self.sent.values() if sent.accepted_at is not None]
 
-    def sends(self, mark: str, invoice: str, *, at: float) -> Sent:
-        """Zenoti sends an event."""
-        return self.sent.setdefault(mark, Sent(mark, invoice, at))
+    def happened(self, posted: Posted, version: Version | None, *, at: float) -> None:
+        """An event happens at Zenoti, and is about to be sent; a copy of an earlier one happens again."""
+        sent = self.sent.setdefault(_id_of(posted), Sent(posted, at, version))
+        sent.plains.add(posted.plain)
+        self._by_body.setdefault(posted.body, sent)
+
+    def posts(self, posted: Posted) -> None:
+        """It is sent."""
+        self.sent[_id_of(posted)].tries += 1
+
+    def answered(self, posted: Posted, receipt_id: str, *, at: float) -> None:
+        """It was accepted."""
+        sent = self.sent[_id_of(posted)]
+        sent.receipts.add(receipt_id)
+        self._by_receipt[receipt_id] = sent
+        sent.accepted_at = at if sent.accepted_at is None else sent.accepted_at
 
     def came_out(self, name: str, stored: Stored, *, at: float) -> str:
-        """A receiver has got a message; returns its mark."""
+        """A receiver has got a message; returns its id."""
         document = json.loads(stored.message.body)
-        data, receipt_id = document["data"], document["receiptid"]
-        sent = self._sent_in(stored.message.body)
-        if sent is None:
-            self.violations.append(f"{name} got an event that nobody sent: {document['id']}")
-            return "?"
-        sent.receipts.add(receipt_id)
-        invoice, fetched_at = data["invoice"], data["enrichment"].get("fetched_at") or ""
-        read_at = None if invoice is None else float(invoice["read_at"])
-        self.got[name][sent.mark].append(Got(at, document["id"], receipt_id, fetched_at, read_at))
-        if read_at is not None and fetched_at < document["receivedat"]:
-            self.violations.append(f"{sent.mark}: fetched_at {fetched_at} before its receipt {document['receivedat']}")
-        if read_at is not None and read_at < sent.first_at:
-            self.violations.append(f"{sent.mark}: an invoice that was read before the event was sent")
-        if invoice is not None and invoice["id"].lower() != sent.invoice.lower():
-            self.violations.append(f"{sent.mark}: the invoice {invoice['id']} instead of {sent.invoice}")
-        return sent.mark
+        event_id, data = document["id"], document["data"]
+        sent = self.sent.get(event_id)
+        if sent is None or sent.posted.fate is not Fate.DELIVERED:
+            self.violations.append(f"{name} got {event_id}, which nobody sent so")
+            return str(event_id)
+        sent.receipts.add(document["receiptid"])
+        if not any(plain in stored.message.body for plain in sent.plains):
+            self.violations.append(f"{event_id}: its body is not as it was sent")
+        if name not in sent.wanted_by:
+            self.violations.append(f"{event_id}: {name} does not want it")
+        fetched_at = data["enrichment"].get("fetched_at") or ""
+        version = self._enriched(sent, data, received_at=document["receivedat"])
+        got = Got(at, document["receiptid"], document["receivedat"], fetched_at, version)
+        self.got[name].setdefault(event_id, []).append(got)
+        return str(event_id)
 
     def missing(self) -> list[str]:
         """Events that were accepted, and are neither out nor dead letters."""
-        return [
-            sent.mark
-            for sent in self.accepted
-            if sent.mark not in self.letters and not all(self.got[name][sent.mark] for name in sent.wanted_by)
-        ]
+        return [_id_of(sent.posted) for sent in self.accepted if not self._is_settled(sent)]
 
     def read_letters(self, dead: Iterable[Stored]) -> None:
         """Take note of the dead letters there are."""
-        self.letters.clear()
+        self.letters = {}
         for stored in dead:
-            if (sent := self._sent_in(stored.message.body)) is not None:
-                self.letters[sent.mark].append(stored.message.headers)
+            headers = stored.message.headers
+            sent = self._by_receipt.get(str(headers.get("receipt_id"))) or self._by_body.get(stored.message.body)
+            if sent is not None:
+                self.letters.setdefault(_id_of(sent.posted), []).append(headers)
 
-    def seconds_of(self, *, name: str, healthy: Iterable[str] | None = None) -> list[float]:
-        """How long each event took from its acceptance to a receiver."""
-        chosen = self.got[name].keys() if healthy is None else [mark for mark in healthy if self.got[name][mark]]
-        found = []
-        for mark in chosen:
-            accepted_at = self.sent[mark].accepted_at
-            if accepted_at is not None and self.got[name][mark]:
-                found.append(max(0.0, self.got[name][mark][0].at - accepted_at))
+    def seconds_of(self, name: str, *, but: Iterable[str]) -> list[float]:
+        """How long each event took from its acceptance to a receiver, in order, except those about some invoices."""
+        found, left_out = [], set(but)
+        for event_id, gots in self.got[name].items():
+            sent = self.sent[event_id]
+            if sent.accepted_at is not None and (sent.posted.invoice_id or "").lower() not in left_out:
+                found.append(max(0.0, gots[0].at - sent.accepted_at))
         return sorted(found)
 
-    def judge(self, zenoti: SimulatedZenoti, *, most_calls: int) -> None:
+    def judge(self, *, most_calls: int) -> None:
         """Hold the promises that concern the whole world."""
-        self._no_call_too_many(zenoti, most_calls)
+        self._no_call_too_many(most_calls)
+        self._every_letter_is_true()
         for name in RECEIVERS:
             self._no_copy_without_cause(name)
             self._no_time_goes_back(name)
 
-    def _no_call_too_many(self, zenoti: SimulatedZenoti, most: int) -> None:
-        times = [call.at for call in zenoti.calls]
+    def in_order(self, name: str) -> None:
+        """Where no fault broke it: the events of an invoice come out in the order of their receipt."""
+        latest: dict[str, str] = {}
+        for event_id, gots in self.got[name].items():  # in the order of their coming
+            sent = self.sent[event_id]
+            if not sent.posted.wants_invoice or sent.tries > 1:
+                continue
+            invoice = str(sent.posted.invoice_id).lower()
+            if gots[0].received_at < latest.get(invoice, ""):
+                self.violations.append(f"{event_id}: behind a later event of the same invoice, in {name}")
+            latest[invoice] = max(gots[0].received_at, latest.get(invoice, ""))
+
+    def _is_settled(self, sent: Sent) -> bool:
+        event_id = _id_of(sent.posted)
+        out = all(event_id in self.got[name] for name in sent.wanted_by)
+        return event_id in self.letters or (out and sent.posted.fate is Fate.DELIVERED)
+
+    def _enriched(self, sent: Sent, data: Mapping[str, Any], *, received_at: str) -> int | None:
+        """Hold what is promised of the invoice that comes out with an event; returns the invoice's version."""
+        posted, enrichment, invoice = sent.posted, data["enrichment"], data["invoice"]
+        status, event_id = enrichment["status"], _id_of(posted)
+        if status == "failed" and posted.wants_invoice:
+            self._reason_is_true(sent, str(enrichment["reason"]), attempts=1)
+            return None
+        if status != posted.status:
+            self.violations.append(f"{event_id}: {status} instead of {posted.status}")
+        if invoice is None:
+            return None
+        if enrichment["fetched_at"] < received_at:
+            self.violations.append(f"{event_id}: fetched_at {enrichment['fetched_at']} before its receipt")
+        if invoice["read_at"] < sent.first_at or (sent.version and invoice["version"] < sent.version.number):
+            self.violations.append(f"{event_id}: an invoice that was read before the event")
+        if invoice.get("id", posted.invoice_id).lower() != str(posted.invoice_id).lower():
+            self.violations.append(f"{event_id}: the invoice {invoice['id']} instead of {posted.invoice_id}")
+        return int(invoice["version"])
+
+    def _no_call_too_many(self, most: int) -> None:
+        times = [call.at for call in self._zenoti.calls]
         for first, last in zip(times, times[most:], strict=False):
             if last - first < WINDOW_SECONDS:
                 self.violations.append(f"more than {most} calls in {WINDOW_SECONDS:g} s, at {last:.3f}")
                 return
 
+    def _every_letter_is_true(self) -> None:
+        for event_id, letters in self.letters.items():
+            for letter in letters:
+                self._reason_is_true(self.sent[event_id], str(letter["reason"]), attempts=int(letter["attempts"]))
+
+    def _reason_is_true(self, sent: Sent, reason: str, *, attempts: int) -> None:
+        posted = sent.posted
+        if reason in BY_ITS_BODY:
+            could_be_large = len(posted.plain or posted.body) + INVOICE_BYTES > self.least_limit
+            is_true = posted.fate.value == f"dead:{reason}" or (reason == "too-large" and could_be_large)
+        else:
+            is_true = posted.wants_invoice and self._zenoti.letter_is_true(
+                reason, str(posted.invoice_id), attempts=attempts, most_attempts=MOST_ATTEMPTS
+            )
+        if not is_true:
+            self.violations.append(f"{_id_of(posted)} ({posted.kind}): the reason {reason} is not true")
+
     def _no_copy_without_cause(self, name: str) -> None:
         """Each copy has its cause: a try more of Zenoti's, a delivery that came back, a publish that was in doubt."""
         returns, doubts = self._broker.returns, self._broker.doubts
-        for mark, gots in self.got[name].items():
-            sent = self.sent[mark]
-            ids = sent.receipts | {got.event_id for got in gots}
+        for event_id, gots in self.got[name].items():
+            sent = self.sent[event_id]
+            ids = {event_id, *sent.receipts}
             causes = max(0, sent.tries - 1) + sum(returns[each] + doubts[each] for each in ids)
             if len(gots) - 1 > causes:
-                self.violations.append(f"{mark}: {len(gots)} times in {name}, and {causes} causes for a copy")
+                self.violations.append(f"{event_id}: {len(gots)} times in {name}, and {causes} causes for a copy")
 
     def _no_time_goes_back(self, name: str) -> None:
         """Of two states of an invoice the newer has the later `fetched_at`, so that receivers can keep the newer."""
-        by_invoice: dict[str, list[tuple[str, float]]] = defaultdict(list)
-        for mark, gots in self.got[name].items():
-            by_invoice[self.sent[mark].invoice] += [(got.fetched_at, got.read_at) for got in gots if got.read_at]
+        by_invoice: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for event_id, gots in self.got[name].items():
+            states = [(got.fetched_at, got.version) for got in gots if got.version is not None]
+            by_invoice[str(self.sent[event_id].posted.invoice_id).lower()] += states
         for invoice, states in by_invoice.items():
-            in_order = [read_at for _, read_at in sorted(states)]
-            if in_order != sorted(in_order):
+            versions = [version for _, version in sorted(states)]
+            if versions != sorted(versions):
                 self.violations.append(f"{invoice}: a later fetched_at for an older state, in {name}")
 
-    def _sent_in(self, body: bytes) -> Sent | None:
-        found = _MARK.search(body)
-        return None if found is None else self.sent.get(found.group().decode())
+
+def _id_of(posted: Posted) -> str:
+    """What it is known by: the id with which it comes out; of what does not come out, its body."""
+    return posted.cloud_id or f"{posted.kind} {hash_of(posted.body)}"
+
+
+def hash_of(body: bytes) -> str:
+    """A short name for a body."""
+    return f"{len(body)}-{sum(body) % 9973}"
 
 
 def p95(ordered: list[float]) -> float:

@@ -4,26 +4,27 @@ Faults strike at lines of the trace. `promises` says what must hold.
 """
 
 import asyncio
-import json
 from collections import defaultdict
+from functools import partial
 from random import Random
-from typing import Any
 
 import msgspec
 
 from tests.fakes import FakeIds
-from tests.simulation.broker import Chances, SimulatedBroker
+from tests.simulation.bodies import STRANGE_INVOICES, Bodies, Door, Fate, Mix, Posted, plan
+from tests.simulation.broker import Chances, SimulatedBroker, Stored
 from tests.simulation.faults import Faults
-from tests.simulation.plot import Fault, Plot
+from tests.simulation.feed import Feed
+from tests.simulation.plot import Plot
 from tests.simulation.processes import NAMES, RECEIVERS, SOURCE, ConsumeProcess, Host, IntakeProcess, arrival
 from tests.simulation.promises import P95_FACTOR, P95_SECONDS, Ledger, p95
-from tests.simulation.virtual_time import WIRE, run_in_virtual_time
+from tests.simulation.vendor_quota import drawn_terms
+from tests.simulation.virtual_time import run_in_virtual_time
 from tests.simulation.zenoti import SimulatedZenoti
 from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, whole_topology
 
 REST_WITHIN_SECONDS = 1200.0  # from the last event, or the end of the last fault, until all is at rest
 LOOK_SECONDS = 5.0
-RETRY_SECONDS = 30.0  # Zenoti's first
 
 
 class Outcome(msgspec.Struct):
@@ -52,20 +53,30 @@ class World:
 
     def __init__(self, drawn: Plot) -> None:
         self.plot = drawn
-        self.random = Random(drawn.seed)  # noqa: S311  # that it can be repeated is the point
+        self.random = random = Random(drawn.seed)  # noqa: S311  # that it can be repeated is the point
         self.ids = FakeIds()
-        self.broker = SimulatedBroker(
-            Chances(self.random.random), release=drawn.release, nodes=drawn.nodes, notice=self.note
-        )
-        self.broker.consumer_timeout_seconds = 2 * drawn.hold_seconds
-        self.topology = topology()
-        self.broker.declare(self.topology)
-        self.zenoti = SimulatedZenoti(calls_per_minute=drawn.calls_per_minute, draw=self.random.random)
         self.trace: list[str] = []
         self.paths: defaultdict[str, int] = defaultdict(int)
-        self.ledger = Ledger(self.broker)
+        self.broker = SimulatedBroker(
+            Chances(random.random), release=drawn.release, nodes=drawn.nodes, notice=self.note
+        )
+        self.broker.consumer_timeout_seconds = 2 * drawn.hold_seconds
+        self.broker.max_message_bytes = drawn.max_message_bytes
+        self.topology = topology()
+        self.broker.declare(self.topology)
+        self.zenoti = SimulatedZenoti(
+            random,
+            terms=drawn_terms(random, calls_per_minute=drawn.calls_per_minute),
+            splits=drawn.splits,
+            odd_share=random.choice([0.0, 0.1]),
+            notice=self.note,
+        )
+        self.door = Door(secret=b"secret") if drawn.signs else Door()
+        self.bodies = Bodies(random, invoices=drawn.invoices, door=self.door, limit=drawn.max_message_bytes)
+        self.feed = Feed(self._post, random=random, happened=self._happened)
+        self.ledger = Ledger(self.broker, self.zenoti)
         count = max(drawn.intakes, drawn.consumers)
-        self.hosts = [Host(drawn.clocks[number % len(drawn.clocks)], self.random, self.ids) for number in range(count)]
+        self.hosts = [Host(drawn.clocks[number % len(drawn.clocks)], random, self.ids) for number in range(count)]
         self.intakes: list[IntakeProcess] = []
         self.consumers: list[ConsumeProcess] = []
         self.faults = Faults(self)
@@ -86,19 +97,23 @@ class World:
         drawn, began = self.plot, self.now
         self.intakes = [IntakeProcess(self, self.hosts[n], f"intake-{n}") for n in range(drawn.intakes)]
         for name in RECEIVERS:
-            self.broker.queues[NAMES.out(name)].read_by(lambda stored, name=name: self._receive(name, stored))
+            self.broker.queues[NAMES.out(name)].read_by(partial(self._receive, name))
+        for invoice_id in STRANGE_INVOICES:
+            self.zenoti.happened(invoice_id, "opened")
+        mix = Mix(hostile=drawn.hostile)
+        planned = plan(
+            self.random, self.bodies, shape=drawn.workload, events=drawn.events, seconds=drawn.seconds, mix=mix
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_consumers())
-            for number in range(drawn.events):
-                group.create_task(self._event(number, began + self.random.uniform(0, drawn.seconds)))
+            group.create_task(self.feed.run(planned))
         await self.faults.all_ended()
         rested_by = self.now + REST_WITHIN_SECONDS
-        while self.now < rested_by and not self._is_at_rest():  # it is looked at, not announced
+        while self.now < rested_by and not self._is_at_rest():
             await asyncio.sleep(LOOK_SECONDS)
             self.broker.sweep()
         self._judge()
         ledger = self.ledger
-        delivered = sum(len(found) for found in ledger.got.values())
         copies = sum(len(gots) - 1 for found in ledger.got.values() for gots in found.values())
         return Outcome(
             drawn,
@@ -107,11 +122,11 @@ class World:
             self.faults.struck,
             self.paths,
             accepted=len(ledger.accepted),
-            delivered=delivered,
+            delivered=sum(len(found) for found in ledger.got.values()),
             copies=copies,
             calls=len(self.zenoti.calls),
             seconds=self.now - began,
-            healthy_p95=p95(ledger.seconds_of(name="all", healthy=self._healthy())),
+            healthy_p95=p95(ledger.seconds_of("all", but=self.faults.sick)),
         )
 
     async def _start_consumers(self) -> None:
@@ -119,36 +134,26 @@ class World:
         for number in range(self.plot.consumers):
             self.consumers.append(ConsumeProcess(self, self.hosts[number], f"consume-{number}"))
 
-    async def _event(self, number: int, at: float) -> None:
-        """Zenoti sends an event, and again until it is accepted."""
-        await asyncio.sleep(max(0.0, at - self.now))
-        has_invoice = number % 3 != 0
-        mark, invoice = f"mark-{number}", f"i-{number % self.plot.invoices}" if has_invoice else ""
-        data: dict[str, Any] = {"id": f"d-{number}"}
-        if has_invoice:
-            data["invoice"] = {"id": invoice}
-        kind = "Invoice.Closed" if has_invoice else "Guest.Updated"
-        body = json.dumps({"event_id": mark, "event_type": kind, "data": data}).encode()
-        sent = self.ledger.sends(mark, invoice, at=self.now)
-        while True:
-            self.note("posted", mark)
-            sent.tries += 1
-            intake = self.random.choice(self.intakes)
-            status, receipt_id = await intake.post(arrival(body, {}))
-            self.note("answered", f"{mark} {status} {receipt_id} by {intake.name}")
-            if status == 202:
-                sent.receipts.add(receipt_id)
-                sent.accepted_at = self.now
-                return
-            await asyncio.sleep(RETRY_SECONDS)
+    def _happened(self, posted: Posted) -> None:
+        version = None
+        if posted.change and posted.invoice_id:
+            version = self.zenoti.happened(posted.invoice_id, posted.change)
+        self.ledger.happened(posted, version, at=self.now)
 
-    def _receive(self, name: str, stored: Any) -> None:
-        mark = self.ledger.came_out(name, stored, at=self.now)
-        self.note("received", f"{mark} by {name}")
+    async def _post(self, posted: Posted) -> int | None:
+        """Zenoti sends a request to one of the intakes."""
+        intake = self.random.choice(self.intakes)
+        if is_event := posted.fate not in (Fate.PING, Fate.REFUSED):
+            self.ledger.posts(posted)
+        self.note("posted", f"{posted.cloud_id or posted.kind} to {intake.name}")
+        status, receipt_id = await intake.post(arrival(posted))
+        self.note("answered", f"{posted.cloud_id or posted.kind} {status} {receipt_id}")
+        if is_event and receipt_id:
+            self.ledger.answered(posted, receipt_id, at=self.now)
+        return status
 
-    def _healthy(self) -> list[str]:
-        """The events that no fault of one thing concerns."""
-        return [sent.mark for sent in self.ledger.accepted if sent.invoice not in self.faults.sick]
+    def _receive(self, name: str, stored: Stored) -> None:
+        self.note("received", f"{self.ledger.came_out(name, stored, at=self.now)} by {name}")
 
     def _is_at_rest(self) -> bool:
         self.ledger.read_letters(self.broker.queues[NAMES.dead].ready)
@@ -159,11 +164,18 @@ class World:
         return not lying and not spooled and not self.ledger.missing()
 
     def _judge(self) -> None:
-        self.ledger.read_letters(self.broker.queues[NAMES.dead].ready)
-        if missing := self.ledger.missing():
+        ledger = self.ledger
+        ledger.read_letters(self.broker.queues[NAMES.dead].ready)
+        if missing := ledger.missing():
             words = f"lost, or not at rest after {REST_WITHIN_SECONDS:g} s: {', '.join(missing[:5])}"
-            self.ledger.violations.append(words)
-        self.ledger.judge(self.zenoti, most_calls=self.plot.calls_per_minute)
+            ledger.violations.append(words)
+        ledger.judge(most_calls=self.plot.calls_per_minute)
+        if not self.plot.kinds and self.plot.intakes == 1:
+            for name in RECEIVERS:
+                ledger.in_order(name)
+        for stranger, status in self.feed.strangers:
+            if status is not None and 200 <= status < 300:
+                ledger.violations.append(f"a stranger's {stranger.kind} was accepted")
 
 
 def topology() -> Topology:
@@ -198,6 +210,3 @@ def _live(drawn: Plot) -> Outcome:
 
     outcome: Outcome = run_in_virtual_time(main())
     return outcome
-
-
-__all__ = ["WIRE", "Fault", "Outcome", "World", "live"]

@@ -91,6 +91,7 @@ class SimulatedZenoti:
         splits: it ignores an `expand` of several parts.
         not_found: how it answers for an invoice that it does not know: a name of `answers.BEHAVIOURS`.
         odd_share: share of good answers that are odd, but good.
+        notice: told of what happens: a word, and the rest of a line.
 
     Attributes:
         mode: how it answers everything now: a name of `answers.BEHAVIOURS`; `OK`: well.
@@ -110,9 +111,10 @@ class SimulatedZenoti:
         splits: bool = False,
         not_found: str = NOT_FOUND,
         odd_share: float = 0.0,
+        notice: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._random, self._latency, self._splits, self._not_found = random, latency, splits, not_found
-        self._odd_share = odd_share
+        self._odd_share, self._notice = odd_share, notice
         self.terms = terms or QuotaTerms()
         self._meter = self.terms.meter(asyncio.get_running_loop().time())
         self.mode = OK
@@ -186,12 +188,14 @@ class SimulatedZenoti:
         is_free = self._meter.take(now, calls_per_minute=terms.calls_per_minute, other_calls=terms.other_calls)
         name, is_own = self._behaviour(asked) if is_free else (THROTTLED, False)
         self.calls.append(Call(now, asked.invoice_id, asked.process, name))
+        self._notice("called", f"{asked.invoice_id} by {asked.process}: {name}")
         behaviour, quota = self.behaviours[name], self._quota_headers(name, now)
         if behaviour.reason:
             asked.has_failed = True
             self.note_failure(asked.invoice_id, name, is_own=is_own)
         outcome = behaviour.answer(self._document(asked))
         await asyncio.sleep(self._random.uniform(*self._latency) + self._random.uniform(*behaviour.seconds))
+        self._notice("replied", f"{asked.invoice_id} to {asked.process}")
         if isinstance(outcome, ApiUnavailable):
             return outcome
         return msgspec.structs.replace(outcome, headers={**outcome.headers, **quota})
