@@ -127,7 +127,7 @@ def plot(seed: int) -> Plot:
     random = Random(seed)  # noqa: S311  # that it can be repeated is the point
     is_large = random.randrange(100) < LARGE_OF_100
     workload = random.choice(WORKLOADS)
-    events = random.randint(400, 900) if is_large else random.randint(5, 30 if workload == "quiet night" else 150)
+    events = random.randint(400, 900) if is_large else random.randint(5, 30 if workload == "quiet night" else 110)
     seconds = random.uniform(300, 900) if workload == "quiet night" else random.uniform(20, 400)
     hold_seconds = random.choice([900.0, 900.0, 45.0])
     return Plot(
