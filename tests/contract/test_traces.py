@@ -1,10 +1,11 @@
-"""Traces: one contract for the port that records nothing and for OpenTelemetry's."""
+"""Traces: one contract for the port that records nothing, the simulated one, and OpenTelemetry's."""
 
 from collections.abc import Iterator
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from tests.simulation.traces import SimulatedTraces
 from tests.way import event
 from zenoti_ingest.adapters.traces import UNTRACED
 from zenoti_ingest.adapters.traces.otel import OtelTraces
@@ -21,11 +22,16 @@ MESSAGE = Outgoing(
 )
 
 
-@pytest.fixture(params=["untraced", "otel"])
+@pytest.fixture(params=["untraced", "simulated", "otel"])
 def traces(request: pytest.FixtureRequest) -> Iterator[Traces]:
     """Each of them."""
     provider = TracerProvider(shutdown_on_exit=False)
-    yield UNTRACED if request.param == "untraced" else OtelTraces(provider)
+    found: dict[str, Traces] = {
+        "untraced": UNTRACED,
+        "simulated": SimulatedTraces(0),
+        "otel": OtelTraces(provider),
+    }
+    yield found[request.param]
     provider.shutdown()
 
 

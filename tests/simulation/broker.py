@@ -6,11 +6,13 @@ All that arrives anywhere comes over a wire, in order, after a delay that the wo
 
 import asyncio
 import itertools
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import aiormq.exceptions
 import msgspec
@@ -18,8 +20,10 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
+from tests.simulation.management import SimulatedConnection
 from tests.simulation.virtual_time import WIRE
-from zenoti_ingest.adapters.broker.library import CLOSE_SECONDS
+from zenoti_ingest.adapters.broker.library import CLOSE_SECONDS, rim
+from zenoti_ingest.adapters.broker.link import LinkState
 from zenoti_ingest.adapters.broker.subscription import BrokerSubscription
 from zenoti_ingest.core.delivery.delivery import Delivery
 from zenoti_ingest.core.delivery.size_budget import DEFAULT_MAX_MESSAGE_BYTES, SizeBudget
@@ -33,13 +37,19 @@ from zenoti_ingest.core.failures.errors import (
     Unroutable,
 )
 from zenoti_ingest.core.topology.declared import Topology
+from zenoti_ingest.core.topology.permissions import Rights
 
 MAX_DELAY_SECONDS = 0.02
 TICK_SECONDS = 2e-6  # between two arrivals: timers of one moment fire in any order
 RECONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
+CANCELS_LATE_CONSUMERS = (4, 3)  # from this release on; earlier ones close the channel
 DEAD_LETTER_AGAIN_SECONDS = 1.0  # at least once: the broker keeps the message until its target takes it
 MAX_HOPS = 16  # of a message that is dead-lettered in a circle
+UNIX_SECONDS = 1_935_853_690  # of the broker's clock when the event loop's is at 0
+AGE_UNITS = {"s": 1, "m": 60, "h": 3600, "D": 86_400}
+
+R = TypeVar("R")
 
 
 class Stored(msgspec.Struct):
@@ -137,10 +147,42 @@ class SimulatedQueue:
         self.is_stream = arguments.get("x-queue-type") == "stream"
         self.ready: deque[Stored] = deque()
         self.stored: list[Stored] = []  # of a stream: everything
+        self.stored_at: list[float] = []
         self.consumers: list[Consumer] = []
         self.ready_bytes = 0
         self._reader: Callable[[Stored], None] | None = None
         self.refuses = False  # as one that is full, with reject-publish
+        self.is_deleted = False
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """As it was declared."""
+        return self._arguments
+
+    def delete(self) -> None:
+        """With all that it holds; its consumers hear of it."""
+        self.is_deleted = True
+        self.ready.clear()
+        self.stored.clear()
+        consumers, self.consumers = self.consumers, []
+        for consumer in consumers:
+            consumer.channel.cancelled(consumer)
+
+    def offset_of(self, start: Any) -> int:
+        """Where a consumer of a stream begins: an offset, `first`, `last`, `next`, a time, or an age (`15s`)."""
+        end = len(self.stored)
+        if isinstance(start, int):
+            return start
+        if isinstance(start, datetime):
+            return self._first_from(start.timestamp() - UNIX_SECONDS)
+        named = {"first": 0, "last": max(0, end - 1), "next": end}.get(start)
+        if named is not None:
+            return named
+        return self._first_from(asyncio.get_running_loop().time() - int(start[:-1]) * AGE_UNITS[start[-1]])
+
+    def _first_from(self, time: float) -> int:
+        """The first message that came then or later; its chunk begins with it."""
+        return bisect_left(self.stored_at, time)
 
     def takes(self, size: int) -> bool:
         """Whether it would confirm a message of so many bytes."""
@@ -151,6 +193,7 @@ class SimulatedQueue:
         """Append a message."""
         if self.is_stream:
             self.stored.append(stored)
+            self.stored_at.append(asyncio.get_running_loop().time())
         else:
             self._append(stored)
             while self.ready and self._is_over():
@@ -162,6 +205,8 @@ class SimulatedQueue:
 
     def put_back(self, returned: list[Stored]) -> None:
         """Take back what a consumer did not settle, in order, before all others."""
+        if self.is_deleted:
+            return
         for stored in reversed(returned):
             stored.delivery_count += 1
             if stored.delivery_count > self._arguments.get("x-delivery-limit", 20):
@@ -232,7 +277,7 @@ class SimulatedQueue:
 
     def _dead_letter(self, stored: Stored, reason: str) -> None:
         exchange = self._arguments.get("x-dead-letter-exchange")
-        if exchange is None or stored.hops >= MAX_HOPS:
+        if self.is_deleted or exchange is None or stored.hops >= MAX_HOPS:
             return
         key = self._arguments.get("x-dead-letter-routing-key", stored.message.routing_key)
         headers = dict(stored.message.headers)
@@ -250,7 +295,7 @@ class SimulatedBroker:
 
     Args:
         chance: its draws.
-        release: `3.10`, `4.0` or `4.3`, where they differ.
+        release: of RabbitMQ; what it does depends on it.
         nodes: how many.
         notice: told of what happens: a word, and the rest of a line.
 
@@ -269,7 +314,7 @@ class SimulatedBroker:
         self,
         chance: Chances,
         *,
-        release: str = "4.0",
+        release: tuple[int, int] = (4, 3),
         nodes: int = 1,
         notice: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
@@ -285,6 +330,7 @@ class SimulatedBroker:
         self.blocks = False
         self._exchanges: dict[str, tuple[str, Mapping[str, Any]]] = {"": ("default", {})}
         self._bindings: list[tuple[str, str, str, str]] = []
+        self._auto_delete: set[str] = set()
 
     def declare(self, topology: Topology) -> None:
         """Everything of a topology, with the first messages of new queues."""
@@ -309,9 +355,54 @@ class SimulatedBroker:
                     )
                 )
 
-    def declare_exchange(self, name: str, kind: str) -> None:
-        """An exchange."""
-        self._exchanges[name] = (kind, {})
+    def declare_exchange(
+        self, name: str, kind: str, arguments: Mapping[str, Any] | None = None, *, auto_delete: bool = False
+    ) -> None:
+        """An exchange; with `auto_delete` it goes with the last binding from it."""
+        self._exchanges[name] = (kind, arguments or {})
+        if auto_delete:
+            self._auto_delete.add(name)
+
+    def exchange(self, name: str) -> tuple[str, Mapping[str, Any], bool] | None:
+        """Kind, arguments and auto-delete of an exchange; None: there is none."""
+        found = self._exchanges.get(name)
+        return None if found is None else (*found, name in self._auto_delete)
+
+    @property
+    def exchanges(self) -> list[str]:
+        """Their names."""
+        return list(self._exchanges)
+
+    @property
+    def bindings(self) -> list[tuple[str, str, str, str]]:
+        """Exchange, destination, routing key and kind of the destination."""
+        return list(self._bindings)
+
+    def delete_queue(self, name: str) -> int:
+        """Delete a queue, if it is there, with its bindings; return how many messages were ready in it."""
+        found = self.queues.pop(name, None)
+        if found is None:
+            return 0
+        count = len(found.ready)
+        found.delete()
+        self._drop([each for each in self._bindings if each[1] == name and each[3] == "queue"])
+        return count
+
+    def delete_exchange(self, name: str) -> None:
+        """Delete an exchange, if it is there, with its bindings."""
+        self._exchanges.pop(name, None)
+        self._auto_delete.discard(name)
+        self._drop([each for each in self._bindings if each[0] == name or (each[1] == name and each[3] == "exchange")])
+
+    def unbind(self, exchange: str, destination: str, routing_key: str, *, kind: str = "queue") -> None:
+        """Remove a binding, if it is there."""
+        self._drop([each for each in self._bindings if each == (exchange, destination, routing_key, kind)])
+
+    def _drop(self, gone: list[tuple[str, str, str, str]]) -> None:
+        self._bindings = [each for each in self._bindings if each not in gone]
+        for exchange in dict.fromkeys(each[0] for each in gone):
+            if exchange in self._auto_delete and not any(each[0] == exchange for each in self._bindings):
+                self.delete_exchange(exchange)
 
     def declare_queue(self, name: str, arguments: Mapping[str, Any]) -> SimulatedQueue:
         """A queue."""
@@ -348,7 +439,7 @@ class SimulatedBroker:
         before = asyncio.get_running_loop().time() - self.consumer_timeout_seconds
         for link in list(self.links):
             for channel in list(link.channels):
-                channel.end_late_consumers(before, by_cancelling=self.release == "4.3")
+                channel.end_late_consumers(before, by_cancelling=self.release >= CANCELS_LATE_CONSUMERS)
 
     def _go_on(self) -> None:
         for link in list(self.links):
@@ -409,7 +500,7 @@ class SimulatedChannel:
         self._tags = itertools.count(1)
         self._consumers: list[Consumer] = []
         self.is_open = True
-        self._asking: set[asyncio.Future[None]] = set()
+        self._answers: dict[asyncio.Future[Any], None] = {}  # awaited
 
     async def basic_qos(self, *, prefetch_count: int) -> None:
         """As AMQP's."""
@@ -417,7 +508,7 @@ class SimulatedChannel:
         def set_prefetch() -> None:
             self.prefetch = prefetch_count
 
-        await self._ask(set_prefetch)
+        await self.ask(set_prefetch)
 
     async def basic_consume(
         self,
@@ -434,14 +525,13 @@ class SimulatedChannel:
             found = self._link.broker.queues.get(queue)
             if found is None:
                 raise aiormq.exceptions.ChannelNotFoundEntity(f"no queue '{queue}'")
-            start = (arguments or {}).get("x-stream-offset", "next")
-            offset = start if isinstance(start, int) else 0 if start == "first" else len(found.stored)
+            offset = found.offset_of((arguments or {}).get("x-stream-offset", "next"))
             consumer = Consumer(found, self, tag, offset if found.is_stream else None)
             self._consumers.append(consumer)
             found.consumers.append(consumer)
             asyncio.get_running_loop().call_soon(found.deliver, context=WIRE)
 
-        await self._ask(consume)
+        await self.ask(consume)
         return spec.Basic.ConsumeOk(consumer_tag=tag)
 
     async def basic_cancel(self, tag: str) -> None:
@@ -453,7 +543,7 @@ class SimulatedChannel:
                 consumer.queue.consumers.remove(consumer)
                 consumer.queue.deliver()
 
-        await self._ask(cancel)
+        await self.ask(cancel)
 
     def deliver(self, consumer: Consumer, stored: Stored) -> None:
         """The broker sends a delivery."""
@@ -533,47 +623,63 @@ class SimulatedChannel:
             del self.unsettled[tag]
         consumer.queue.put_back(list(held.values()))
         consumer.queue.deliver()
-        self.inwards.send(self._cancelled)
+        self._say_cancelled(consumer)
 
-    def _cancelled(self) -> None:
-        for callback in self.on_consumer_cancel_callbacks:
-            callback(None)
+    def cancelled(self, consumer: Consumer) -> None:
+        """The broker ends a consumer, whose queue is gone; the channel stays, and so does what is unsettled."""
+        self._consumers.remove(consumer)
+        self._say_cancelled(consumer)
+
+    def _say_cancelled(self, consumer: Consumer) -> None:
+        def heard() -> None:
+            self._deliver_to.pop(consumer.tag, None)
+            for callback in list(self.on_consumer_cancel_callbacks):
+                callback(spec.Basic.Cancel(consumer_tag=consumer.tag))
+
+        self.inwards.send(partial(self._link.in_process, _call(heard)))
 
     def lost(self) -> None:
         """Our end hears that the channel is gone."""
         if not self.closing.done():
             self.closing.set_result(None)
-        for answer in self._asking:
+        for answer in list(self._answers):
             _fail(answer, aiormq.exceptions.ChannelInvalidStateError("the channel is closed"))
 
+    def sent(self, answer: "asyncio.Future[str]") -> "asyncio.Future[str]":
+        """A publish on this channel: its confirm fails with the channel."""
+        self._answers[answer] = None
+        answer.add_done_callback(lambda done: self._answers.pop(done, None))
+        return answer
+
     def _arrived(self, consumer_tag: str, frame: DeliveredMessage) -> None:
-        self._link.in_process(self._deliver_to[consumer_tag](frame))
+        if consumer_tag in self._deliver_to:
+            self._link.in_process(self._deliver_to[consumer_tag](frame))
 
-    async def _ask(self, action: Callable[[], None]) -> None:
-        """Ask the broker, and return once it has answered; an error of the broker closes the channel."""
-        if self.closing.done() or not self._link.is_up:
+    async def ask(self, action: Callable[[], R]) -> R:
+        """Ask the broker, and return its answer; an error of the broker closes the channel."""
+        if self.closing.done():
             raise aiormq.exceptions.ChannelInvalidStateError("the channel is closed")
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
 
-        def answered(error: Exception | None) -> None:
-            if not answer.done():
-                answer.set_result(None) if error is None else answer.set_exception(error)
+        def refused(error: Exception) -> None:
+            _fail(answer, error)
+            self.lost()
 
         def asked() -> None:
-            error: Exception | None = None
             try:
-                action()
-            except aiormq.exceptions.AMQPError as refusal:
-                error = refusal
+                found = action()
+            except aiormq.exceptions.ChannelClosed as refusal:
                 self.ended()
-            self.inwards.send(partial(answered, error))
+                self.inwards.send(partial(refused, refusal))
+            else:
+                self.inwards.send(partial(_set, answer, found))
 
         self.outwards.send(asked)
-        self._asking.add(answer)
+        self._answers[answer] = None
         try:
-            await answer
+            return await answer
         finally:
-            self._asking.discard(answer)
+            self._answers.pop(answer, None)
 
 
 class SimulatedSender:
@@ -610,6 +716,25 @@ class SimulatedSender:
         self._send(close)
         await asyncio.wait([self.channel.closing], timeout=CLOSE_SECONDS)
 
+    def begin(self, message: Outgoing) -> "tuple[Outgoing, asyncio.Future[str]]":
+        """Send a message, behind the acks that were sent before it."""
+        if self.is_closed:
+            raise PublishUnconfirmed("the channel is closed")
+        return message, self.channel.sent(self._link.sent(message))
+
+    async def confirmed(self, sent: "tuple[Outgoing, asyncio.Future[str]]", *, within: float) -> None:
+        """As the real sender's."""
+        message, answer = sent
+        try:
+            async with asyncio.timeout(within):
+                verdict = await answer
+        except TimeoutError:
+            self._link.doubt(message)
+            raise ConfirmTimedOut(f"not confirmed within {within:g} s") from None
+        except aiormq.exceptions.ChannelInvalidStateError:
+            verdict = "lost"
+        self._link.require_ack(verdict, message)
+
     def _send(self, action: Callable[[], None]) -> None:
         self.channel.outwards.send(action)
 
@@ -623,6 +748,10 @@ class SimulatedLink:
         budget: how large a body may be, of the process.
         node: the broker's node that it connects to first.
         name: of the process, for the trace.
+        rights: of its user; None: it may do everything.
+
+    Attributes:
+        lost: set once our end has heard that the present connection is gone.
     """
 
     def __init__(
@@ -633,7 +762,9 @@ class SimulatedLink:
         budget: SizeBudget | None = None,
         node: int = 0,
         name: str = "",
+        rights: Rights | None = None,
     ) -> None:
+        self.rights = rights
         self.broker, self.in_process, self.node, self.name = broker, start, node, name
         self.budget = budget or SizeBudget()
         self.numbers = itertools.count(1)
@@ -643,6 +774,7 @@ class SimulatedLink:
         self.wires: list[Wire] = []
         self._published: dict[asyncio.Future[str], Outgoing] = {}
         self._away_until = 0.0
+        self.lost = asyncio.Event()
         self._ready = asyncio.Event()
         broker.links.append(self)
         self.connect()
@@ -651,6 +783,25 @@ class SimulatedLink:
     def is_up(self) -> bool:
         """Whether there is a connection, as our end sees it."""
         return self._ready.is_set()
+
+    @property
+    def state(self) -> LinkState:
+        """As the real link's."""
+        return LinkState(ready=self.is_up, detail="" if self.is_up else "not connected")
+
+    async def use(self, action: Callable[[Any], Awaitable[R]], *, within: float) -> R:
+        """As the real link's."""
+        if not self.is_up:
+            raise BrokerUnavailable("not connected")
+        with rim():
+            async with asyncio.timeout(within):
+                return await action(SimulatedConnection(self))
+
+    def open_channel(self) -> SimulatedChannel:
+        """A channel on the present connection, whether it counts as ready or not."""
+        self.channels = [channel for channel in self.channels if channel.is_open]
+        self.channels.append(channel := SimulatedChannel(self))
+        return channel
 
     def connect(self) -> None:
         """A new connection, to the next node if this one does not answer; later, while there is no network."""
@@ -665,6 +816,7 @@ class SimulatedLink:
         unread = partial(self.broker.leaves_unread, self.node)
         self.outwards, self.inwards = Wire(self.broker.chance, unread), Wire(self.broker.chance, unread)
         self.wires = [wire for wire in self.wires if wire.is_waited_for] + [self.outwards, self.inwards]
+        self.lost = asyncio.Event()
         self._ready.set()
         self.broker.notice("connected", f"{self.name} to node {self.node}")
 
@@ -696,7 +848,7 @@ class SimulatedLink:
         """The process is gone: what it has sent still arrives, and then the broker sees the connection's end."""
         self.inwards.break_off()
         for message in self._published.values():
-            self._doubt(message)
+            self.doubt(message)
         self._published.clear()
         self.outwards.send(self._gone)
 
@@ -772,22 +924,31 @@ class SimulatedLink:
                 await self._ready.wait()
         except TimeoutError:
             raise PublishUnconfirmed(f"not connected (within {within:g} s)") from None
-        answer: asyncio.Future[str] = loop.create_future()
-        self._published[answer] = message
-        self.outwards.send(partial(self._came, message, answer, self.inwards), is_publish=True)
+        answer = self.sent(message)
         try:
             async with asyncio.timeout_at(until):
                 verdict = await answer
         except TimeoutError:
-            self._doubt(message)
+            self.doubt(message)
             if not self.is_up:
                 raise PublishUnconfirmed(f"not connected (within {within:g} s)") from None
             raise ConfirmTimedOut(f"not confirmed within {within:g} s") from None
         finally:
             self._published.pop(answer, None)
+        self.require_ack(verdict, message)
+
+    def sent(self, message: Outgoing) -> "asyncio.Future[str]":
+        """Send a message; its verdict is that of `SimulatedBroker.route`, or `too large`, or `lost`."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._published[answer] = message
+        self.outwards.send(partial(self._came, message, answer, self.inwards), is_publish=True)
+        return answer
+
+    def require_ack(self, verdict: str, message: Outgoing) -> None:
+        """Raise what the real link raises where a publish was not confirmed."""
         match verdict:
             case "nack":
-                self._doubt(message)
+                self.doubt(message)
                 raise PublishRefused(f"a queue behind {message.exchange} refused it")
             case "return":
                 raise Unroutable(f"no queue is bound for {message.routing_key}")
@@ -795,7 +956,7 @@ class SimulatedLink:
                 self.budget.lower(self.broker.max_message_bytes)
                 self.budget.require(len(message.body))
             case "no exchange" | "lost":
-                self._doubt(message)
+                self.doubt(message)
                 raise PublishUnconfirmed(f"no exchange '{message.exchange}'" if verdict != "lost" else "it was lost")
 
     def _came(self, message: Outgoing, answer: "asyncio.Future[str]", back: Wire) -> None:
@@ -814,7 +975,8 @@ class SimulatedLink:
         else:
             back.send(partial(_set, answer, verdict))
 
-    def _doubt(self, message: Outgoing) -> None:
+    def doubt(self, message: Outgoing) -> None:
+        """Nobody has heard a confirm of it: it may come again."""
         self.broker.doubts[message.message_id] += 1
 
     async def _asked(self, action: Callable[[], Any]) -> Any:
@@ -845,11 +1007,16 @@ class SimulatedLink:
 
     def _hear_of_it(self) -> None:
         self._ready.clear()
+        self.lost.set()
         for answer in list(self._published):
             _set(answer, "lost")
         for channel in self.channels:
             channel.lost()
         self.channels.clear()
+
+
+async def _call(callback: Callable[[], None]) -> None:
+    callback()
 
 
 def _set(answer: "asyncio.Future[Any]", found: Any) -> None:

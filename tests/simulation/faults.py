@@ -11,6 +11,7 @@ from tests.simulation.answers import MODES, OK, SICKNESSES, drawn
 from tests.simulation.plot import Fault
 from tests.simulation.processes import NAMES, SOURCE, WorldProcess
 from tests.simulation.virtual_time import WIRE
+from tests.simulation.watches import declare_anew, delete_queue, unbind
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -67,7 +68,9 @@ class Faults:
             "confirms late": self._confirms_late,
             "queue refuses": self._queue_refuses,
             "receiver refuses": self._receiver_refuses,
-            "receiver gone": self._nothing,
+            "receiver gone": self._receiver_gone,
+            "queue deleted": self._queue_deleted,
+            "binding removed": self._binding_removed,
             "size limit": self._size_limit,
             "api": self._api,
             "sick invoice": self._sick_invoice,
@@ -201,11 +204,30 @@ class Faults:
     async def _receiver_refuses(self, fault: Fault) -> None:
         await self._refuse(NAMES.out("invoices"), fault.lasts)
 
+    async def _receiver_gone(self, fault: Fault) -> None:
+        """Its queue is deleted, and declared again by its owner some time later."""
+        world, name = self._world, NAMES.out("invoices")
+        delete_queue(world.broker, name)
+        await asyncio.sleep(fault.lasts)
+        declare_anew(world.broker, world.queue(name))
+        world.read("invoices")
+
+    async def _queue_deleted(self, _: Fault) -> None:
+        """Somebody deletes the raw queue; what lay in it for longer is in the archive alone."""
+        world = self._world
+        for lost in delete_queue(world.broker, NAMES.raw(SOURCE)).lost:
+            world.ledger.excuse(lost.message_id)
+        world.ledger.came_again()
+
+    async def _binding_removed(self, fault: Fault) -> None:
+        unbind(self._world.broker, _chosen(fault, self._world.topology.bindings))
+
     async def _refuse(self, name: str, seconds: float) -> None:
-        queue = self._world.broker.queues[name]
-        queue.refuses = True
-        await asyncio.sleep(seconds)
-        queue.refuses = False
+        queue = self._world.broker.queues.get(name)
+        if queue is not None:
+            queue.refuses = True
+            await asyncio.sleep(seconds)
+            queue.refuses = False
 
     async def _size_limit(self, _: Fault) -> None:
         self._world.broker.max_message_bytes = SMALL_LIMIT_BYTES

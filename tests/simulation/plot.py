@@ -4,7 +4,6 @@ Each seed draws its own mix (swarm testing): of all kinds of faults only some ma
 """
 
 from random import Random
-from typing import Literal
 
 import msgspec
 
@@ -13,6 +12,8 @@ WORKLOADS = ("bursts", "closing time", "backlog", "quiet night")
 LARGE = 300  # a world with more events is a large one
 LARGE_OF_100 = 2
 SHARE_OF_KINDS = 0.4
+SHARE_WATCHED = 0.1
+ACTS = ("look", "look", "list", "show", "redrive", "redrive", "discard", "archive", "replay", "trace", "plan", "export")
 SHARE_WITHIN = 0.65
 
 # How long each kind of fault lasts, in seconds: from, to. Those of a moment last as long as a restart takes.
@@ -38,6 +39,8 @@ SECONDS: dict[str, tuple[float, float]] = {
     "queue refuses": (5, 90),
     "receiver refuses": (10, 200),
     "receiver gone": (10, 90),
+    "queue deleted": (0, 0),
+    "binding removed": (0, 0),
     "size limit": (0, 0),
     "api": (5, 300),
     "sick invoice": (30, 600),
@@ -47,6 +50,7 @@ SECONDS: dict[str, tuple[float, float]] = {
     "disk damaged": (0, 0),
     "folder lost": (0, 0),
 }
+NEED_WATCHES = frozenset({"receiver gone", "queue deleted", "binding removed"})  # nobody else would put it right
 ON_DISK = frozenset({"disk full", "disk slow", "disk hangs", "disk damaged", "folder lost"})
 DRIVES_TO_DISK = ("alarm", "isolate intake", "queue refuses", "confirms late")  # else nothing is on the disk
 # What concerns one invoice, receiver or clock: everything else must keep its pace.
@@ -73,6 +77,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     choice: float
 
 
+class Act(msgspec.Struct, frozen=True):
+    """What an operator does, one of ACTS, and when, in seconds from the beginning."""
+
+    kind: str
+    at: float
+
+
 class Plot(msgspec.Struct, frozen=True, kw_only=True):
     """What a seed has drawn.
 
@@ -87,6 +98,8 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
         splits: whether the API ignores an `expand` of several parts.
         keeps_bytes: the bound on bodies in hand of a consumer's stage.
         hold_seconds: how long a consumer holds a delivery; half the broker's consumer time-out.
+        is_watched: whether the processes watch topology and queues: that is half of a quiet world's cost.
+        acts: what an operator does.
         faults: in the order of their numbers.
     """
 
@@ -100,7 +113,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     intakes: int
     consumers_from: float
     hostile: float
-    release: Literal["3.10", "4.0", "4.3"]
+    release: tuple[int, int]
     nodes: int
     clocks: tuple[float, ...]
     keeps_bytes: int
@@ -109,6 +122,8 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     splits: bool
     hold_seconds: float
     deliver_failures: bool
+    is_watched: bool
+    acts: tuple[Act, ...]
     faults: tuple[Fault, ...]
 
     @property
@@ -130,6 +145,8 @@ def plot(seed: int) -> Plot:
     events = random.randint(400, 900) if is_large else random.randint(5, 30 if workload == "quiet night" else 110)
     seconds = random.uniform(300, 900) if workload == "quiet night" else random.uniform(20, 400)
     hold_seconds = random.choice([900.0, 900.0, 45.0])
+    faults = _faults(random, events=events)
+    needs_watches = any(fault.kind in NEED_WATCHES for fault in faults)
     return Plot(
         seed=seed,
         workload=workload,
@@ -141,7 +158,7 @@ def plot(seed: int) -> Plot:
         intakes=random.randint(1, 2),
         consumers_from=random.uniform(30, 300) if workload == "backlog" else 0.0,
         hostile=random.choice([0.0, 0.0, 0.1, 0.3]),
-        release=random.choice(["3.10", "4.0", "4.3"]),
+        release=random.choice([(3, 10), (4, 0), (4, 3)]),
         nodes=random.choice([1, 3]),
         clocks=tuple(random.choice([0.0, 0.0, 0.3, -2.0, 300.0, -3600.0]) for _ in range(4)),
         keeps_bytes=random.choice([256 * 2**20, 20_000, 100_000]),
@@ -150,7 +167,11 @@ def plot(seed: int) -> Plot:
         splits=random.random() < 0.2,
         hold_seconds=hold_seconds,
         deliver_failures=random.random() < 0.2,
-        faults=_faults(random, events=events),
+        is_watched=needs_watches or random.random() < SHARE_WATCHED,
+        acts=tuple(
+            Act(random.choice(ACTS), random.uniform(0, 2 * seconds)) for _ in range(random.choice([0, 0, 1, 2]))
+        ),
+        faults=faults,
     )
 
 

@@ -4,10 +4,10 @@ A process can be killed, frozen, cut off, isolated and restarted. Its host's clo
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -15,11 +15,15 @@ from tests.fakes import FakeIds, FakeSpool
 from tests.simulation.bodies import Door, Posted
 from tests.simulation.broker import SimulatedBroker, SimulatedLink
 from tests.simulation.plot import Plot
+from tests.simulation.traces import SimulatedTraces
 from tests.simulation.virtual_time import SimulatedProcess
+from tests.simulation.watches import SimulatedOwners, consumer_watch, door_connection, prepared_publisher, queue_watch
 from tests.simulation.zenoti import ApiOfProcess, SimulatedZenoti
 from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.adapters.broker.state_stream import StateStream
 from zenoti_ingest.adapters.http_door import Arrival
+from zenoti_ingest.app.consume import lane_state, receiver_states
+from zenoti_ingest.app.intake import DoorConnection, door_state
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
 from zenoti_ingest.core.events.duplicates import DuplicateFilter
 from zenoti_ingest.core.failures.policy import Ladder
@@ -27,6 +31,7 @@ from zenoti_ingest.core.invoices.lease import Lease
 from zenoti_ingest.core.invoices.quota import Quota
 from zenoti_ingest.core.operating.times import as_text
 from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.settings import Settings
 from zenoti_ingest.simulator.webhooks import SIGNATURE_HEADER
 from zenoti_ingest.stages.clock_watch import ClockWatch
 from zenoti_ingest.stages.consuming import Stage, consume
@@ -35,17 +40,20 @@ from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.intake import DoorSource, Intake
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
 from zenoti_ingest.stages.ports import Chance, Clock, Ids
+from zenoti_ingest.stages.source_watch import SourceWatch
 from zenoti_ingest.stages.spool_drain import SpoolDrain
 from zenoti_ingest.stages.too_large import TooLargeEvents
+from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.stages.translate import Translate
 from zenoti_ingest.stages.waiting import WaitQueue
-from zenoti_schemas.state import DaemonState, SourceState
+from zenoti_schemas.state import DaemonState, SpoolState
 
 NAMES = Names("zi")
 SOURCE = "main"
 RECEIVERS = {"all": ("*.#",), "invoices": ("*.invoice.#",)}
 DUPLICATE_SECONDS = 300.0
 MOST_ATTEMPTS = 8
+LEASE_SECONDS = 15.0
 UNIX_MICROSECONDS = 1_935_853_690_000_000  # 2031-05-06
 RESTART_SECONDS = 3.0
 DRAIN_SECONDS = 25.0
@@ -113,6 +121,7 @@ class Host:
     def __init__(self, ahead_seconds: float, random: Random, ids: FakeIds) -> None:
         self.clock = HostClock(ahead_seconds)
         self.runtime = HostRuntime(self.clock, SeededChance(random), ids)
+        self.owners: dict[str, SimulatedProcess] = {}
         self.spool = FakeSpool()
 
 
@@ -124,6 +133,7 @@ class Surroundings(Protocol):
     broker: SimulatedBroker
     zenoti: SimulatedZenoti
     door: Door
+    settings: Settings
     ids: FakeIds
 
     def note(self, line: str, text: str) -> None:
@@ -157,11 +167,18 @@ class WorldProcess:
 
     def link(self) -> SimulatedLink:
         """A new connection of this process."""
-        process = self.process
-        node = self.world.random.randrange(self.world.plot.nodes)
-        link = SimulatedLink(self.world.broker, start=process.start, budget=self.budget, node=node, name=self.name)
+        link = SimulatedLink(self.world.broker, **self.of_link())
         self.links.append(link)
         return link
+
+    def of_link(self) -> dict[str, Any]:
+        """What a connection of this process is made of."""
+        node = self.world.random.randrange(self.world.plot.nodes)
+        return {"start": self.process.start, "budget": self.budget, "node": node, "name": self.name}
+
+    def instance(self) -> str:
+        """A name that no other process ever has."""
+        return f"{self.name}-{self.world.ids.random()}"
 
     def cut(self, *, back_after: float = 1.0) -> None:
         """Lose the connections; our end hears of it some time later."""
@@ -212,39 +229,68 @@ class IntakeProcess(WorldProcess):
 
     def __init__(self, world: Surroundings, host: Host, name: str) -> None:
         self.stage: Intake | None = None
+        self.watch: SourceWatch | None = None
         self._is_stopping = False
         self._serving: set[asyncio.Task[None]] = set()
         super().__init__(world, host, name)
 
     def start(self) -> None:
         """The real stage, and the drain of its spool."""
-        link, spool, runtime = self.link(), self.host.spool, self.host.runtime
+        spool, runtime, traces = self.host.spool, self.host.runtime, SimulatedTraces(len(self.name))
         self._is_stopping = False
         self._serving.clear()
+        door = self._door_connection() if self.world.plot.is_watched else None
+        link = self.link() if door is None else cast("SimulatedLink", door.link)
 
         def unavailable_reason() -> str:
+            if door is not None:
+                return door.unavailable_reason()
             return "" if link.is_up else "not connected"
 
-        self.stage = Intake(
-            link,
+        self.stage = stage = Intake(
+            traced(link, traces),
             spool,
             names=NAMES,
             sources={SOURCE: DoorSource(signature_header=SIGNATURE_HEADER, rule=self.world.door.rule)},
             confirm_seconds=5.0,
             unavailable_reason=unavailable_reason,
             runtime=runtime,
+            traces=traces,
         )
         letters = TooLargeEvents(
             link, spool, names=NAMES, host="host", unavailable_reason=unavailable_reason, clock=runtime.clock
         )
-        drain = SpoolDrain(
-            self.stage,
-            spool,
-            too_large=letters,
-            unavailable_reason=unavailable_reason,
-            clock=runtime.clock,
-        )
+        drain = SpoolDrain(stage, spool, too_large=letters, unavailable_reason=unavailable_reason, clock=runtime.clock)
+        self.watch = SourceWatch(SOURCE, runtime.clock)
         self.process.start(drain.run())
+        self.process.start(StateStream(link, exchange=NAMES.state).run(self._described(stage, self.watch)))
+        if door is not None:
+            door.concerns(stage)
+            self.process.start(door.watch.run())
+
+    def _door_connection(self) -> DoorConnection:
+        owners = SimulatedOwners(self.host.owners, self.process, own=self.world.ids.random())
+        door = door_connection(self.world.settings, self.world.broker, owners=owners, **self.of_link())
+        self.links.append(cast("SimulatedLink", door.link))
+        return door
+
+    def _described(self, stage: Intake, watch: SourceWatch) -> Callable[[], DaemonState]:
+        clock, instance = self.host.clock, self.instance()
+        started_at = clock.utc_now()
+
+        def describe() -> DaemonState:
+            return DaemonState(
+                daemon="intake",
+                instance=instance,
+                version=str(self.version),
+                started_at=started_at,
+                at=clock.utc_now(),
+                ready=True,
+                sources={SOURCE: door_state(watch, stage.last_event_at.get(SOURCE))},
+                spool=SpoolState(events=len(self.host.spool.kept), bytes=0, max_bytes=1),
+            )
+
+        return describe
 
     async def drain(self) -> None:
         """Take no more requests, and finish those that are being served."""
@@ -254,13 +300,14 @@ class IntakeProcess(WorldProcess):
 
     async def post(self, arrival: Arrival) -> tuple[int, str]:
         """A webhook: the status, or NO_ANSWER within ten seconds; and the receipt, if it was accepted."""
-        process, stage = self.process, self.stage
-        if process.is_killed or self._is_stopping or self.is_isolated or stage is None:
+        process, stage, watch = self.process, self.stage, self.watch
+        if process.is_killed or self._is_stopping or self.is_isolated or stage is None or watch is None:
             return NO_ANSWER, ""
         answer: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
         async def serve() -> None:
             given = await stage.receive(arrival)
+            watch.answered(given.status)
             if not answer.done():
                 answer.set_result((given.status, given.receipt_id or ""))
 
@@ -286,15 +333,17 @@ class ConsumeProcess(WorldProcess):
         super().__init__(world, host, name)
 
     def start(self) -> None:
-        """The real stages, the stream of states, the watches that they need."""
-        runtime, plot = self.host.runtime, self.world.plot
-        publisher, consumer = self.link(), self.link()
+        """The real stages, the stream of states, the watches."""
+        runtime, plot, world = self.host.runtime, self.world.plot, self.world
+        publisher, consumer, traces = self._publisher(), self.link(), SimulatedTraces(len(self.name))
         self._stop = asyncio.Event()
-        fan_out = FanOut(publisher, names=NAMES, patterns=RECEIVERS, clock=runtime.clock)
+        to = traced(publisher, traces)
+        fan_out = FanOut(to, names=NAMES, patterns=RECEIVERS, clock=runtime.clock)
         states = StateStream(publisher, exchange=NAMES.state)
-        self.lane = lane = self._lane(publisher, consumer, fan_out, states)
+        batons = BatonQueues(publisher, consumer, names=NAMES)
+        self.lane = lane = self._lane(fan_out, states=states, batons=batons, traces=traces)
         translate = Translate(
-            publisher,
+            to,
             fan_out,
             names=NAMES,
             source=SOURCE,
@@ -304,16 +353,17 @@ class ConsumeProcess(WorldProcess):
             seen=DuplicateFilter(window_seconds=DUPLICATE_SECONDS, max_keys=10_000),
             runtime=runtime,
             budget=self.budget,
+            traces=traces,
         )
-        waiting = [WaitQueue(publisher, names=NAMES, receiver=name) for name in RECEIVERS]
+        waiting = {name: WaitQueue(to, names=NAMES, receiver=name) for name in RECEIVERS}
         clocks = ClockWatch({SOURCE: lane.clock}, runtime.clock)
 
         def heard(said: DaemonState, is_live: bool) -> None:  # noqa: FBT001  # as a listener is called
             clocks.heard(said, is_live)
-            if is_live and SOURCE in said.sources:
+            if is_live and said.daemon == "consume" and SOURCE in said.sources:
                 lane.heard(said.sources[SOURCE])
 
-        stages: list[Stage] = [lane, translate, *waiting]
+        stages: list[Stage] = [lane, translate, *waiting.values()]
         run = partial(
             consume,
             link=consumer,
@@ -323,30 +373,37 @@ class ConsumeProcess(WorldProcess):
             hold_seconds=plot.hold_seconds,
         )
         work: list[Coroutine[Any, Any, Any]] = [
-            states.run(self._described(lane), confirmed=clocks.confirmed),
+            states.run(self._described(lane, fan_out, waiting, clocks), confirmed=clocks.confirmed),
             states.listen(consumer, stream=NAMES.state, heard=heard),
             fan_out.watch(consumer.ready),
             clocks.run(),
         ]
+        if plot.is_watched:
+            work.append(consumer_watch(world.settings, publisher, fan_out).run())
+            work.append(queue_watch(world.settings, consumer, [lane], runtime.clock).run())
         for each in work:
             self.process.start(each)
         self._consuming = [self.process.start(run(stage)) for stage in stages]
+
+    def _publisher(self) -> SimulatedLink:
+        if not self.world.plot.is_watched:
+            return self.link()
+        publisher = prepared_publisher(self.world.settings, self.world.broker, **self.of_link())
+        self.links.append(publisher)
+        return publisher
 
     async def drain(self) -> None:
         """Begin nothing new, finish what is in hand, and hand the rest back."""
         self._stop.set()
         await asyncio.wait(self._consuming)
 
-    def _described(self, lane: Lane) -> Callable[[], DaemonState]:
-        clock = self.host.clock
-        started_at, instance = clock.utc_now(), f"{self.name}-{self.world.ids.random()}"
+    def _described(
+        self, lane: Lane, fan_out: FanOut, waiting: Mapping[str, WaitQueue], clocks: ClockWatch
+    ) -> Callable[[], DaemonState]:
+        clock, instance = self.host.clock, self.instance()
+        started_at = clock.utc_now()
 
         def describe() -> DaemonState:
-            source = SourceState(
-                events_held=len(lane.window),
-                circuit="open" if lane.circuit.is_open else "closed",
-                fetched_at_most=lane.clock.claim(),
-            )
             return DaemonState(
                 daemon="consume",
                 instance=instance,
@@ -354,23 +411,27 @@ class ConsumeProcess(WorldProcess):
                 started_at=started_at,
                 at=clock.utc_now(),
                 ready=True,
-                sources={SOURCE: source},
+                sources={SOURCE: lane_state(lane, clock)},
+                receivers=receiver_states(fan_out.receivers, waiting),
+                clocks_ahead_seconds=clocks.differing,
             )
 
         return describe
 
-    def _lane(self, publisher: SimulatedLink, consumer: SimulatedLink, fan_out: FanOut, states: StateStream) -> Lane:
+    def _lane(self, fan_out: FanOut, *, states: StateStream, batons: BatonQueues, traces: SimulatedTraces) -> Lane:
         plot, runtime = self.world.plot, self.host.runtime
         calls = InvoiceCalls(
             self.api,
             source=SOURCE,
             expand=("InvoiceItems", "Transactions"),
             quota=Quota(calls_per_minute=plot.calls_per_minute, now=runtime.clock.monotonic()),
-            lease=Lease(15.0),
+            lease=Lease(LEASE_SECONDS),
             runtime=runtime,
+            base_url="https://api.example.test",
+            traces=traces,
         )
         return Lane(
-            publisher,
+            fan_out.publisher,
             fan_out,
             calls,
             names=NAMES,
@@ -381,8 +442,9 @@ class ConsumeProcess(WorldProcess):
             seen=DuplicateFilter(window_seconds=DUPLICATE_SECONDS, max_keys=10_000),
             runtime=runtime,
             states=states,
-            batons=BatonQueues(publisher, consumer, names=NAMES),
+            batons=batons,
             budget=self.budget,
+            traces=traces,
         )
 
 

@@ -70,6 +70,7 @@ class Ledger:
         letters: by that id, the headers of the dead letters that there are.
         least_limit: the smallest limit of the broker for a body that there was, in bytes.
         violations: the broken promises, in words.
+        excused: ids of what an operator discarded, or somebody deleted with its queue.
     """
 
     def __init__(self, broker: SimulatedBroker, zenoti: SimulatedZenoti) -> None:
@@ -81,6 +82,8 @@ class Ledger:
         self.letters: dict[str, list[Letter]] = {}
         self.least_limit = broker.max_message_bytes
         self.violations: list[str] = []
+        self.excused: set[str] = set()
+        self._again = 0  # how often everything may have come again
 
     @property
     def accepted(self) -> list[Sent]:
@@ -122,6 +125,19 @@ class Ledger:
         got = Got(at, document["receiptid"], document["receivedat"], fetched_at, version)
         self.got[name].setdefault(event_id, []).append(got)
         return str(event_id)
+
+    def excuse(self, receipt_id: str) -> None:
+        """An event need not come out any more."""
+        if (sent := self._by_receipt.get(receipt_id)) is not None:
+            self.excused.add(_id_of(sent.posted))
+
+    def came_again(self, receipt_ids: Iterable[str] | None = None) -> None:
+        """An operator has put these events back, or any event at all (None): each may come out once more."""
+        if receipt_ids is None:
+            self._again += 1
+        for receipt_id in receipt_ids or ():
+            if (sent := self._by_receipt.get(receipt_id)) is not None:
+                sent.tries += 1
 
     def missing(self) -> list[str]:
         """Events that were accepted, and are neither out nor dead letters."""
@@ -168,7 +184,7 @@ class Ledger:
     def _is_settled(self, sent: Sent) -> bool:
         event_id = _id_of(sent.posted)
         out = all(event_id in self.got[name] for name in sent.wanted_by)
-        return event_id in self.letters or (out and sent.posted.fate is Fate.DELIVERED)
+        return event_id in self.excused or event_id in self.letters or (out and sent.posted.fate is Fate.DELIVERED)
 
     def _enriched(self, sent: Sent, data: Mapping[str, Any], *, received_at: str) -> int | None:
         """Hold what is promised of the invoice that comes out with an event; returns the invoice's version."""
@@ -219,7 +235,7 @@ class Ledger:
         for event_id, gots in self.got[name].items():
             sent = self.sent[event_id]
             ids = {event_id, *sent.receipts}
-            causes = max(0, sent.tries - 1) + sum(returns[each] + doubts[each] for each in ids)
+            causes = self._again + max(0, sent.tries - 1) + sum(returns[each] + doubts[each] for each in ids)
             if len(gots) - 1 > causes:
                 self.violations.append(f"{event_id}: {len(gots)} times in {name}, and {causes} causes for a copy")
 

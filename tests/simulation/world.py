@@ -15,13 +15,15 @@ from tests.simulation.bodies import STRANGE_INVOICES, Bodies, Door, Fate, Mix, P
 from tests.simulation.broker import Chances, SimulatedBroker, Stored
 from tests.simulation.faults import Faults
 from tests.simulation.feed import Feed
+from tests.simulation.operator import Operator
 from tests.simulation.plot import Plot
-from tests.simulation.processes import NAMES, RECEIVERS, SOURCE, ConsumeProcess, Host, IntakeProcess, arrival
+from tests.simulation.processes import NAMES, RECEIVERS, SOURCE, ConsumeProcess, Host, HostClock, IntakeProcess, arrival
 from tests.simulation.promises import P95_FACTOR, P95_SECONDS, Ledger, p95
+from tests.simulation.settings import settings_of
 from tests.simulation.vendor_quota import drawn_terms
 from tests.simulation.virtual_time import run_in_virtual_time
 from tests.simulation.zenoti import SimulatedZenoti
-from zenoti_ingest.core.topology.declared import Archive, Downstream, Topology, whole_topology
+from zenoti_ingest.core.topology.declared import Archive, Downstream, Queue, Topology, whole_topology
 
 REST_WITHIN_SECONDS = 1200.0  # from the last event, or the end of the last fault, until all is at rest
 LOOK_SECONDS = 5.0
@@ -79,6 +81,8 @@ class World:
         self.hosts = [Host(drawn.clocks[number % len(drawn.clocks)], random, self.ids) for number in range(count)]
         self.intakes: list[IntakeProcess] = []
         self.consumers: list[ConsumeProcess] = []
+        self.settings = settings_of()
+        self.operator = Operator(self.settings, self.broker, clock=HostClock(0.0))
         self.faults = Faults(self)
 
     @property
@@ -97,7 +101,7 @@ class World:
         drawn, began = self.plot, self.now
         self.intakes = [IntakeProcess(self, self.hosts[n], f"intake-{n}") for n in range(drawn.intakes)]
         for name in RECEIVERS:
-            self.broker.queues[NAMES.out(name)].read_by(partial(self._receive, name))
+            self.read(name)
         for invoice_id in STRANGE_INVOICES:
             self.zenoti.happened(invoice_id, "opened")
         mix = Mix(hostile=drawn.hostile)
@@ -107,6 +111,7 @@ class World:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._start_consumers())
             group.create_task(self.feed.run(planned))
+            group.create_task(self._operate(began))
         await self.faults.all_ended()
         rested_by = self.now + REST_WITHIN_SECONDS
         while self.now < rested_by and not self._is_at_rest():
@@ -128,6 +133,37 @@ class World:
             seconds=self.now - began,
             healthy_p95=p95(ledger.seconds_of("all", but=self.faults.sick)),
         )
+
+    def read(self, name: str) -> None:
+        """A receiver takes all that comes into its queue."""
+        self.broker.queues[NAMES.out(name)].read_by(partial(self._receive, name))
+
+    def queue(self, name: str) -> Queue:
+        """A queue as it is declared."""
+        return next(queue for queue in self.topology.queues if queue.name == name)
+
+    async def _operate(self, began: float) -> None:
+        """An operator does one thing after the other."""
+        for planned in sorted(self.plot.acts, key=lambda act: act.at):
+            await asyncio.sleep(max(0.0, began + planned.at - self.now))
+            if planned.kind == "replay":
+                self.ledger.came_again()
+            choice = {"id": self._some_id()} if planned.kind in ("show", "trace") else {}
+            act = await self.operator.act(planned.kind, **choice)
+            self.note(
+                "operator", f"{planned.kind}: {act.exit_status}, {len(act.done)} of {len(act.tried)} {act.failure}"
+            )
+            match planned.kind:
+                case "redrive":
+                    self.ledger.came_again(act.tried)
+                case "discard":
+                    for receipt_id in act.tried:
+                        self.ledger.excuse(receipt_id)
+
+    def _some_id(self) -> str:
+        """Of an event that an operator asks about."""
+        receipts = [receipt for sent in self.ledger.accepted for receipt in sorted(sent.receipts)]
+        return self.random.choice(receipts) if receipts else "none"
 
     async def _start_consumers(self) -> None:
         await asyncio.sleep(self.plot.consumers_from)
@@ -156,21 +192,25 @@ class World:
         self.note("received", f"{self.ledger.came_out(name, stored, at=self.now)} by {name}")
 
     def _is_at_rest(self) -> bool:
-        self.ledger.read_letters(self.broker.queues[NAMES.dead].ready)
+        self._read_letters()
         ours = [queue.name for queue in self.topology.queues if not queue.receiver]
         ours = [name for name in ours if NAMES.role(name) in ("raw", "lane", "retry", "wait")]
-        lying = any(self.broker.queues[name].ready for name in ours)
+        lying = any(queue.ready for queue in map(self.broker.queues.get, ours) if queue is not None)
         spooled = any(host.spool.kept for host in self.hosts)
         return not lying and not spooled and not self.ledger.missing()
 
+    def _read_letters(self) -> None:
+        """The dead letters; none is in the hands of an operator now."""
+        self.ledger.read_letters(self.broker.queues[NAMES.dead].ready)
+
     def _judge(self) -> None:
         ledger = self.ledger
-        ledger.read_letters(self.broker.queues[NAMES.dead].ready)
+        self._read_letters()
         if missing := ledger.missing():
             words = f"lost, or not at rest after {REST_WITHIN_SECONDS:g} s: {', '.join(missing[:5])}"
             ledger.violations.append(words)
         ledger.judge(most_calls=self.plot.calls_per_minute)
-        if not self.plot.kinds and self.plot.intakes == 1:
+        if not self.plot.kinds and not self.plot.acts and self.plot.intakes == 1:
             for name in RECEIVERS:
                 ledger.in_order(name)
         for stranger, status in self.feed.strangers:

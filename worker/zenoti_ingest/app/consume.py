@@ -41,7 +41,7 @@ from zenoti_ingest.stages.consuming import Stage, consume
 from zenoti_ingest.stages.enrich import Lane, Plan
 from zenoti_ingest.stages.fan_out import FanOut
 from zenoti_ingest.stages.invoice_calls import InvoiceCalls
-from zenoti_ingest.stages.ports import Batons, States, Traces
+from zenoti_ingest.stages.ports import Batons, Clock, States, Traces
 from zenoti_ingest.stages.queue_watch import Depths, QueueWatch
 from zenoti_ingest.stages.traced import traced
 from zenoti_ingest.stages.translate import Translate
@@ -122,7 +122,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             }
 
         def sources() -> dict[str, SourceState]:
-            return {name: _lane_state(lane) for name, lane in lanes.items()}
+            return {name: lane_state(lane, clock) for name, lane in lanes.items()}
 
         at = settings.consumer
         metrics = exposed_metrics(
@@ -139,7 +139,7 @@ async def _run_consume(settings: Settings, stop: asyncio.Event, *, stages: froze
             ready=Readiness(stop=stop, checks=checks, spools=False),
             sources=sources,
             metrics=metrics,
-            receivers=lambda: _receiver_states(fan_out.receivers, waiting),
+            receivers=lambda: receiver_states(fan_out.receivers, waiting),
             stranger_refuses=lambda: fan_out.receivers.a_stranger_refuses,
             clocks=lambda: clocks.differing,
         )
@@ -220,7 +220,7 @@ def _seen(settings: Settings) -> DuplicateFilter:
     return DuplicateFilter(window_seconds=at.duplicate_window_seconds, max_keys=at.duplicate_window_max)
 
 
-def _receiver_states(receivers: Receivers, waiting: Mapping[str, WaitQueue]) -> dict[str, ReceiverState]:
+def receiver_states(receivers: Receivers, waiting: Mapping[str, WaitQueue]) -> dict[str, ReceiverState]:
     """Return the receivers that do not take their events. A receiver whose wait queue is empty may take the next."""
     found: dict[str, ReceiverState] = {}
     for name, stage in waiting.items():
@@ -304,13 +304,14 @@ def _circuit(lane: Lane) -> str:
     return "open" if lane.circuit.is_open else "closed"
 
 
-def _lane_state(lane: Lane) -> SourceState:
-    ahead = round(lane.clock.seconds_ahead(HOST.clock.unix_microseconds()), 1)
+def lane_state(lane: Lane, clock: Clock) -> SourceState:
+    """Return a lane's part of the state of its process."""
+    ahead = round(lane.clock.seconds_ahead(clock.unix_microseconds()), 1)
     return SourceState(
         events_held=len(lane.window),
         invoices_waiting=lane.window.key_count,
         calls_in_flight=lane.window.in_flight,
-        calls_saved=round(lane.quota.tokens(HOST.clock.monotonic()), 1),
+        calls_saved=round(lane.quota.tokens(clock.monotonic()), 1),
         circuit=_circuit(lane),
         failures=lane.circuit.failures,
         last_failure=lane.calls.last_failure,

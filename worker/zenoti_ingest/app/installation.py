@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zenoti_ingest.adapters.broker import Link
 from zenoti_ingest.adapters.broker.management import ManagementApi
+from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.invoice_api import InvoiceApi, new_session
 from zenoti_ingest.app.broker import broker_link, broker_vhost, downstreams_of, full_topology, management_api, names_of
 from zenoti_ingest.app.sources import Source, invoice_api, require_sources
@@ -14,6 +15,7 @@ from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.core.topology.declared import Topology
 from zenoti_ingest.core.topology.names import Names
 from zenoti_ingest.settings import Settings
+from zenoti_ingest.stages.ports import Clock
 
 CONNECT_SECONDS = 10.0
 
@@ -23,10 +25,14 @@ class Installation:
 
     Each part is constructed when it is asked for. So a secret's file that cannot be used stops only those commands
     that need the secret.
+
+    Attributes:
+        clock: the operator's.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = HOST.clock) -> None:
         self._settings = settings
+        self.clock = clock
 
     @property
     def names(self) -> Names:

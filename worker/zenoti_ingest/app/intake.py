@@ -6,13 +6,15 @@ import os
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from aio_pika.abc import AbstractConnection
 
 from zenoti_ingest.adapters.admin_http import Check
-from zenoti_ingest.adapters.broker import Link, state_stream
+from zenoti_ingest.adapters.broker import Link, Prepare, state_stream
 from zenoti_ingest.adapters.broker.deletion_witness import Witnesses
 from zenoti_ingest.adapters.host import HOST
 from zenoti_ingest.adapters.http_door import HttpDoor, Limits
@@ -63,7 +65,9 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
     doors = {name: _door_source(name, source) for name, source in settings.sources.items()}
     names, at = names_of(settings), settings.intake
     spool = Spool(Path(at.spool_dir), max_bytes=at.spool_max_bytes)
-    connection = _DoorConnection(settings)
+    owners = Owners(Path(at.spool_dir))
+    connect = partial(broker_link, settings, name="intake", stays_up=True)
+    connection = DoorConnection(settings, owners=owners, connect=connect)
     link, watch = connection.link, connection.watch
     intake = Intake(
         traced(link, traces),
@@ -104,7 +108,7 @@ async def _run_intake(settings: Settings, stop: asyncio.Event, traces: Traces) -
         }
 
     def sources() -> dict[str, SourceState]:
-        return {name: _door_state(watch, intake.last_event_at.get(name)) for name, watch in watches.items()}
+        return {name: door_state(watch, intake.last_event_at.get(name)) for name, watch in watches.items()}
 
     metrics = exposed_metrics(
         settings, "intake", stages=("intake",), connections=("intake",), exchanges=(names.intake, names.work)
@@ -146,18 +150,43 @@ def door_limits(settings: Settings) -> Limits:
     return msgspec.convert(settings.intake, Limits, from_attributes=True)
 
 
-class _DoorConnection:
-    """The door's connection, and whether the topology is whole, and has been since the last check."""
+class Connects(Protocol):
+    """Makes the door's connection."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __call__(self, *, prepare: Prepare) -> Link:
+        """Return a connection that is ready once `prepare` has run on it."""
+
+
+class NamesOwners(Protocol):
+    """As `adapters.owners.Owners`."""
+
+    own: str
+
+    def ended(self) -> list[str]: ...  # noqa: D102  # as Owners says
+
+    def forget(self, name: str) -> None: ...  # noqa: D102  # as Owners says
+
+    def release(self) -> None: ...  # noqa: D102  # as Owners says
+
+
+class DoorConnection:
+    """The door's connection, and whether the topology is whole, and has been since the last check.
+
+    Args:
+        settings: of the installation.
+        owners: of the witnesses.
+        connect: makes the connection.
+    """
+
+    def __init__(self, settings: Settings, *, owners: NamesOwners, connect: Connects) -> None:
         names = names_of(settings)
         raw = [names.raw(source) for source in settings.sources] if settings.broker.declare else []
         self._settings = settings
         self._topology = door_topology(settings)
-        self._owners = Owners(Path(settings.intake.spool_dir))
+        self._owners = owners
         self._witnesses = Witnesses(raw, owner=lambda: self._owners.own)
         self._looked: TopologyObserver = Nobody()
-        self.link = broker_link(settings, name="intake", prepare=self._prepare, stays_up=True)
+        self.link = connect(prepare=self._prepare)
         self.watch = topology_watch(settings, self.link, self._topology, witnesses=self._witnesses)
 
     def concerns(self, looked: TopologyObserver) -> None:
@@ -232,7 +261,8 @@ def _door_source(name: str, source: SourceSettings) -> DoorSource:
     )
 
 
-def _door_state(watch: SourceWatch, last_event_at: str | None) -> SourceState:
+def door_state(watch: SourceWatch, last_event_at: str | None) -> SourceState:
+    """Return a source's part of the state of the door's process."""
     gap = watch.silence.usual_gap_seconds
     return SourceState(
         last_event_at=last_event_at,

@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(installation: Installation, arguments: argparse.Namespace, stop: asyncio.Event) -> int:
     """Run the action that is asked for; returns the exit status."""
     wanted = Wanted(
-        since=time_of(arguments.since),
-        until=time_of(arguments.until) if arguments.until is not None else None,
+        since=time_of(arguments.since, installation.clock),
+        until=time_of(arguments.until, installation.clock) if arguments.until is not None else None,
         source=arguments.source,
         type=arguments.type,
         invoice=arguments.invoice,

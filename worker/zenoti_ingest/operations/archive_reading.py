@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -14,6 +14,7 @@ from zenoti_ingest.core.failures.errors import TopologyMismatch
 from zenoti_ingest.core.operating.archive_entries import Entry, Wanted, entry
 from zenoti_ingest.core.operating.times import instant, moment
 from zenoti_ingest.core.topology.names import Names
+from zenoti_ingest.stages.ports import Clock
 
 DEPTHS_TIMEOUT_SECONDS = 10.0
 
@@ -68,13 +69,13 @@ def _webhook(message: archive_stream.Archived) -> Received:
     return message_of(message, source=source if isinstance(source, str) else "")
 
 
-def time_of(text: str) -> str:
+def time_of(text: str, clock: Clock) -> str:
     """Return a time that the operator wrote, in the format of `received_at`.
 
     Raises:
         WrongSettings: the text is no time.
     """
-    return moment(text, now=datetime.now(UTC))
+    return moment(text, now=instant(clock.utc_now()))
 
 
 def too_short(span: ArchiveSpan, since: str) -> str:

@@ -8,7 +8,6 @@ from contextlib import aclosing
 import msgspec
 
 from zenoti_ingest.adapters.broker import Link
-from zenoti_ingest.adapters.host import utc_now
 from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.app.reporting import tracing
 from zenoti_ingest.command_line import filled, number
@@ -86,7 +85,10 @@ async def replay(
         raise WrongSettings(f"--to {to!r}: no such receiver; known: {', '.join(known) or 'none'}")
     async with tracing("replay") as traces, installation.connected("archive replay") as link:
         publisher = traced(link, traces, anew=True)
-        run = _Replay(link, publisher, installation.names, wanted, stop, rate=rate, only_to=to or "", dry_run=dry_run)
+        mark, to = installation.clock.utc_now(), to or ""
+        run = _Replay(
+            link, publisher, installation.names, wanted, stop, mark=mark, rate=rate, only_to=to, dry_run=dry_run
+        )
         await run.over(after)
     run.report(as_json=as_json)
     return 1 if run.cut or run.homeless or run.too_large else 0
@@ -101,6 +103,7 @@ class _Replay:
         wanted: Wanted,
         stop: asyncio.Event,
         *,
+        mark: str,
         rate: float | None,
         only_to: str,
         dry_run: bool,
@@ -108,7 +111,7 @@ class _Replay:
         self._to = to
         self._link, self._names, self._wanted, self._stop = link, names, wanted, stop
         self._rate, self._dry_run = rate, dry_run
-        self._mark, self._only_to = utc_now(), only_to
+        self._mark, self._only_to = mark, only_to
         self._in_flight = IN_FLIGHT if rate is None else max(1, min(IN_FLIGHT, int(rate / 4)))
         self._batch: dict[str, Received] = {}  # by receipt: never two messages with the same id in flight
         self._matched = self._replayed = 0

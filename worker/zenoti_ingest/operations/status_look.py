@@ -1,18 +1,17 @@
 """What `status` shows, as read from the broker. Nothing here prints."""
 
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from zenoti_ingest import __version__
 from zenoti_ingest.adapters.broker import Link, state_stream
 from zenoti_ingest.adapters.broker.topology import depths
-from zenoti_ingest.adapters.host import utc_now
 from zenoti_ingest.app.installation import Installation
 from zenoti_ingest.core.failures.errors import BrokerUnavailable
 from zenoti_ingest.core.failures.groups import by_reason
 from zenoti_ingest.core.operating.alarms import alarms
+from zenoti_ingest.core.operating.times import instant
 from zenoti_ingest.operations.letters import Filter, groups_of
 from zenoti_schemas.state import DaemonState, SourceState, SpoolState
 from zenoti_schemas.status import Backlog, Depth, SourceStatus, Status
@@ -27,7 +26,7 @@ class Look:
     """Reads from the broker everything that `status` shows; as often as it is asked, on one connection."""
 
     def __init__(self, installation: Installation, link: Link) -> None:
-        self._link, self._names = link, installation.names
+        self._link, self._names, self._clock = link, installation.names, installation.clock
         self._management = installation.management_api()
         self._wanted_queues = [queue.name for queue in installation.topology.queues]
         self._receiver_queues = installation.receiver_queues
@@ -47,11 +46,11 @@ class Look:
         total = queues[names.dead].ready or 0
         await self._read_letters(total)
         sources = {
-            name: _source(name, daemons, (queues[names.raw(name)], queues[names.lane(name)]), calls_per_minute)
+            name: self._source(name, daemons, (queues[names.raw(name)], queues[names.lane(name)]), calls_per_minute)
             for name, calls_per_minute in self._calls_per_minute.items()
         }
         return Status(
-            at=utc_now(),
+            at=self._clock.utc_now(),
             version=__version__,
             alarms=alarms(
                 names=names,
@@ -91,11 +90,39 @@ class Look:
         if not 0 < total <= READ_LETTERS:
             self._letters, self._letters_total = {}, total
             return
-        waited = time.monotonic() - self._letters_read_at
+        waited = self._clock.monotonic() - self._letters_read_at
         if total == self._letters_total or waited < READ_LETTERS_AGAIN_SECONDS:
             return
         self._letters = by_reason(await groups_of(self._link, self._names, Filter()))
-        self._letters_total, self._letters_read_at = total, time.monotonic()
+        self._letters_total, self._letters_read_at = total, self._clock.monotonic()
+
+    def _source(
+        self, name: str, daemons: list[DaemonState], queues: tuple[Depth, Depth], calls_per_minute: float
+    ) -> SourceStatus:
+        said = [daemon.sources[name] for daemon in daemons if name in daemon.sources]
+        last = max((s.last_event_at for s in said if s.last_event_at), default=None)
+        lanes = [s for s in said if s.circuit is not None]
+        active: SourceState | None = max(lanes, key=lambda s: (s.circuit == "open", s.events_held), default=None)
+        unseen = sum(depth.ready or 0 for depth in queues)
+        invoices = sum(s.invoices_waiting for s in lanes)
+        return SourceStatus(
+            seconds_since_last_event=self._age(last) if last else None,
+            circuit=active.circuit if active else None,
+            failures=active.failures if active else 0,
+            last_failure=active.last_failure if active else "",
+            calls_saved=active.calls_saved if active else None,
+            calls_in_flight=sum(s.calls_in_flight for s in lanes),
+            backlog=Backlog(
+                events=unseen + sum(s.events_held for s in lanes),
+                invoices=invoices,
+                calls_at_most=unseen + invoices,
+                calls_per_minute=calls_per_minute,
+                minutes_at_most=round((unseen + invoices) / calls_per_minute, 1),
+            ),
+        )
+
+    def _age(self, at: str) -> float:
+        return round((instant(self._clock.utc_now()) - datetime.fromisoformat(at)).total_seconds(), 1)
 
 
 def _with_messages(depth: Depth, in_hands: int | None) -> Depth:
@@ -109,32 +136,6 @@ def _there(queues: Mapping[str, Depth]) -> set[str]:
     return {name for name, depth in queues.items() if depth.ready is not None}
 
 
-def _source(
-    name: str, daemons: list[DaemonState], queues: tuple[Depth, Depth], calls_per_minute: float
-) -> SourceStatus:
-    said = [daemon.sources[name] for daemon in daemons if name in daemon.sources]
-    last = max((s.last_event_at for s in said if s.last_event_at), default=None)
-    lanes = [s for s in said if s.circuit is not None]
-    active: SourceState | None = max(lanes, key=lambda s: (s.circuit == "open", s.events_held), default=None)
-    unseen = sum(depth.ready or 0 for depth in queues)
-    invoices = sum(s.invoices_waiting for s in lanes)
-    return SourceStatus(
-        seconds_since_last_event=_age(last) if last else None,
-        circuit=active.circuit if active else None,
-        failures=active.failures if active else 0,
-        last_failure=active.last_failure if active else "",
-        calls_saved=active.calls_saved if active else None,
-        calls_in_flight=sum(s.calls_in_flight for s in lanes),
-        backlog=Backlog(
-            events=unseen + sum(s.events_held for s in lanes),
-            invoices=invoices,
-            calls_at_most=unseen + invoices,
-            calls_per_minute=calls_per_minute,
-            minutes_at_most=round((unseen + invoices) / calls_per_minute, 1),
-        ),
-    )
-
-
 def _spool(daemons: list[DaemonState]) -> SpoolState | None:
     spools = [daemon.spool for daemon in daemons if daemon.spool is not None]
     if not spools:
@@ -146,7 +147,3 @@ def _spool(daemons: list[DaemonState]) -> SpoolState | None:
         oldest_seconds=max((s.oldest_seconds for s in spools if s.oldest_seconds is not None), default=None),
         detail="; ".join(sorted({s.detail for s in spools if s.detail})),
     )
-
-
-def _age(at: str) -> float:
-    return round((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds(), 1)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(installation: Installation, arguments: argparse.Namespace, _: asyncio.Event) -> int:
     """Run `trace`; returns the exit status."""
-    return await trace(installation, arguments.id, time_of(arguments.since), as_json=arguments.json)
+    return await trace(installation, arguments.id, time_of(arguments.since, installation.clock), as_json=arguments.json)
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
