@@ -170,16 +170,13 @@ class Ledger:
             self._no_time_goes_back(name)
 
     def in_order(self, name: str) -> None:
-        """Where no fault broke it: the events of an invoice come out in the order of their receipt."""
-        latest: dict[str, str] = {}
+        """Where no fault broke it: the events that one call has served come out in the order of their receipt."""
+        latest: dict[tuple[str, str], str] = {}
         for event_id, gots in self.got[name].items():  # in the order of their coming
-            sent = self.sent[event_id]
-            if not sent.posted.wants_invoice or sent.tries > 1:
-                continue
-            invoice = str(sent.posted.invoice_id).lower()
-            if gots[0].received_at < latest.get(invoice, ""):
-                self.violations.append(f"{event_id}: behind a later event of the same invoice, in {name}")
-            latest[invoice] = max(gots[0].received_at, latest.get(invoice, ""))
+            call = (str(self.sent[event_id].posted.invoice_id).lower(), gots[0].fetched_at)
+            if gots[0].fetched_at and gots[0].received_at < latest.get(call, ""):
+                self.violations.append(f"{event_id}: behind a later event that the same call served, in {name}")
+            latest[call] = gots[0].received_at
 
     def _is_settled(self, sent: Sent) -> bool:
         event_id = _id_of(sent.posted)
