@@ -8,8 +8,13 @@ import contextvars
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 MAX_TURNS_WITHOUT_TIME = 200_000
 MAX_CANCELS = 10
@@ -87,6 +92,23 @@ _PROCESS: contextvars.ContextVar[SimulatedProcess | None] = contextvars.ContextV
 WIRE = contextvars.Context()  # of no process
 
 
+class DirectExecutor(Executor):
+    """Runs every action in the caller's thread; one that waits for the result blocks nobody."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As the standard library's; the future is done."""
+        done: Future[R] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  # the future raises it
+            done.set_exception(error)
+        return done
+
+    def run_on(self, loop: asyncio.AbstractEventLoop, action: Callable[[], R]) -> asyncio.Future[R]:
+        """What `run_in_executor` of a loop in virtual time returns: here, done at once."""
+        return asyncio.wrap_future(self.submit(action), loop=loop)
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop in virtual time: where nothing is ready, the clock jumps to the next timer.
 
@@ -115,6 +137,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._soon.append(handle)
         return handle
 
+    def call_soon_threadsafe(  # type: ignore[override]  # likewise
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """As `call_soon`: there are no threads."""
+        return self.call_soon(callback, *args, context=context)
+
     def call_at(  # type: ignore[override]  # likewise
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
@@ -133,13 +161,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Let callbacks run that were kept."""
         self._soon.extend(handles)
 
-    def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]  # likewise
-        """There are no threads.
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], R], *args: *Ts
+    ) -> asyncio.Future[R]:
+        """As asyncio's, for executors without threads.
 
         Raises:
-            StandsStill: always.
+            StandsStill: it is another executor.
         """
-        raise StandsStill("a thread in a simulated world")
+        if not isinstance(executor, DirectExecutor):
+            raise StandsStill("a thread in a simulated world")
+        return executor.run_on(self, lambda: func(*args))
 
     def _run_once(self) -> None:
         """One turn: what is ready now, and not what it makes ready."""

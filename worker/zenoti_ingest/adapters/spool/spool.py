@@ -7,7 +7,7 @@ and saves the rows of damaged files. A failure of a folder or file stops no othe
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,11 @@ class Item(msgspec.Struct, frozen=True):
     file: SpoolFile
 
 
+def thread(name: str) -> Executor:
+    """A thread that runs one action after the other."""
+    return ThreadPoolExecutor(1, thread_name_prefix=name)
+
+
 class Spool:
     """The events on disk that this process is responsible for; nothing works before `run` runs.
 
@@ -77,9 +82,10 @@ class Spool:
         directory: holds the folders of all processes.
         max_bytes: bound for the whole directory. Other processes' folders are measured every FOLDER_POLL_SECONDS, so
             several processes can exceed it by what they write meanwhile.
+        executor: makes what runs the actions on the disk, one after the other: a thread, by its name.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int) -> None:
+    def __init__(self, directory: Path, *, max_bytes: int, executor: Callable[[str], Executor] = thread) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
         self._lines = Lines()
@@ -91,8 +97,8 @@ class Spool:
         self._resting: set[SpoolFile] = set()  # files that could not be read since the last check
         self._arrived = asyncio.Event()
         self._waiting: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._mending = ThreadPoolExecutor(1, thread_name_prefix="spool-mender")
+        self._thread = executor("spool")
+        self._mending = executor("spool-mender")
         self._mender = Mender(
             directory, self._shelf, self._lines, on_shelf=lambda action: self._thread.submit(action).result()
         )
@@ -305,7 +311,7 @@ class Spool:
     def _refresh(self) -> None:
         self._lines.write()
         readable = _by_source(self._shelf.files)
-        for source in {*readable, *self._waiting}:
+        for source in dict.fromkeys((*readable, *self._waiting)):  # in an order that the same events repeat
             if readable[source]:
                 self._waiting[source].set()
             else:
