@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,30 @@ async def test_three_bytes_anywhere_cost_one_event_at_most(tmp_path: Path, size:
                 lost[120 - len({cell.receipt_id for cell in cells if unseal(cell.record)})] += 1
     assert lost[0] > 50
     assert set(lost) == {0, 1}
+
+
+@pytest.mark.parametrize("which", [0, -1])
+async def test_an_event_that_the_index_has_lost_is_delivered(tmp_path: Path, which: int) -> None:
+    """A damaged index does not find an event, whose record is whole: it must not go with the emptied file."""
+    async with running(tmp_path) as spool:
+        await put(spool, *range(20))
+        [file] = files(tmp_path)
+        content = file.read_bytes()
+        [index] = [at for at in range(4096, len(content), 4096) if content[at] == 10]  # a leaf of an index
+        entries = [match.start() for match in re.finditer(b"main", content[index : index + 4096])]
+        overwrite(file, index + entries[which], b"zain" if which == 0 else b"aain")
+        delivered: list[int] = []
+
+        async def all_are_delivered() -> bool:
+            with suppress(SpoolUnavailable):
+                while items := await spool.oldest("main", limit=7):
+                    delivered.extend(numbers([item.spooled for item in items]))
+                    await spool.forget("main", items)
+            return len(delivered) >= 20
+
+        await eventually(all_are_delivered, within=20)
+        assert sorted(delivered) == list(range(20))
+        assert spool.state.events == 0
 
 
 async def test_what_is_published_does_not_come_back_out_of_a_file(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ class SpoolFile:
                     break
         self._handed_out.update(key.number for key, _ in found)
         if not found:
+            self._require_none_left(source)
             self.counts = Counter({name: count for name, count in self.counts.items() if name != source})
         return found
 
@@ -274,7 +275,19 @@ class SpoolFile:
         )
         self.used_bytes = (pages - free) * size
 
+    def _require_none_left(self, source: str | None = None) -> None:
+        """Look into the table itself before events count as gone: a damaged index does not list all of them.
+
+        Raises:
+            sqlite3.DatabaseError: events wait, of the source or of any.
+        """
+        for number, of in self._database().execute("SELECT id, source FROM events NOT INDEXED"):
+            if source in (None, of) and number not in self.published and number not in self.unreadable:
+                raise sqlite3.DatabaseError("the index does not list all events")
+
     def _discard(self) -> None:
+        if self.is_open or self.path.exists():
+            self._require_none_left()
         self.close()
         remove(self.path)
         self.is_replaced = True

@@ -118,7 +118,7 @@ class Shelf:
         """Let go of empty files, and of folders without files."""
         for file in self.older:
             with suppress(*FAILURES):  # the disk cannot be written; the next round tries again
-                file.tidy()
+                self.do(file, file.tidy)
         self.older = [file for file in self.older if not file.is_replaced]
         wanted = {file.folder for file in [*self.older, *self.replaced]} | ({self.own.folder} if self.own else set())
         for folder in [folder for folder in self.folders if folder not in wanted and not kept_in(folder)]:
