@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
 
+from tests.eventually import eventually
 from tests.fakes import FakeSpool
 from tests.integration.spools import running, spooled
+from tests.simulation.disk import Disk
 from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.core.failures.errors import SpoolUnavailable
 from zenoti_ingest.core.intake.spool_record import Spooled
@@ -37,9 +40,22 @@ async def real_port(tmp_path: Path) -> AsyncIterator[Port]:
         yield Port(spool, Spool(tmp_path / "full", max_bytes=1))
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture
+async def simulated_port() -> AsyncIterator[Port]:
+    """The spool on the disk of the simulated world."""
+    draw = Random(1).random  # noqa: S311  # that it can be repeated is the point
+    with Disk(draw) as disk, Disk(draw, max_bytes=1) as full:
+        spool = disk.spool()
+        task = asyncio.create_task(spool.run())
+        await eventually(lambda: not spool.state.detail)
+        yield Port(spool, full.spool())
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+
+
+@pytest.fixture(params=["fake", "real", "simulated"])
 def port(request: pytest.FixtureRequest) -> Port:
-    """Either of them."""
+    """Each of them."""
     found: Port = request.getfixturevalue(f"{request.param}_port")
     return found
 

@@ -10,9 +10,10 @@ import resource
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 from uuid import UUID
@@ -225,19 +226,21 @@ class Disk:
         else:
             arrive()
 
-    @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Names of files are the host's, and a full disk takes nothing; both for as long as an action lasts."""
+    def act(self, action: Callable[[], R]) -> R:
+        """Do it: names of files are the host's, and a full disk takes nothing, both for as long as it lasts."""
         made, uuid_utils.uuid7 = uuid_utils.uuid7, self._name  # type: ignore[assignment]  # another UUID class
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if self.is_full:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room_bytes, limits[1]))
         try:
-            yield
+            return self._act_without_room(action) if self.is_full else action()
         finally:
-            if self.is_full:
-                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             uuid_utils.uuid7 = made
+
+    def _act_without_room(self, action: Callable[[], R]) -> R:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.room_bytes, limits[1]))
+        try:
+            return action()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     def _name(self) -> UUID:
         self._names += 1
@@ -268,8 +271,7 @@ class DiskThread(DirectExecutor):
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Do it at once."""
-        with self._disk.acting():
-            return super().submit(fn, *args, **kwargs)
+        return super().submit(self._disk.act, partial(fn, *args, **kwargs))
 
     def run_on(self, loop: asyncio.AbstractEventLoop, action: Callable[[], R]) -> asyncio.Future[R]:
         """Do it at its beginning or at its end, one after the other; nothing more is done after a kill."""
@@ -277,26 +279,26 @@ class DiskThread(DirectExecutor):
         if self.is_dead:
             result.cancel()
             return result
-        done = None if self._undone or self._disk.acts_late() else self.submit(action)
-        self._undone += done is None
+        settle = None if self._undone or self._disk.acts_late() else self._done(action, result)
+        self._undone += settle is None
 
         def arrive() -> None:
-            self._undone -= done is None
+            self._undone -= settle is None
             if self.is_dead:
                 result.cancel()
             elif not result.done():
-                _settle(result, done or self.submit(action))
+                (settle or self._done(action, result))()
 
         self._free_at = max(loop.time(), self._free_at) + self._disk.action_seconds()
         loop.call_at(self._free_at, self._disk.when_it_moves, arrive)
         return result
 
-
-def _settle(result: asyncio.Future[R], done: Future[R]) -> None:
-    if error := done.exception():
-        result.set_exception(error)
-    else:
-        result.set_result(done.result())
+    def _done(self, action: Callable[[], R], result: asyncio.Future[R]) -> Callable[[], None]:
+        """Do it; what then brings its result."""
+        try:
+            return partial(result.set_result, self._disk.act(action))
+        except Exception as error:  # noqa: BLE001  # the result raises it
+            return partial(result.set_exception, error)
 
 
 def _in_memory() -> Path | None:

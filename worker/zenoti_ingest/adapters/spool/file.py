@@ -342,7 +342,7 @@ def is_saved(folder: Folder, damaged: Path) -> None:
 
 def kept_in(folder: Folder) -> list[Path]:
     """The damaged files of a folder whose rows are saved."""
-    return sorted(folder.path.glob(f"{_KEPT}*.db"))
+    return [folder.path / name for name in sorted(folder.names()) if name.startswith(_KEPT) and name.endswith(".db")]
 
 
 def keep(path: Path, aside: Path) -> None:

@@ -41,6 +41,10 @@ class Folder:
         """Whether it was deleted, not just moved or unmounted."""
         return self._is_held and os.fstat(self._descriptor).st_nlink == 0
 
+    def names(self) -> list[str]:
+        """Of the files in it; none if its path leads nowhere."""
+        return [entry.name for entry in _entries(self.path)]
+
     def sync(self) -> None:
         """Make the file names in it safe on disk."""
         os.fsync(self._descriptor)
@@ -106,17 +110,19 @@ def make_own(directory: Path) -> Folder:
             return folder
 
 
-def ours_in(directory: Path, *, file: str) -> list[Path]:
+def spools_in(directory: Path, *, file: str, leave_out: Collection[str]) -> list[Path]:
     """The folders of spools, oldest first: those named like ours (a UUID), and others that contain `file`.
 
     Raises:
         OSError: the directory cannot be read.
     """
+    left_out = {*_FOREIGN, *leave_out}
     try:
-        found = [path for path in directory.iterdir() if path.name not in _FOREIGN and _is_ours(path, file)]
+        with os.scandir(directory) as entries:
+            found = [entry.path for entry in entries if entry.name not in left_out and _is_ours(entry, file)]
     except FileNotFoundError:
         return []
-    return sorted(found)
+    return [Path(path) for path in sorted(found)]
 
 
 def lock(path: Path) -> Folder | None:
@@ -144,15 +150,18 @@ def lock(path: Path) -> Folder | None:
 
 def others_bytes(directory: Path, *, ours: Collection[Path]) -> int:
     """The bytes of all files beneath the directory except ours; unreadable files count as 0."""
-    return sum(_size(file) for path in _listed(directory) for file in _listed(path) if file not in ours)
+    left_out = {str(path) for path in ours}
+    return sum(
+        _size(file) for entry in _entries(directory) for file in _entries(entry.path) if file.path not in left_out
+    )
 
 
-def _is_ours(path: Path, file: str) -> bool:
+def _is_ours(entry: os.DirEntry[str], file: str) -> bool:
     try:
-        UUID(path.name)
+        UUID(entry.name)
     except ValueError:
-        return _is_there(path / file)
-    return not path.is_file()
+        return _is_there(Path(entry.path, file))
+    return not entry.is_file(follow_symlinks=False)
 
 
 def _is_there(path: Path) -> bool:
@@ -162,16 +171,17 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _listed(path: Path) -> list[Path]:
+def _entries(path: str | Path) -> list[os.DirEntry[str]]:
     try:
-        return list(path.iterdir())
+        with os.scandir(path) as entries:
+            return list(entries)
     except OSError:
         return []
 
 
-def _size(path: Path) -> int:
+def _size(file: os.DirEntry[str]) -> int:
     try:
-        return path.stat().st_size
+        return file.stat().st_size
     except OSError:  # drained meanwhile, or somebody else's
         return 0
 

@@ -60,7 +60,7 @@ class Mender:
         for file in [*self._shelf.replaced]:
             with _isolated(troubles, file.folder.path):
                 self._save(file)
-        for path in self._folders(troubles):
+        for path in self._folders_of_others(troubles):
             with _isolated(troubles, path):
                 self._adopt(path)
         for folder in [*self._shelf.folders]:
@@ -82,9 +82,10 @@ class Mender:
         self.troubles = {**self.troubles, path.name: described(error)}
         self._log_once(path.name, described(error))
 
-    def _folders(self, troubles: dict[str, str]) -> list[Path]:
+    def _folders_of_others(self, troubles: dict[str, str]) -> list[Path]:
+        held = {folder.path.name for folder in self._shelf.folders if folder.is_in_place}
         with _isolated(troubles, self._directory):
-            return folders.ours_in(self._directory, file=files.NAME)
+            return folders.spools_in(self._directory, file=files.NAME, leave_out=held)
         return []  # type: ignore[unreachable]  # mypy does not see that _isolated suppresses errors
 
     def _adopt(self, path: Path) -> None:
@@ -196,7 +197,7 @@ class Mender:
             self.lay_aside(file)
             ages.append(file.oldest_received_at())
 
-        for file in self._shelf.files:
+        for file in [file for file in self._shelf.files if file.events or file.unreadable]:
             with _isolated(troubles, file.folder.path):
                 self._on_shelf(lambda file=file: self._shelf.do(file, look, file))  # type: ignore[misc]
         self.oldest_at = min(filter(None, ages), default="")

@@ -90,7 +90,9 @@ class Shelf:
             OSError: no folder can be created.
         """
         own = self.own
-        if own is not None and not own.is_replaced and not own.is_in_place:
+        if own is not None and not own.is_replaced:
+            if own.is_in_place:
+                return own
             self._gone(own)
         if own is None or not own.folder.is_in_place:
             folder = make_own(self._directory)

@@ -106,13 +106,14 @@ class Spool:
     @property
     def state(self) -> SpoolLevel:
         """The current state."""
-        full = "full" if self._lacks(self._refused_bytes) else ""
+        used = self._used_bytes()
+        full = "full" if self._lacks(self._refused_bytes, used=used) else ""
         oldest_at = self._mender.oldest_at
         by_source = _by_source([*self._shelf.files, *self._shelf.replaced])
         return SpoolLevel(
             events=sum(by_source.values()),
             by_source=by_source,
-            bytes=self._used_bytes(),
+            bytes=used,
             max_bytes=self._max_bytes,
             oldest_seconds=_age(oldest_at) if oldest_at else None,
             detail=self._failure or full,
@@ -142,9 +143,10 @@ class Spool:
         """
         row = _row(spooled, seal(spooled))
         size = len(row.record) + _ROW_BYTES
-        if self._lacks(size):
+        used = self._used_bytes()
+        if self._lacks(size, used=used):
             self._refused_bytes = size
-            raise SpoolUnavailable(f"the spool is full: {self._used_bytes()} of {self._max_bytes} bytes")
+            raise SpoolUnavailable(f"the spool is full: {used} of {self._max_bytes} bytes")
         if self._pending_bytes and self._pending_bytes + size > PENDING_BYTES:
             raise SpoolUnavailable(f"the disk is too slow: {self._pending_bytes} bytes wait for it")
         committed = asyncio.get_running_loop().create_future()
@@ -305,8 +307,8 @@ class Spool:
     def _used_bytes(self) -> int:
         return sum(file.used_bytes for file in self._shelf.files) + self._mender.others_bytes
 
-    def _lacks(self, size: int) -> bool:
-        return self._used_bytes() + self._pending_bytes + size > self._max_bytes
+    def _lacks(self, size: int, *, used: int) -> bool:
+        return used + self._pending_bytes + size > self._max_bytes
 
     def _refresh(self) -> None:
         self._lines.write()
@@ -329,7 +331,10 @@ def _row(spooled: Spooled, record: bytes) -> Row:
 
 
 def _by_source(files: Iterable[SpoolFile]) -> Counter[str]:
-    return sum((file.counts for file in files), Counter[str]())
+    found = Counter[str]()
+    for file in files:
+        found.update(file.counts)
+    return found
 
 
 def _few(troubles: dict[str, str]) -> str:
