@@ -169,7 +169,7 @@ class Disk:
         path = self._one_of(paths)
         size = path.stat().st_size
         kind = self._one_of(DAMAGES)
-        self.damages.append(Damage(kind, path.stat().st_ino, tuple(_rows(path))))
+        self._note(kind, path)
         match kind:
             case "cut":
                 os.truncate(path, self._below(size))
@@ -188,7 +188,7 @@ class Disk:
             return False
         folder = own.folder.path
         for path in sorted(folder.glob("*.db")):
-            self.damages.append(Damage("lost", path.stat().st_ino, tuple(_rows(path))))
+            self._note("lost", path)
         shutil.rmtree(folder)
         return True
 
@@ -245,6 +245,13 @@ class Disk:
     def _name(self) -> UUID:
         self._names += 1
         return UUID(int=(self._milliseconds() << 80) | (7 << 76) | (2 << 62) | self._names)
+
+    def _note(self, kind: str, path: Path) -> None:
+        """What is unreadable since an earlier damage to the file is still in it."""
+        file = path.stat().st_ino
+        rows = {row.receipt_id: row for damage in self.damages if damage.file == file for row in damage.rows}
+        rows |= {row.receipt_id: row for row in _rows(path)}
+        self.damages.append(Damage(kind, file, tuple(rows.values())))
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.directory.glob("*/*.db") if path.parent.name != CORRUPT)

@@ -17,7 +17,8 @@ from zenoti_ingest.core.failures.errors import SpoolUnavailable
 
 R = TypeVar("R")
 POLLS_SECONDS = 10.0  # several polls of a spool
-DAMAGES = 60
+DAMAGES = 30
+MIXES = 30
 
 
 class Host:
@@ -261,6 +262,77 @@ def test_a_lost_folder_is_replaced_and_its_events_are_saved() -> None:
         assert sorted(await host.drained()) == receipts(6)
 
     on_a_host(story)
+
+
+def test_a_folder_that_is_lost_with_a_damaged_file_is_not_saved_for_ever() -> None:
+    """What can be read of the removed file is saved; the rest is reported once, and nothing stays in trouble."""
+
+    async def story(host: Host) -> int:
+        await host.put(*range(40))
+        host.disk.damage()
+        host.disk.lose_folder(host.spool)
+        await asyncio.sleep(POLLS_SECONDS)
+        assert host.spool.state.trouble == ""
+        await host.put(40)
+        with suppress(SpoolUnavailable):
+            await host.drained()
+        await asyncio.sleep(POLLS_SECONDS)
+        delivered = await host.drained()
+        assert "r-40" in delivered
+        return len(delivered)
+
+    delivered = [on_a_host(story, seed=seed) for seed in range(DAMAGES)]
+    assert sum(delivered) > len(delivered) * 20
+
+
+async def strike(host: Host) -> None:
+    """A fault of the disk, or the end of those that last."""
+    match host.random.choice(("kill", "damage", "lose", "full", "hang", "slow", "heal", "heal", "heal")):
+        case "kill":
+            host.kill()
+            host.start()
+        case "damage":
+            host.disk.damage()
+        case "lose":
+            host.disk.lose_folder(host.spool)
+        case "full":
+            host.disk.is_full, host.disk.room_bytes = True, host.random.choice((0, 600, 5000, 9000, 20_000))
+        case "hang":
+            host.disk.hangs = True
+        case "slow":
+            host.disk.slow_seconds = 3 * host.random.random()
+        case _:
+            host.disk.heal()
+
+
+def test_any_mix_of_faults_loses_only_what_it_struck() -> None:
+    """What was put is delivered, or was in a file that was lost, or was damaged and is reported. Then all is calm."""
+
+    async def story(host: Host) -> int:
+        safe: set[str] = set()
+        for number in range(150):
+            if number % 4 == 0:
+                await strike(host)
+            with suppress(SpoolUnavailable, TimeoutError):
+                async with asyncio.timeout(30):
+                    await (host.drained() if number % 10 == 0 else host.put(number))
+                    safe |= {f"r-{number}"} if number % 10 else set()
+            await asyncio.sleep(host.random.random() * host.random.choice((0.01, 1, 5)))
+        host.disk.heal()
+        for _ in range(6):
+            await asyncio.sleep(POLLS_SECONDS)
+            with suppress(SpoolUnavailable):
+                await host.drained()
+        await asyncio.sleep(POLLS_SECONDS)
+        lost = {row.receipt_id for damage in host.disk.damages if damage.kind == "lost" for row in damage.rows}
+        missing = safe - set(host.delivered)
+        assert missing <= set(host.disk.event_bodies_at_risk())
+        assert not [receipt for receipt in missing - lost if not host.disk.is_reported(receipt)]
+        assert (host.spool.state.detail, host.spool.state.trouble, host.disk.waiting()) == ("", "", 0)
+        return len(missing)
+
+    missing = [on_a_host(story, seed=seed) for seed in range(MIXES)]
+    assert any(missing)  # the faults are not all harmless
 
 
 def test_the_same_seed_takes_the_same_steps() -> None:

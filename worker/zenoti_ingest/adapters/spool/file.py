@@ -198,9 +198,20 @@ class SpoolFile:
         self._delete_published()
 
     def cells(self) -> Generator[Cell, None, None]:
-        """All rows, for a file that was removed while we have it open."""
-        for number, receipt_id, record in self._database().execute("SELECT id, receipt_id, record FROM events"):
-            yield Cell(number, str(receipt_id), _bytes(record))
+        """All rows, for a file that was removed while we have it open; of a damaged file, those up to the damage.
+
+        They are read from both ends; if the file is damaged, a row can come twice.
+        """
+        for order in ("ASC", "DESC"):
+            try:
+                query = f"SELECT id, receipt_id, record FROM events ORDER BY id {order}"  # noqa: S608  # one of two words
+                for number, receipt_id, record in self._database().execute(query):
+                    yield Cell(number, str(receipt_id), _bytes(record))
+            except (sqlite3.DatabaseError, ValueError) as error:
+                if not is_damage(error):
+                    raise
+            else:
+                return
 
     def set_apart(self) -> None:
         """Rename the damaged file, so that its place is free; `path` is then its new name."""
