@@ -194,14 +194,20 @@ class Disk:
 
     def waiting(self) -> int:
         """How many events can be read in all files."""
-        return len({row.receipt_id for path in self._files() if not path.match(_KEPT_FILES) for row in _rows(path)})
+        return len(set(self.receipts()))
+
+    def receipts(self) -> list[str]:
+        """Of the events that can be read in all files."""
+        return [row.receipt_id for path in self._files() if not path.match(_KEPT_FILES) for row in _rows(path)]
 
     def event_bodies_at_risk(self) -> dict[str, bytes]:
         """By receipt, the bodies of events whose file was damaged or lost while they were in it."""
         return {row.receipt_id: row.body for damage in self.damages for row in damage.rows}
 
     def is_reported(self, receipt_id: str) -> bool:
-        """Whether an operator finds the file, or the record, of an event whose file was damaged."""
+        """Whether an operator finds the file, or the record, of an event whose file was damaged, or it is lost."""
+        if any(row.receipt_id == receipt_id for damage in self.damages if damage.kind == "lost" for row in damage.rows):
+            return True
         aside = sorted((self.directory / CORRUPT).glob("*"))
         files = {path.stat().st_ino for path in aside if path.match(_CORRUPT_FILES)}
         return any(

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.simulation.answers import MODES, OK, SICKNESSES, drawn
+from tests.simulation.disk import Disk
 from tests.simulation.plot import Fault
-from tests.simulation.processes import NAMES, SOURCE, WorldProcess
+from tests.simulation.processes import NAMES, SOURCE, IntakeProcess, WorldProcess
 from tests.simulation.virtual_time import WIRE
 from tests.simulation.watches import declare_anew, delete_queue, unbind
 
@@ -20,6 +21,8 @@ JUMPS_SECONDS = (-3600.0, -30.0, 2.0, 600.0)
 DRIFTS = (-0.01, 0.0005, 0.02)
 SMALL_LIMIT_BYTES = 30_000
 LATE_SECONDS = 20.0
+ROOM_BYTES = (0, 4096, 20_000)
+SLOW_SECONDS = (0.2, 2.0, 8.0)
 
 T = TypeVar("T")
 
@@ -74,11 +77,11 @@ class Faults:
             "size limit": self._size_limit,
             "api": self._api,
             "sick invoice": self._sick_invoice,
-            "disk full": self._nothing,
-            "disk slow": self._nothing,
-            "disk hangs": self._nothing,
-            "disk damaged": self._nothing,
-            "folder lost": self._nothing,
+            "disk full": self._disk_full,
+            "disk slow": self._disk_slow,
+            "disk hangs": self._disk_hangs,
+            "disk damaged": self._disk_damaged,
+            "folder lost": self._folder_lost,
         }
         self._wake(None)
 
@@ -249,8 +252,42 @@ class Faults:
         await asyncio.sleep(fault.lasts)
         self._world.zenoti.heal(invoice)
 
-    async def _nothing(self, fault: Fault) -> None:
+    async def _disk_full(self, fault: Fault) -> None:
+        disk = self._intake(fault).host.disk
+        disk.is_full, disk.room_bytes = True, _chosen(fault, ROOM_BYTES)
         await asyncio.sleep(fault.lasts)
+        disk.is_full = False
+
+    async def _disk_slow(self, fault: Fault) -> None:
+        disk = self._intake(fault).host.disk
+        disk.slow_seconds = _chosen(fault, SLOW_SECONDS)
+        await asyncio.sleep(fault.lasts)
+        disk.slow_seconds = 0.0
+
+    async def _disk_hangs(self, fault: Fault) -> None:
+        disk = self._intake(fault).host.disk
+        disk.hangs = True
+        await asyncio.sleep(fault.lasts)
+        disk.hangs = False
+
+    async def _disk_damaged(self, fault: Fault) -> None:
+        disk = self._intake(fault).host.disk
+        disk.damage()
+        self._is_at_risk(disk)
+
+    async def _folder_lost(self, fault: Fault) -> None:
+        intake = self._intake(fault)
+        if intake.spool is not None and not intake.process.is_killed:
+            intake.host.disk.lose_folder(intake.spool)
+        self._is_at_risk(intake.host.disk)
+
+    def _is_at_risk(self, disk: Disk) -> None:
+        """What is saved from a damaged file can have gone out already."""
+        for receipt_id in disk.event_bodies_at_risk():
+            self._world.broker.doubts[receipt_id] += 1
+
+    def _intake(self, fault: Fault) -> IntakeProcess:
+        return _chosen(fault, self._world.intakes)
 
     def _process(self, fault: Fault) -> WorldProcess | None:
         of_kind: Sequence[WorldProcess] = (

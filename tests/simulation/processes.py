@@ -11,9 +11,10 @@ from typing import Any, Protocol, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from tests.fakes import FakeIds, FakeSpool
+from tests.fakes import FakeIds
 from tests.simulation.bodies import Door, Posted
 from tests.simulation.broker import SimulatedBroker, SimulatedLink
+from tests.simulation.disk import Disk
 from tests.simulation.plot import Plot
 from tests.simulation.traces import SimulatedTraces
 from tests.simulation.virtual_time import SimulatedProcess
@@ -22,6 +23,7 @@ from tests.simulation.zenoti import ApiOfProcess, SimulatedZenoti
 from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.adapters.broker.state_stream import StateStream
 from zenoti_ingest.adapters.http_door import Arrival
+from zenoti_ingest.adapters.spool import Spool
 from zenoti_ingest.app.consume import lane_state, receiver_states
 from zenoti_ingest.app.intake import DoorConnection, door_state
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
@@ -118,11 +120,11 @@ class HostRuntime:
 class Host:
     """What the processes of one machine share: clock and disk."""
 
-    def __init__(self, ahead_seconds: float, random: Random, ids: FakeIds) -> None:
+    def __init__(self, ahead_seconds: float, random: Random, ids: FakeIds, disk: Disk) -> None:
         self.clock = HostClock(ahead_seconds)
         self.runtime = HostRuntime(self.clock, SeededChance(random), ids)
         self.owners: dict[str, SimulatedProcess] = {}
-        self.spool = FakeSpool()
+        self.disk = disk
 
 
 class Surroundings(Protocol):
@@ -219,9 +221,13 @@ class WorldProcess:
     def kill(self) -> None:
         """Kill -9."""
         self.process.kill()
+        self.ended()
         for link in self.links:
             link.end()
         self.links.clear()
+
+    def ended(self) -> None:
+        """What the host's kernel does then."""
 
 
 class IntakeProcess(WorldProcess):
@@ -232,11 +238,14 @@ class IntakeProcess(WorldProcess):
         self.watch: SourceWatch | None = None
         self._is_stopping = False
         self._serving: set[asyncio.Task[None]] = set()
+        self._spooling: list[asyncio.Task[None]] = []
+        self.spool: Spool | None = None
         super().__init__(world, host, name)
 
     def start(self) -> None:
         """The real stage, and the drain of its spool."""
-        spool, runtime, traces = self.host.spool, self.host.runtime, SimulatedTraces(len(self.name))
+        runtime, traces = self.host.runtime, SimulatedTraces(len(self.name))
+        self.spool = spool = self.host.disk.spool()
         self._is_stopping = False
         self._serving.clear()
         door = self._door_connection() if self.world.plot.is_watched else None
@@ -262,8 +271,8 @@ class IntakeProcess(WorldProcess):
         )
         drain = SpoolDrain(stage, spool, too_large=letters, unavailable_reason=unavailable_reason, clock=runtime.clock)
         self.watch = SourceWatch(SOURCE, runtime.clock)
-        self.process.start(drain.run())
-        self.process.start(StateStream(link, exchange=NAMES.state).run(self._described(stage, self.watch)))
+        self._spooling = [self.process.start(drain.run()), self.process.start(spool.run())]
+        self.process.start(StateStream(link, exchange=NAMES.state).run(self._described(stage, self.watch, spool)))
         if door is not None:
             door.concerns(stage)
             self.process.start(door.watch.run())
@@ -274,7 +283,7 @@ class IntakeProcess(WorldProcess):
         self.links.append(cast("SimulatedLink", door.link))
         return door
 
-    def _described(self, stage: Intake, watch: SourceWatch) -> Callable[[], DaemonState]:
+    def _described(self, stage: Intake, watch: SourceWatch, spool: Spool) -> Callable[[], DaemonState]:
         clock, instance = self.host.clock, self.instance()
         started_at = clock.utc_now()
 
@@ -287,16 +296,26 @@ class IntakeProcess(WorldProcess):
                 at=clock.utc_now(),
                 ready=True,
                 sources={SOURCE: door_state(watch, stage.last_event_at.get(SOURCE))},
-                spool=SpoolState(events=len(self.host.spool.kept), bytes=0, max_bytes=1),
+                spool=SpoolState(events=spool.state.events, bytes=spool.state.bytes, max_bytes=spool.state.max_bytes),
             )
 
         return describe
 
     async def drain(self) -> None:
-        """Take no more requests, and finish those that are being served."""
+        """Take no more requests, finish those that are being served, and close the spool."""
         self._is_stopping = True
         if self._serving:
             await asyncio.wait(self._serving)
+        for task in self._spooling:
+            task.cancel()
+        await asyncio.wait(self._spooling)
+
+    def ended(self) -> None:
+        """The spool's files and locks are free; what was drained and not yet forgotten comes once more."""
+        for receipt_id in self.host.disk.receipts():
+            self.world.broker.doubts[receipt_id] += 1
+        if self.spool is not None:
+            self.host.disk.killed(self.spool)
 
     async def post(self, arrival: Arrival) -> tuple[int, str]:
         """A webhook: the status, or NO_ANSWER within ten seconds; and the receipt, if it was accepted."""

@@ -277,7 +277,7 @@ def test_no_answer_without_a_broker(fault: str) -> None:
         broker.declare(TOPOLOGY)
         link = SimulatedLink(broker)
         if fault == "frozen":
-            broker.is_frozen = True
+            broker.freeze(0)
         else:
             link.cut(heard_after=10.0 if fault == "cut" else 0.0, back_after=60.0)
             await asyncio.sleep(0.1)

@@ -233,7 +233,7 @@ def test_nothing_hangs_at_a_frozen_broker(kind: str) -> None:
 
     async def story(broker: SimulatedBroker, operator: Operator) -> None:
         put_letters(broker)
-        broker.is_frozen = True
+        broker.freeze(0)
         act = await operator.act(kind)
         assert act.failure
         assert act.was_cut_short

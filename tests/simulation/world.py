@@ -13,6 +13,7 @@ import msgspec
 from tests.fakes import FakeIds
 from tests.simulation.bodies import STRANGE_INVOICES, Bodies, Door, Fate, Mix, Posted, plan
 from tests.simulation.broker import Chances, SimulatedBroker, Stored
+from tests.simulation.disk import Disk
 from tests.simulation.faults import Faults
 from tests.simulation.feed import Feed
 from tests.simulation.operator import Operator
@@ -78,12 +79,21 @@ class World:
         self.feed = Feed(self._post, random=random, happened=self._happened)
         self.ledger = Ledger(self.broker, self.zenoti)
         count = max(drawn.intakes, drawn.consumers)
-        self.hosts = [Host(drawn.clocks[number % len(drawn.clocks)], random, self.ids) for number in range(count)]
+        self.hosts = [self._host(number) for number in range(count)]
         self.intakes: list[IntakeProcess] = []
         self.consumers: list[ConsumeProcess] = []
         self.settings = settings_of()
         self.operator = Operator(self.settings, self.broker, clock=HostClock(0.0))
         self.faults = Faults(self)
+
+    def _host(self, number: int) -> Host:
+        disk = Disk(Random(f"{self.plot.seed} {number}").random)  # noqa: S311  # likewise
+        return Host(self.plot.clocks[number % len(self.plot.clocks)], self.random, self.ids, disk)
+
+    def close(self) -> None:
+        """Nothing of it is left on this machine."""
+        for host in self.hosts:
+            host.disk.close()
 
     @property
     def now(self) -> float:
@@ -196,8 +206,18 @@ class World:
         ours = [queue.name for queue in self.topology.queues if not queue.receiver]
         ours = [name for name in ours if NAMES.role(name) in ("raw", "lane", "retry", "wait")]
         lying = any(queue.ready for queue in map(self.broker.queues.get, ours) if queue is not None)
-        spooled = any(host.spool.kept for host in self.hosts)
-        return not lying and not spooled and not self.ledger.missing()
+        return not lying and not self._missing() and not any(host.disk.waiting() for host in self.hosts)
+
+    def _missing(self) -> list[str]:
+        """Events that are neither out nor dead letters, nor reported as lost with the disk that they were on."""
+        missing = self.ledger.missing()
+        if missing and any(host.disk.damages for host in self.hosts):
+            return [event_id for event_id in missing if not self._is_reported(event_id)]
+        return missing
+
+    def _is_reported(self, event_id: str) -> bool:
+        receipts = self.ledger.sent[event_id].receipts
+        return all(any(host.disk.is_reported(receipt) for host in self.hosts) for receipt in receipts)
 
     def _read_letters(self) -> None:
         """The dead letters; none is in the hands of an operator now."""
@@ -206,7 +226,7 @@ class World:
     def _judge(self) -> None:
         ledger = self.ledger
         self._read_letters()
-        if missing := ledger.missing():
+        if missing := self._missing():
             words = f"lost, or not at rest after {REST_WITHIN_SECONDS:g} s: {', '.join(missing[:5])}"
             ledger.violations.append(words)
         ledger.judge(most_calls=self.plot.calls_per_minute)
@@ -246,7 +266,11 @@ def live(drawn: Plot) -> Outcome:
 
 def _live(drawn: Plot) -> Outcome:
     async def main() -> Outcome:
-        return await World(drawn).run()
+        world = World(drawn)
+        try:
+            return await world.run()
+        finally:
+            world.close()
 
     outcome: Outcome = run_in_virtual_time(main())
     return outcome
