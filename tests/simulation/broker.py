@@ -244,6 +244,7 @@ class SimulatedQueue:
     def read_by(self, reader: Callable[[Stored], None]) -> None:
         """Somebody takes every message as soon as it is there: a receiver."""
         self._reader = reader
+        self.deliver()
 
     def reject(self, stored: Stored) -> None:
         """A consumer leaves a message to the broker."""

@@ -26,6 +26,10 @@ class StandsStill(Exception):
     """Nothing can happen any more, or so much happens that no time passes."""
 
 
+class Defect(Exception):
+    """Something that the event loop complains of."""
+
+
 class SimulatedProcess:
     """A process: its callbacks run, are dropped once it was killed, or wait while it is frozen.
 
@@ -212,12 +216,21 @@ def _task(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end of `main` in virtual time; what still runs then is forgotten."""
+    """Run to the end of `main` in virtual time; what still runs then is forgotten.
+
+    Raises:
+        BaseException: of `main`, or the first that a callback or a forgotten task has raised meanwhile.
+    """
     loop = VirtualLoop()
-    loop.set_exception_handler(lambda *_: None)  # of tasks that are destroyed with the world
+    found: list[BaseException] = []
+    loop.set_exception_handler(lambda _, context: found.append(context.get("exception") or Defect(context["message"])))
     try:
-        return loop.run_until_complete(main)
+        result = loop.run_until_complete(main)
+        if found:
+            raise found[0]
+        return result
     finally:
+        loop.set_exception_handler(lambda *_: None)  # of tasks that are destroyed with the world
         loop.run_until_complete(_dissolve(loop))
         loop.close()
 
