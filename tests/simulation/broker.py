@@ -656,8 +656,13 @@ class SimulatedChannel:
         if consumer_tag in self._deliver_to:
             self._link.in_process(self._deliver_to[consumer_tag](frame))
 
-    async def ask(self, action: Callable[[], R]) -> R:
-        """Ask the broker, and return its answer; an error of the broker closes the channel."""
+    async def ask(self, action: Callable[[], R], *, at_once: bool = False) -> R:
+        """Ask the broker, and return its answer; an error of the broker closes the channel.
+
+        Args:
+            action: what the broker does.
+            at_once: the answer takes no time, which costs less; for channels on which nothing else comes.
+        """
         if self.closing.done():
             raise aiormq.exceptions.ChannelInvalidStateError("the channel is closed")
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -671,9 +676,13 @@ class SimulatedChannel:
                 found = action()
             except aiormq.exceptions.ChannelClosed as refusal:
                 self.ended()
-                self.inwards.send(partial(refused, refusal))
+                answered = partial(refused, refusal)
             else:
-                self.inwards.send(partial(_set, answer, found))
+                answered = partial(_set, answer, found)
+            if not at_once:
+                self.inwards.send(answered)
+            elif not self.inwards.is_cut:
+                answered()
 
         self.outwards.send(asked)
         self._answers[answer] = None

@@ -210,6 +210,8 @@ class Faults:
     async def _receiver_gone(self, fault: Fault) -> None:
         """Its queue is deleted, and declared again by its owner some time later."""
         world, name = self._world, NAMES.out("invoices")
+        if name not in world.broker.queues:
+            return
         delete_queue(world.broker, name)
         await asyncio.sleep(fault.lasts)
         declare_anew(world.broker, world.queue(name))
@@ -218,6 +220,8 @@ class Faults:
     async def _queue_deleted(self, _: Fault) -> None:
         """Somebody deletes the raw queue; what lay in it for longer is in the archive alone."""
         world = self._world
+        if NAMES.raw(SOURCE) not in world.broker.queues:
+            return
         for lost in delete_queue(world.broker, NAMES.raw(SOURCE)).lost:
             world.ledger.excuse(lost.message_id)
         world.ledger.came_again()

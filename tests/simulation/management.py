@@ -263,7 +263,7 @@ class ManagementChannel:
     async def _ask(self, action: Callable[[], R]) -> R:
         if self._open_channel is None:
             raise aiormq.exceptions.ChannelInvalidStateError("Channel was not opened")
-        return await self._open_channel.ask(action)
+        return await self._open_channel.ask(action, at_once=True)
 
     def _require(self, right: str, kind: str, name: str) -> None:
         """Refuse what the user of the connection may not do."""

@@ -12,7 +12,7 @@ WORKLOADS = ("bursts", "closing time", "backlog", "quiet night")
 LARGE = 300  # a world with more events is a large one
 LARGE_OF_100 = 2
 SHARE_OF_KINDS = 0.4
-SHARE_WATCHED = 0.1
+SHARE_WATCHED = 0.05
 ACTS = ("look", "look", "list", "show", "redrive", "redrive", "discard", "archive", "replay", "trace", "plan", "export")
 SHARE_WITHIN = 0.65
 

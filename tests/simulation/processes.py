@@ -178,6 +178,11 @@ class WorldProcess:
         node = self.world.random.randrange(self.world.plot.nodes)
         return {"start": self.process.start, "budget": self.budget, "node": node, "name": self.name}
 
+    @property
+    def watches(self) -> bool:
+        """Whether it watches topology and queues; one of a kind does, since the questions cost most of a world."""
+        return self.world.plot.is_watched and self.name.endswith("-0")
+
     def instance(self) -> str:
         """A name that no other process ever has."""
         return f"{self.name}-{self.world.ids.random()}"
@@ -248,7 +253,7 @@ class IntakeProcess(WorldProcess):
         self.spool = spool = self.host.disk.spool()
         self._is_stopping = False
         self._serving.clear()
-        door = self._door_connection() if self.world.plot.is_watched else None
+        door = self._door_connection() if self.watches else None
         link = self.link() if door is None else cast("SimulatedLink", door.link)
 
         def unavailable_reason() -> str:
@@ -397,7 +402,7 @@ class ConsumeProcess(WorldProcess):
             fan_out.watch(consumer.ready),
             clocks.run(),
         ]
-        if plot.is_watched:
+        if self.watches:
             work.append(consumer_watch(world.settings, publisher, fan_out).run())
             work.append(queue_watch(world.settings, consumer, [lane], runtime.clock).run())
         for each in work:
@@ -405,7 +410,7 @@ class ConsumeProcess(WorldProcess):
         self._consuming = [self.process.start(run(stage)) for stage in stages]
 
     def _publisher(self) -> SimulatedLink:
-        if not self.world.plot.is_watched:
+        if not self.watches:
             return self.link()
         publisher = prepared_publisher(self.world.settings, self.world.broker, **self.of_link())
         self.links.append(publisher)

@@ -149,7 +149,9 @@ class Ledger:
         self.letters = {}
         for stored in dead:
             headers = stored.message.headers
-            sent = self._by_receipt.get(str(headers.get("receipt_id"))) or self._by_body.get(stored.message.body)
+            sent = self._by_receipt.get(str(headers.get("receipt_id")))
+            if sent is None and stored.message.body:  # accepted, but the answer was lost
+                sent = self._by_body.get(stored.message.body)
             if sent is not None:
                 self.letters.setdefault(_id_of(sent.posted), []).append(headers)
 
