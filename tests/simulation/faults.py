@@ -212,7 +212,7 @@ class Faults:
         world, name = self._world, NAMES.out("invoices")
         if name not in world.broker.queues:
             return
-        delete_queue(world.broker, name)
+        world.ledger.excused |= {lost.message_id for lost in delete_queue(world.broker, name).lost}
         await asyncio.sleep(fault.lasts)
         declare_anew(world.broker, world.queue(name))
         world.read("invoices")

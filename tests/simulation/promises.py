@@ -191,7 +191,8 @@ class Ledger:
         posted, enrichment, invoice = sent.posted, data["enrichment"], data["invoice"]
         status, event_id = enrichment["status"], _id_of(posted)
         if status == "failed" and posted.wants_invoice:
-            self._reason_is_true(sent, str(enrichment["reason"]), attempts=1)
+            attempts = len(self._zenoti.failures.get(str(posted.invoice_id).lower(), ()))  # it does not say how many
+            self._reason_is_true(sent, str(enrichment["reason"]), attempts=attempts)
             return None
         if status != posted.status:
             self.violations.append(f"{event_id}: {status} instead of {posted.status}")
@@ -235,7 +236,7 @@ class Ledger:
         for event_id, gots in self.got[name].items():
             sent = self.sent[event_id]
             ids = {event_id, *sent.receipts}
-            causes = self._again + max(0, sent.tries - 1) + sum(returns[each] + doubts[each] for each in ids)
+            causes = sent.tries * (1 + self._again) - 1 + sum(returns[each] + doubts[each] for each in ids)
             if len(gots) - 1 > causes:
                 self.violations.append(f"{event_id}: {len(gots)} times in {name}, and {causes} causes for a copy")
 
