@@ -444,7 +444,8 @@ def plan(random: Random, bodies: Bodies, *, shape: str, events: int, seconds: fl
         found.append(Planned(at, posted))
         if random.random() < mix.twice and posted.fate is Fate.DELIVERED:
             found.append(Planned(at + random.uniform(0, 120), bodies.again(posted)))
-        if random.random() < mix.twins and posted.event_id and posted.fate is Fate.DELIVERED:
+        can_have_a_twin = posted.fate is Fate.DELIVERED and posted.event_id and not posted.kind.startswith("strange")
+        if random.random() < mix.twins and can_have_a_twin:
             found.append(Planned(at + random.uniform(0, 120), bodies.twin(posted)))
         if random.random() < mix.forged and not bodies.door.is_open:
             found.append(Planned(at, bodies.forged()))

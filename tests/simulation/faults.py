@@ -210,8 +210,6 @@ class Faults:
     async def _receiver_gone(self, fault: Fault) -> None:
         """Its queue is deleted, and declared again by its owner some time later."""
         world, name = self._world, NAMES.out("invoices")
-        if name not in world.broker.queues:
-            return
         world.ledger.excused |= {lost.message_id for lost in delete_queue(world.broker, name).lost}
         await asyncio.sleep(fault.lasts)
         declare_anew(world.broker, world.queue(name))
@@ -219,12 +217,8 @@ class Faults:
 
     async def _queue_deleted(self, _: Fault) -> None:
         """Somebody deletes the raw queue; what lay in it for longer is in the archive alone."""
-        world = self._world
-        if NAMES.raw(SOURCE) not in world.broker.queues:
-            return
-        for lost in delete_queue(world.broker, NAMES.raw(SOURCE)).lost:
-            world.ledger.excuse(lost.message_id)
-        world.ledger.came_again()
+        delete_queue(self._world.broker, NAMES.raw(SOURCE))
+        self._world.ledger.came_again()
 
     async def _binding_removed(self, fault: Fault) -> None:
         unbind(self._world.broker, _chosen(fault, self._world.topology.bindings))

@@ -180,8 +180,8 @@ class WorldProcess:
 
     @property
     def watches(self) -> bool:
-        """Whether it watches topology and queues; one of a kind does, since the questions cost most of a world."""
-        return self.world.plot.is_watched and self.name.endswith("-0")
+        """Whether it watches topology and queues: each door, but one consumer, since that asks most questions."""
+        return self.world.plot.is_watched and self.name in ("intake-0", "intake-1", "consume-0")
 
     def instance(self) -> str:
         """A name that no other process ever has."""

@@ -138,8 +138,9 @@ class Deletion(msgspec.Struct, frozen=True):
 
 
 def delete_queue(broker: SimulatedBroker, name: str) -> Deletion:
-    """Somebody deletes a queue."""
-    lost = tuple(each.message for each in broker.queues[name].ready)
+    """Somebody deletes a queue, if it is there."""
+    queue = broker.queues.get(name)
+    lost = tuple(each.message for each in queue.ready) if queue is not None else ()
     broker.delete_queue(name)
     return Deletion(name, lost)
 

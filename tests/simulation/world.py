@@ -28,6 +28,9 @@ from zenoti_ingest.core.topology.declared import Archive, Downstream, Queue, Top
 
 REST_WITHIN_SECONDS = 1200.0  # from the last event, or the end of the last fault, until all is at rest
 LOOK_SECONDS = 5.0
+MEDDLING = frozenset({"queue deleted", "binding removed"})  # the archive has everything; a receiver may lack something
+REPLAY_AFTER_SECONDS = 90.0
+MOST_REPLAYS = 5
 
 
 class Outcome(msgspec.Struct):
@@ -123,6 +126,8 @@ class World:
             group.create_task(self.feed.run(planned))
             group.create_task(self._operate(began))
         await self.faults.all_ended()
+        if self.faults.struck & MEDDLING:
+            await self._replay_what_is_missing()
         rested_by = self.now + REST_WITHIN_SECONDS
         while self.now < rested_by and not self._is_at_rest():
             await asyncio.sleep(LOOK_SECONDS)
@@ -169,6 +174,17 @@ class World:
                 case "discard":
                     for receipt_id in act.tried:
                         self.ledger.excuse(receipt_id)
+
+    async def _replay_what_is_missing(self) -> None:
+        """After somebody has meddled with queues or bindings, an operator replays the archive, as the docs say."""
+        for _ in range(MOST_REPLAYS):
+            await asyncio.sleep(REPLAY_AFTER_SECONDS)
+            self._read_letters()
+            if not self._missing():
+                return
+            self.ledger.came_again()
+            act = await self.operator.act("replay", since="4h")
+            self.note("operator", f"replay: {act.exit_status}, {len(act.done)} of {len(act.tried)} {act.failure}")
 
     def _some_id(self) -> str:
         """Of an event that an operator asks about."""
