@@ -672,6 +672,8 @@ class SimulatedChannel:
             self.lost()
 
         def asked() -> None:
+            if not self.is_open:
+                return  # our end hears of the close, which answers
             try:
                 found = action()
             except aiormq.exceptions.ChannelClosed as refusal:

@@ -142,8 +142,8 @@ def plot(seed: int) -> Plot:
     random = Random(seed)  # noqa: S311  # that it can be repeated is the point
     is_large = random.randrange(100) < LARGE_OF_100
     workload = random.choice(WORKLOADS)
-    events = random.randint(400, 900) if is_large else random.randint(5, 30 if workload == "quiet night" else 110)
-    seconds = random.uniform(300, 900) if workload == "quiet night" else random.uniform(20, 400)
+    events = random.randint(310, 600) if is_large else random.randint(5, 30 if workload == "quiet night" else 110)
+    seconds = random.uniform(120, 420) if workload == "quiet night" else random.uniform(20, 200)
     hold_seconds = random.choice([900.0, 900.0, 45.0])
     faults = _faults(random, events=events)
     needs_watches = any(fault.kind in NEED_WATCHES for fault in faults)
@@ -156,7 +156,7 @@ def plot(seed: int) -> Plot:
         calls_per_minute=600 if is_large else random.choice([12, 60, 600]),
         consumers=random.randint(1, 4 if is_large else 3),
         intakes=random.randint(1, 2),
-        consumers_from=random.uniform(30, 300) if workload == "backlog" else 0.0,
+        consumers_from=random.uniform(30, 150) if workload == "backlog" else 0.0,
         hostile=random.choice([0.0, 0.0, 0.1, 0.3]),
         release=random.choice([(3, 10), (4, 0), (4, 3)]),
         nodes=random.choice([1, 3]),
@@ -169,7 +169,7 @@ def plot(seed: int) -> Plot:
         deliver_failures=random.random() < 0.2,
         is_watched=needs_watches or random.random() < SHARE_WATCHED,
         acts=tuple(
-            Act(random.choice(ACTS), random.uniform(0, 2 * seconds)) for _ in range(random.choice([0, 0, 1, 2]))
+            Act(random.choice(ACTS), random.uniform(0, 1.2 * seconds)) for _ in range(random.choice([0, 0, 1, 2]))
         ),
         faults=faults,
     )
