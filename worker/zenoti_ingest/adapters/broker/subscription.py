@@ -228,6 +228,8 @@ class BrokerSubscription:
             self.fail("the channel was closed")
 
     async def _deliver(self, message: aiormq.abc.DeliveredMessage) -> None:
+        if self._left:  # the broker may close the channel late: by then the stage has subscribed anew
+            return
         delivery = _delivery(message, settle=self._settle, came_at=self._loop.time())
         self.delivered += 1
         self._has_all_tags = self._has_all_tags and delivery.tag == self.delivered
