@@ -45,8 +45,8 @@ closing-time: $(STAMP) ## what the quota is used for when all salons close: SPEE
 crowd: $(STAMP) ## good requests beside 5,000 slow or idle connections: ARGS="--turns 5 --crowd 5000" (docs/door.md)
 	@$(WITH_BROKER) $(BIN)/python -m tests.bench.crowd $(ARGS)
 
-simulation: $(STAMP) ## the real stages in a simulated world: SEEDS=1000 FIRST=0, or SEED=n TRACE=1 for one world's story
-	@$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),0))
+simulation: $(STAMP) ## the real stages in simulated worlds: SEEDS=1000 FIRST=0 MINUTES=5, or one world's story: SEED=n TRACE=1 SHRINK=1
+	@$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace) $(if $(SHRINK),--shrink),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),0) $(if $(MINUTES),--minutes $(MINUTES)))
 
 bench: $(STAMP) ## the product and the obvious loops by turns: ARGS="--only door,way", --micro, --backlog 500000 (docs/benchmarks.md)
 	@$(BIN)/python -c 'import faststream, httpx, pydantic' 2>/dev/null || { $(PIP_INSTALL) $(LOCKED) -r requirements-bench.txt && $(BIN)/python -m pip check --disable-pip-version-check; } || echo "FastStream and its friends cannot be installed"

@@ -1,6 +1,5 @@
 """The batons of the lanes, each in a queue of its own. `core/invoices/baton` decides what a baton holds."""
 
-import uuid
 from typing import Protocol
 
 from zenoti_ingest.adapters.broker.needs import Publisher
@@ -43,7 +42,7 @@ class BatonQueues:
             exchange=self._names.work,
             routing_key=self._names.turn(source),
             body=baton.encode(given),
-            message_id=uuid.uuid4().hex,
+            message_id="",  # nobody asks for it
             headers={},
             content_type=baton.CONTENT_TYPE,
         )
