@@ -11,9 +11,9 @@ import statistics
 import sys
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ from zenoti_ingest.telemetry import log
 PROGRESS_SECONDS = 5.0
 SHARE = 5.0  # in how many of 100 worlds each kind of fault must strike
 SEEDS_OF_A_TASK = 5
+ASKED_AHEAD = 16  # tasks: a large world may take as long as fifty small ones
 KIND_CHARACTERS = 40
 _IDS = re.compile(r"\S*\d\S*")
 
@@ -124,9 +125,14 @@ def many(first: int, count: int, *, minutes: float) -> bool:
 def _summaries(first: int, count: int, *, until: float) -> Iterator[Summary]:
     """In the order of their seeds, by as many processes as there are processors; none begins after `until`."""
     with ProcessPoolExecutor(os.cpu_count(), initializer=silence) as pool:
-        seeds = range(first, first + count)
-        tasks = [pool.submit(_some, seeds[at : at + SEEDS_OF_A_TASK], until) for at in range(0, count, SEEDS_OF_A_TASK)]
-        for task in tasks:
+        seeds, asked = range(first, first + count), deque[Future[list[Summary]]]()
+        for at in range(0, count, SEEDS_OF_A_TASK):
+            asked.append(pool.submit(_some, seeds[at : at + SEEDS_OF_A_TASK], until))
+            if len(asked) > ASKED_AHEAD:
+                yield from asked.popleft().result()
+            if time.monotonic() > until:
+                break
+        for task in asked:
             yield from task.result()
 
 
