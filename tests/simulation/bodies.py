@@ -148,6 +148,7 @@ def _templates_of(has_invoice: bool) -> tuple[_Template, ...]:  # noqa: FBT001  
 
 @cache
 def strange_bodies() -> tuple[Posted, ...]:
+    """Those of `tests.strange`, read by the real code when this is called first."""
     return tuple(_of_strange(each) for each in strange())
 
 
