@@ -216,7 +216,7 @@ def sick_invoices_open_the_circuit(patch: pytest.MonkeyPatch) -> None:
     """Undoes mend 6: failures of few invoices open the circuit, and its probes ask for these alone."""
 
     def probe_key(circuit: Any, *, random_id: str) -> str:
-        failed = list(circuit._failed) or [random_id]
+        failed: list[str] = list(circuit._failed) or [random_id]
         return failed[circuit._probes % len(failed)]
 
     patch.setattr(circuits, "KEYS", 1)
