@@ -210,7 +210,8 @@ class Faults:
     async def _receiver_gone(self, fault: Fault) -> None:
         """Its queue is deleted, and declared again by its owner some time later."""
         world, name = self._world, NAMES.out("invoices")
-        delete_queue(world.broker, name)
+        if name in world.broker.queues:  # another such fault may be under way
+            delete_queue(world.broker, name)
         await asyncio.sleep(fault.lasts)
         declare_anew(world.broker, world.queue(name))
         world.read("invoices")
