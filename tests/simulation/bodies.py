@@ -147,7 +147,8 @@ def _templates_of(has_invoice: bool) -> tuple[_Template, ...]:  # noqa: FBT001  
 
 
 @cache
-def _strange() -> tuple[Posted, ...]:
+def strange_bodies() -> tuple[Posted, ...]:
+    """Those of `tests.strange`, read by the real code when this is called first."""
     return tuple(_of_strange(each) for each in strange())
 
 
@@ -343,7 +344,7 @@ class Bodies:
 
     def strange(self) -> Posted:
         """One of `tests.strange`; the same may come twice, and is a duplicate then."""
-        return self._random.choice(_strange())
+        return self._random.choice(strange_bodies())
 
     def _guid(self) -> str:
         digits = self._hex(32).decode()

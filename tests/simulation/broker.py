@@ -308,7 +308,9 @@ class SimulatedBroker:
         confirm_seconds: how late a confirm may be at most.
         consumer_timeout_seconds: how long a delivery may be unsettled.
         returns: how often a delivery came back unsettled, by message id.
-        doubts: how often a publish was taken whose confirm nobody heard, or was refused, by message id.
+        doubts: how often a publish was taken whose confirm nobody heard, by message id.
+        refusals: how often a publish was refused, and perhaps taken by other queues all the same, by message id.
+        too_much_in_hand: by queue, the bytes of several bodies that a consumer had in hand, if they exceeded its bound.
     """
 
     def __init__(
@@ -327,6 +329,8 @@ class SimulatedBroker:
         self.consumer_timeout_seconds = 1800.0
         self.returns: Counter[str] = Counter()
         self.doubts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.too_much_in_hand: dict[str, int] = {}
         self.frozen: set[int] = set()
         self.blocks = False
         self._exchanges: dict[str, tuple[str, Mapping[str, Any]]] = {"": ("default", {})}
@@ -907,15 +911,23 @@ class SimulatedLink:
         max_bytes: int = 2**62,
     ) -> BrokerSubscription:
         """As the port says: the real subscription, on a simulated channel."""
-        return BrokerSubscription(
+
+        async def delivered(delivery: Delivery) -> None:
+            in_hand = subscription.bytes_in_hand
+            if in_hand > max_bytes and len(subscription.in_hand) > 1:
+                self.broker.too_much_in_hand[queue] = max(in_hand, self.broker.too_much_in_hand.get(queue, 0))
+            await on_delivery(delivery)
+
+        subscription = BrokerSubscription(
             self,  # type: ignore[arg-type]  # a simulated sender
             queue,
             prefetch=prefetch,
-            on_delivery=on_delivery,
+            on_delivery=delivered,
             arguments=arguments,
             publishes=publishes,
             max_bytes=max_bytes,
         )
+        return subscription
 
     async def open_sender(self, *, confirms: bool = True) -> SimulatedSender:
         """A channel of the caller's own."""
@@ -960,7 +972,7 @@ class SimulatedLink:
         """Raise what the real link raises where a publish was not confirmed."""
         match verdict:
             case "nack":
-                self.doubt(message)
+                self.broker.refusals[message.message_id] += 1
                 raise PublishRefused(f"a queue behind {message.exchange} refused it")
             case "return":
                 raise Unroutable(f"no queue is bound for {message.routing_key}")

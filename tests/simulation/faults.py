@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JUMPS_SECONDS = (-3600.0, -30.0, 2.0, 600.0)
 DRIFTS = (-0.01, 0.0005, 0.02)
 SMALL_LIMIT_BYTES = 30_000
-LATE_SECONDS = 20.0
+LATE_SECONDS = (6.5, 6.5, 20.0)  # some confirms, or most, come after nobody waits for them any more
 ROOM_BYTES = (0, 4096, 20_000)
 SLOW_SECONDS = (0.2, 2.0, 8.0)
 
@@ -196,7 +196,7 @@ class Faults:
         self._world.broker.unblock()
 
     async def _confirms_late(self, fault: Fault) -> None:
-        self._world.broker.confirm_seconds = LATE_SECONDS
+        self._world.broker.confirm_seconds = _chosen(fault, LATE_SECONDS)
         await asyncio.sleep(fault.lasts)
         self._world.broker.confirm_seconds = 0.0
 

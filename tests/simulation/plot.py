@@ -15,6 +15,11 @@ SHARE_OF_KINDS = 0.4
 SHARE_WATCHED = 0.05
 ACTS = ("look", "look", "list", "show", "redrive", "redrive", "discard", "archive", "replay", "trace", "plan", "export")
 SHARE_WITHIN = 0.65
+# Worlds that chance alone draws too rarely, each with its workload and share.
+THEMES = {
+    "sick invoices": ("quiet night", 0.06),  # several are sick, and nothing else breaks
+    "lost files": ("closing time", 0.1),  # several are replaced while drained events are under way for seconds
+}
 
 # How long each kind of fault lasts, in seconds: from, to. Those of a moment last as long as a restart takes.
 SECONDS: dict[str, tuple[float, float]] = {
@@ -53,6 +58,8 @@ SECONDS: dict[str, tuple[float, float]] = {
 NEED_WATCHES = frozenset({"receiver gone", "queue deleted", "binding removed"})  # nobody else would put it right
 ON_DISK = frozenset({"disk full", "disk slow", "disk hangs", "disk damaged", "folder lost"})
 DRIVES_TO_DISK = ("alarm", "isolate intake", "queue refuses", "confirms late")  # else nothing is on the disk
+REPLACES_FILES = ("disk damaged", "folder lost")
+AT_THE_DOOR = ("posted", "answered", "published")
 # What concerns one invoice, receiver or clock: everything else must keep its pace.
 OF_ONE_THING = frozenset({"sick invoice", "receiver refuses", "receiver gone", "clock jumps", "clock drifts"})
 
@@ -141,11 +148,14 @@ def plot(seed: int) -> Plot:
     """Draw a world."""
     random = Random(seed)  # noqa: S311  # that it can be repeated is the point
     is_large = random.randrange(100) < LARGE_OF_100
-    workload = random.choice(WORKLOADS)
-    events = random.randint(310, 600) if is_large else random.randint(5, 30 if workload == "quiet night" else 110)
+    theme, workload = _theme(random)
+    least, most = (310, 600) if is_large else (5, 30) if workload == "quiet night" else (60 if theme else 5, 110)
+    events = random.randint(least, most)
     seconds = random.uniform(120, 420) if workload == "quiet night" else random.uniform(20, 200)
     hold_seconds = random.choice([900.0, 900.0, 45.0])
-    faults = _faults(random, events=events)
+    faults = _sick_invoices(random, events=events) if theme == "sick invoices" else _faults(random, events=events)
+    if theme == "lost files":
+        faults += _lost_files(random, since=len(faults))
     needs_watches = any(fault.kind in NEED_WATCHES for fault in faults)
     return Plot(
         seed=seed,
@@ -155,7 +165,7 @@ def plot(seed: int) -> Plot:
         seconds=random.uniform(10, 60) if workload == "closing time" else seconds,
         calls_per_minute=600 if is_large else random.choice([12, 60, 600]),
         consumers=random.randint(1, 4 if is_large else 3),
-        intakes=random.randint(1, 2),
+        intakes=1 if theme == "lost files" else random.randint(1, 2),
         consumers_from=random.uniform(30, 150) if workload == "backlog" else 0.0,
         hostile=random.choice([0.0, 0.0, 0.1, 0.3]),
         release=random.choice([(3, 10), (4, 0), (4, 3)]),
@@ -189,10 +199,31 @@ def _faults(random: Random, *, events: int) -> tuple[Fault, ...]:
     return tuple(found)
 
 
-def _fault(random: Random, kind: str, *, events: int, within: int | None) -> Fault:
+def _theme(random: Random) -> tuple[str, str]:
+    """A theme, or none, and a workload."""
+    draw = random.random()
+    for theme, (workload, share) in THEMES.items():
+        draw -= share
+        if draw < 0:
+            return theme, workload
+    return "", random.choice(WORKLOADS)
+
+
+def _lost_files(random: Random, *, since: int) -> tuple[Fault, ...]:
+    late = _fault(random, "confirms late", events=20, within=None, lines=AT_THE_DOOR)
+    kinds = random.choices(REPLACES_FILES, k=random.randint(3, 6))
+    return (late, *(_fault(random, kind, events=0, within=since, lines=AT_THE_DOOR) for kind in kinds))
+
+
+def _sick_invoices(random: Random, *, events: int) -> tuple[Fault, ...]:
+    count = random.randint(2, 5)
+    return tuple(_fault(random, "sick invoice", events=1 + events // 3, within=None) for _ in range(count))
+
+
+def _fault(random: Random, kind: str, *, events: int, within: int | None, lines: tuple[str, ...] = LINES) -> Fault:
     return Fault(
         kind=kind,
-        line=random.choice(LINES),
+        line=random.choice(lines),
         count=random.randint(1, 12 if within is not None else max(1, events)),
         within=within,
         lasts=random.uniform(*SECONDS[kind]),

@@ -478,7 +478,7 @@ def arrival(posted: Posted) -> Arrival:
         source=SOURCE,
         path_type=posted.path_type,
         headers=CIMultiDictProxy(CIMultiDict(posted.headers)),
-        tokens=tuple(token.encode() for token in posted.tokens),
+        tokens=posted.tokens,
         body=posted.body,
         method="POST",
     )

@@ -168,6 +168,8 @@ class Ledger:
         """Hold the promises that concern the whole world."""
         self._no_call_too_many(most_calls)
         self._every_letter_is_true()
+        for queue, size in self._broker.too_much_in_hand.items():
+            self.violations.append(f"{size} bytes of {queue} in hand, more than its bound")
         for name in RECEIVERS:
             self._no_copy_without_cause(name)
             self._no_time_goes_back(name)
@@ -231,13 +233,17 @@ class Ledger:
             self.violations.append(f"{_id_of(posted)} ({posted.kind}): the reason {reason} is not true")
 
     def _no_copy_without_cause(self, name: str) -> None:
-        """Each copy has its cause: a try more of Zenoti's, a delivery that came back, a publish that was in doubt."""
-        returns, doubts = self._broker.returns, self._broker.doubts
+        """Each copy has its cause: a try more of Zenoti's, a delivery that came back, a publish that was in doubt.
+
+        A refused publish is a cause once a delivery: from then on each receiver gets the event alone.
+        """
+        returns, doubts, refusals = self._broker.returns, self._broker.doubts, self._broker.refusals
         for event_id, gots in self.got[name].items():
             sent = self.sent[event_id]
             ids = {event_id, *sent.receipts}
-            times = sent.tries + sum(returns[each] + doubts[each] for each in ids)
-            causes = times * (1 + self._again) - 1  # the archive may have it as often
+            causes = sent.tries - 1 + sum(returns[each] + doubts[each] for each in ids)
+            causes += min(1 + causes, sum(refusals[each] for each in ids))
+            causes += self._again * (1 + causes)  # the archive can have each of them, and all come again
             if len(gots) - 1 > causes:
                 self.violations.append(f"{event_id}: {len(gots)} times in {name}, and {causes} causes for a copy")
 

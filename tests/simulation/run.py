@@ -68,11 +68,11 @@ def summary(seed: int) -> Summary:
     """Live the world of a seed."""
     drawn, cpu = plot(seed), time.process_time()
     try:
-        outcome: Outcome | None = live(drawn)
+        outcome: Outcome | None = (lived := live(drawn))
     except Exception:  # noqa: BLE001  # likewise
         outcome, violations = None, [traceback.format_exc(limit=-4)]
     else:
-        violations = outcome.violations
+        violations = lived.violations
     return Summary(
         seed,
         violations,

@@ -237,7 +237,7 @@ def test_nothing_hangs_at_a_frozen_broker(kind: str) -> None:
         act = await operator.act(kind)
         assert act.failure
         assert act.was_cut_short
-        broker.thaw()
+        broker.thaw(0)
         assert (await operator.act(kind)).failure == ""
 
     in_world(story)

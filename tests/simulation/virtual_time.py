@@ -181,7 +181,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         timers, soon = self._timers, self._soon
         self._turns += 1
         if not soon:
-            while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001  # half the time of a call
+            while timers and timers[0][2]._cancelled:  # noqa: SLF001  # half the time of a call
                 heapq.heappop(timers)
             if not timers:
                 raise StandsStill("nothing is left to happen")
@@ -193,7 +193,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             soon.append(heapq.heappop(timers)[2])
         for _ in range(len(soon)):
             handle = soon.popleft()
-            if handle._cancelled:  # type: ignore[attr-defined]  # noqa: SLF001  # likewise
+            if handle._cancelled:  # noqa: SLF001  # likewise
                 continue
             process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]  # noqa: SLF001  # nothing public says it
             if process is not None and process.stands_still:
