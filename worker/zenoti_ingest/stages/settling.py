@@ -119,7 +119,7 @@ class Settler:
                 span.outcome(HANDED_BACK, error=DEFECT)
                 subscription.fail(TOO_MANY_DEFECTS)
                 return
-            self.defects.noted()
+            self.defects.noted(invoice_id=identity.invoice_id)
         letter = dead_letter.write(
             message, verdict, names=self._names, stage=self._log.stage, dead_at=self._clock.utc_now(), identity=identity
         )
