@@ -153,6 +153,7 @@ class SimulatedQueue:
         self._reader: Callable[[Stored], None] | None = None
         self.refuses = False  # as one that is full, with reject-publish
         self.is_deleted = False
+        self.holder, self.held_since = "", 0.0  # with a single active consumer: its process, and since when
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -236,6 +237,8 @@ class SimulatedQueue:
             if not able:
                 return
             consumer = able[0]
+            if single and consumer.channel.process_name != self.holder:
+                self.holder, self.held_since = consumer.channel.process_name, asyncio.get_running_loop().time()
             if not single:  # in turns
                 self.consumers.remove(consumer)
                 self.consumers.append(consumer)
@@ -506,6 +509,11 @@ class SimulatedChannel:
         self._consumers: list[Consumer] = []
         self.is_open = True
         self._answers: dict[asyncio.Future[Any], None] = {}  # awaited
+
+    @property
+    def process_name(self) -> str:
+        """Whose channel it is."""
+        return self._link.name
 
     async def basic_qos(self, *, prefetch_count: int) -> None:
         """As AMQP's."""

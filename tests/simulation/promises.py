@@ -13,8 +13,8 @@ import msgspec
 from tests.simulation.bodies import Fate, Posted
 from tests.simulation.broker import SimulatedBroker, Stored
 from tests.simulation.papers import Version
-from tests.simulation.processes import MOST_ATTEMPTS, RECEIVERS
-from tests.simulation.zenoti import SimulatedZenoti
+from tests.simulation.processes import LEASE_SECONDS, MOST_ATTEMPTS, NAMES, RECEIVERS, SOURCE
+from tests.simulation.zenoti import WAY_SECONDS, SimulatedZenoti
 
 WINDOW_SECONDS = 60.0  # of the quota
 P95_FACTOR, P95_SECONDS = 2.0, 30.0
@@ -139,6 +139,12 @@ class Ledger:
         for receipt_id in receipt_ids or ():
             if (sent := self._by_receipt.get(receipt_id)) is not None:
                 sent.tries += 1
+
+    def called(self, process: str, *, at: float) -> None:
+        """A process calls the API: it holds the lane, or its lease may still last."""
+        lane = self._broker.queues.get(NAMES.lane(SOURCE))
+        if lane is not None and lane.holder not in ("", process) and at - lane.held_since > LEASE_SECONDS + WAY_SECONDS:
+            self.violations.append(f"{process} calls at {at:.3f}, and {lane.holder} has had the lane for long")
 
     def missing(self) -> list[str]:
         """Events that were accepted, and are neither out nor dead letters."""

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from tests.simulation.mutations import CHOSEN, MENDS, MUTATIONS, SEEDS, search, short_cut
-from tests.simulation.run import silence
+from tests.simulation.run import forget_logger, silence
 
 LEAST_CHOSEN, MENDED = 10, 10
 
@@ -18,6 +18,7 @@ def silent() -> Iterator[None]:
     silence()
     yield
     structlog.configure(**before)
+    forget_logger()
 
 
 def test_there_are_twenty() -> None:

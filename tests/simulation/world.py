@@ -107,6 +107,8 @@ class World:
         """Write a line of the trace; a fault may strike at it."""
         self.trace.append(f"{self.now:12.6f} {line} {text}")
         self.paths[line] += 1
+        if line == "called":
+            self.ledger.called(text.split(" by ")[1].partition(":")[0], at=self.now)
         self.faults.at_line(line)
 
     async def run(self) -> Outcome:
