@@ -24,6 +24,7 @@ from zenoti_ingest.adapters.broker.batons import BatonQueues
 from zenoti_ingest.adapters.broker.state_stream import StateStream
 from zenoti_ingest.adapters.http_door import Arrival
 from zenoti_ingest.adapters.spool import Spool
+from zenoti_ingest.adapters.spool.spool import COMMIT_SECONDS
 from zenoti_ingest.app.consume import lane_state, receiver_states
 from zenoti_ingest.app.intake import DoorConnection, door_state
 from zenoti_ingest.core.delivery.size_budget import SizeBudget
@@ -328,10 +329,15 @@ class IntakeProcess(WorldProcess):
         if process.is_killed or self._is_stopping or self.is_isolated or stage is None or watch is None:
             return NO_ANSWER, ""
         answer: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        disk, doubts = self.host.disk, self.world.broker.doubts
 
         async def serve() -> None:
+            began = self.host.clock.monotonic()
             given = await stage.receive(arrival)
             watch.answered(given.status)
+            is_late = self.host.clock.monotonic() - began >= COMMIT_SECONDS  # the disk may have it, and the broker too
+            if is_late or (given.kept == "spool" and disk.damages):  # what is saved from a file can have gone out
+                doubts[given.receipt_id] += 1
             if not answer.done():
                 answer.set_result((given.status, given.receipt_id or ""))
 

@@ -84,6 +84,7 @@ class Ledger:
         self.least_limit = broker.max_message_bytes
         self.violations: list[str] = []
         self.excused: set[str] = set()
+        self._excused_receipts: set[str] = set()
         self._again = 0  # how often everything may have come again
 
     @property
@@ -128,9 +129,8 @@ class Ledger:
         return str(event_id)
 
     def excuse(self, receipt_id: str) -> None:
-        """An event need not come out any more."""
-        if (sent := self._by_receipt.get(receipt_id)) is not None:
-            self.excused.add(_id_of(sent.posted))
+        """The event of a receipt need not come out any more; its answer may not have come yet."""
+        self._excused_receipts.add(receipt_id)
 
     def came_again(self, receipt_ids: Iterable[str] | None = None) -> None:
         """An operator has put these events back, or any event at all (None): each may come out once more."""
@@ -192,7 +192,8 @@ class Ledger:
     def _is_settled(self, sent: Sent) -> bool:
         event_id = _id_of(sent.posted)
         out = all(event_id in self.got[name] for name in sent.wanted_by)
-        return event_id in self.excused or event_id in self.letters or (out and sent.posted.fate is Fate.DELIVERED)
+        is_excused = event_id in self.excused or not self._excused_receipts.isdisjoint(sent.receipts)
+        return is_excused or event_id in self.letters or (out and sent.posted.fate is Fate.DELIVERED)
 
     def _enriched(self, sent: Sent, data: Mapping[str, Any], *, received_at: str) -> int | None:
         """Hold what is promised of the invoice that comes out with an event; returns the invoice's version."""
