@@ -53,7 +53,7 @@ class Looks:
         """Count it."""
         self.begun += 1
 
-    def look_was_good(self) -> None:
+    async def look_was_good(self) -> None:
         """Count it."""
         self.good += 1
 

@@ -6,7 +6,7 @@ more, the events that were confirmed since the topology was last seen whole.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from multidict import CIMultiDictProxy
 
@@ -75,6 +75,7 @@ class Intake:
         self._confirm_seconds = confirm_seconds
         self._unavailable_reason = unavailable_reason
         self.recent = Recent()
+        self._owed = Recent()  # they are to go to the raw queue once more, and the spool did not take them
         self._losses = 0
         self.detours = {source: Detour(quick_seconds=confirm_seconds / 2) for source in sources}
         self.last_event_at: dict[str, str] = {}
@@ -144,9 +145,10 @@ class Intake:
         """As TopologyObserver says."""
         self.recent.look_begins()
 
-    def look_was_good(self) -> None:
+    async def look_was_good(self) -> None:
         """As TopologyObserver says."""
         self.recent.look_was_good()
+        await self._send_again(self._owed.take())
 
     async def was_missing(self) -> None:
         """Send the events that were confirmed since the topology was last seen whole to the raw queues once more.
@@ -157,13 +159,16 @@ class Intake:
         forgotten_at, events = self.recent.forgotten_at, self.recent.take()
         if events:
             log.error("raw_queue_lost", again=len(events), archive_alone_until=forgotten_at or None)
+        await self._send_again([*self._owed.take(), *events])
+
+    async def _send_again(self, events: Sequence[Received]) -> None:
         await asyncio.gather(*map(self._again, events))
 
     async def _again(self, event: Received) -> None:
         try:
             await self._spool.put(Spooled(event=event, archived=True))
         except SpoolUnavailable:
-            self.recent.add(event)  # the next bad look tries again
+            self._owed.add(event)  # the next look tries again, whatever it finds: the queue may be back by then
 
     def _event(self, arrival: Arrival, trace: TraceContext | None) -> Received:
         return Received(

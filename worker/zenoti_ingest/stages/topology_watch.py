@@ -20,7 +20,7 @@ class TopologyObserver(Protocol):
     def look_begins(self) -> None:
         """A check begins: it says nothing about what happens from now on."""
 
-    def look_was_good(self) -> None:
+    async def look_was_good(self) -> None:
         """The check found everything."""
 
     async def was_missing(self) -> None:
@@ -33,7 +33,7 @@ class Nobody:
     def look_begins(self) -> None:
         """Nothing."""
 
-    def look_was_good(self) -> None:
+    async def look_was_good(self) -> None:
         """Nothing."""
 
     async def was_missing(self) -> None:
@@ -85,7 +85,7 @@ class TopologyWatch:
         if missing or deleted:
             await self.looked.was_missing()  # also for what was deleted during the check
         else:
-            self.looked.look_was_good()
+            await self.looked.look_was_good()
         if self.detail:
             log.info("topology_restored")
         self.detail = ""
