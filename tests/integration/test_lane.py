@@ -54,6 +54,17 @@ async def test_events_of_one_invoice_share_a_call(way: Way) -> None:
     assert await way.left() == {}
 
 
+async def test_spellings_of_an_id_share_a_call(way: Way) -> None:
+    """The letter case of ids varies between events; it is asked as the oldest event spells it."""
+    ids = ["i-Aa", "I-AA", "i-aa"]
+    await way.put(way.lane_queue, *(event(body(f"e-{n}", invoice=i), number=n) for n, i in enumerate(ids)))
+    api = knows("i-Aa")
+    async with way.running(way.lane(api)):
+        assert await way.ids(3) == ["e-0", "e-1", "e-2"]
+    assert [request.path.rpartition("/")[2] for request in api.requests] == ["i-Aa"]
+    assert await way.left() == {}
+
+
 async def test_events_that_came_while_the_lane_was_busy_share_a_call(way: Way) -> None:
     """Events of one invoice that came while no call could go need one call, in the order of their receipt."""
     api = knows("i-1", "i-2")

@@ -252,7 +252,8 @@ class Lane:
         order = (bool(message.replay), message.received_at, message.receipt_id)
         suspect = delivery.returned >= RETURNS_OF_A_SUSPECT
         held = _Held(event, delivery, subscription, 1000 * self._host_clock.unix_microseconds())
-        self._window.add(event.fetch_key or "", order=order, item=held, now=now, suspect=suspect)
+        key = (event.fetch_key or "").lower()  # spellings of an id name one invoice; two calls at a time could cross
+        self._window.add(key, order=order, item=held, now=now, suspect=suspect)
         self._lane_events.set(len(self._window))
         self._changed.set()
         if taken_over is not None:
@@ -332,7 +333,7 @@ class Lane:
         self._claim(fetched_at)
         spans = [self._trace(waiting.item) for waiting in begun.waiting]
         try:
-            invoice = await self._fetch(begun.key, spans)
+            invoice = await self._fetch(begun.waiting[0].item.event.fetch_key or "", spans)
         except Exception as error:  # noqa: BLE001  # every failure, a defect too, has its row in core/failures/policy.py
             if not isinstance(error, WorkerError):
                 log.exception("defect", stage=self.name, source=self._source)
