@@ -4,7 +4,7 @@ A ledger is told of everything as it happens; some promises are held at that mom
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -245,12 +245,17 @@ class Ledger:
         A refused publish is a cause once a delivery: from then on each receiver gets the event alone.
         """
         returns, doubts, refusals = self._broker.returns, self._broker.doubts, self._broker.refusals
+        archive = self._broker.queues.get(NAMES.archive)
+        in_archive = Counter(stored.message.message_id for stored in archive.stored) if archive else Counter[str]()
         for event_id, gots in self.got[name].items():
             sent = self.sent[event_id]
             ids = {event_id, *sent.receipts}
             causes = sent.tries - 1 + sum(returns[each] + doubts[each] for each in ids)
             causes += min(1 + causes, sum(refusals[each] for each in ids))
-            causes += self._again * (1 + causes)  # the archive can have each of them, and all come again
+            archived = sum(
+                in_archive[each] for each in sent.receipts
+            )  # a refused publish is in the archive all the same
+            causes += self._again * max(1 + causes, archived)
             if len(gots) - 1 > causes:
                 self.violations.append(f"{event_id}: {len(gots)} times in {name}, and {causes} causes for a copy")
 

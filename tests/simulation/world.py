@@ -185,7 +185,8 @@ class World:
             if not self._missing():
                 return
             self.ledger.came_again()
-            act = await self.operator.act("replay", since="4h")
+            patient = Operator(self.settings, self.broker, clock=HostClock(0.0), patience_seconds=REST_WITHIN_SECONDS)
+            act = await patient.act("replay", since="4h")
             self.note("operator", f"replay: {act.exit_status}, {len(act.done)} of {len(act.tried)} {act.failure}")
 
     def _some_id(self) -> str:
