@@ -702,6 +702,10 @@ class SimulatedChannel:
         self._answers[answer] = None
         try:
             return await answer
+        except asyncio.CancelledError:  # as aiormq does: the answer could be taken for that of the next question
+            self.outwards.send(self.ended)
+            self.lost()
+            raise
         finally:
             self._answers.pop(answer, None)
 
