@@ -28,6 +28,7 @@ def test_there_are_twenty() -> None:
     assert all((mutation.__doc__ or "").startswith("Undoes mend") for mutation in MENDS)
 
 
+@pytest.mark.timeout(600)  # of a search through all seeds, on a busy machine
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_fault_of_the_code_is_found(name: str) -> None:
     """It breaks a promise within so many seeds."""
