@@ -14,6 +14,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -21,7 +22,7 @@ import structlog
 from tests.simulation.plot import LARGE, Plot, plot
 from tests.simulation.shrink import shrunk
 from tests.simulation.world import Outcome, live
-from zenoti_ingest.telemetry import log
+from zenoti_ingest.telemetry import log, logs
 
 PROGRESS_SECONDS = 5.0
 SHARE = 5.0  # in how many of 100 worlds each kind of fault must strike
@@ -54,6 +55,18 @@ def silence() -> None:
 def forget_logger() -> None:
     """Let the next log line go by the present configuration; structlog keeps the first one it has used."""
     vars(log).pop("bind", None)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Log nothing for a while: in tests, where logging is configured."""
+    before, canonical = structlog.get_config(), logs._as_text  # noqa: SLF001  # these lines go round structlog
+    logs._as_text = None  # noqa: SLF001
+    silence()
+    yield
+    structlog.configure(**before)
+    logs._as_text = canonical  # noqa: SLF001
+    forget_logger()
 
 
 def attempted(drawn: Plot) -> list[str]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from tests.simulation.mutations import CHOSEN, MENDS, MUTATIONS, SEEDS, search, short_cut
-from tests.simulation.run import forget_logger, silence
+from tests.simulation.run import silenced
 
 LEAST_CHOSEN, MENDED = 10, 10
 
@@ -14,11 +13,8 @@ LEAST_CHOSEN, MENDED = 10, 10
 @pytest.fixture(autouse=True)
 def silent() -> Iterator[None]:
     """Log nothing: logs would be half of the work."""
-    before = structlog.get_config()
-    silence()
-    yield
-    structlog.configure(**before)
-    forget_logger()
+    with silenced():
+        yield
 
 
 def test_there_are_twenty() -> None:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-import structlog
 
 from tests.simulation.plot import SECONDS, plot
-from tests.simulation.run import forget_logger, silence
+from tests.simulation.run import silenced
 from tests.simulation.shrink import shrunk
 from tests.simulation.world import live
 
@@ -28,11 +27,8 @@ DIGESTS = (
 @pytest.fixture(autouse=True)
 def silent() -> Iterator[None]:
     """Log nothing: logs would be half of the work."""
-    before = structlog.get_config()
-    silence()
-    yield
-    structlog.configure(**before)
-    forget_logger()
+    with silenced():
+        yield
 
 
 def digest(seed: int) -> str:
