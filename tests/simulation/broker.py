@@ -802,6 +802,7 @@ class SimulatedLink:
         self.wires: list[Wire] = []
         self._published: dict[asyncio.Future[str], Outgoing] = {}
         self._away_until = 0.0
+        self._has_ended = False
         self.lost = asyncio.Event()
         self._ready = asyncio.Event()
         broker.links.append(self)
@@ -833,6 +834,8 @@ class SimulatedLink:
 
     def connect(self) -> None:
         """A new connection, to the next node if this one does not answer; later, while there is no network."""
+        if self._has_ended:
+            return
         loop = asyncio.get_running_loop()
         if loop.time() < self._away_until:
             loop.call_at(self._away_until, self.connect, context=WIRE)
@@ -874,6 +877,8 @@ class SimulatedLink:
 
     def end(self) -> None:
         """The process is gone: what it has sent still arrives, and then the broker sees the connection's end."""
+        self._has_ended = True
+        self._ready.clear()
         self.inwards.break_off()
         for message in self._published.values():
             self.doubt(message)
@@ -882,7 +887,6 @@ class SimulatedLink:
 
     def _gone(self) -> None:
         self._end_channels(self.outwards)
-        self.broker.links.remove(self)
 
     def _end_channels(self, wire: Wire) -> None:
         """The broker closes the channels, once it has read what has come over the wire."""
