@@ -139,10 +139,10 @@ class World:
         copies = sum(len(gots) - 1 for found in ledger.got.values() for gots in found.values())
         return Outcome(
             drawn,
-            ledger.violations,
-            self.trace,
+            list(ledger.violations),  # copies: what happens while the world dissolves is nobody's business
+            list(self.trace),
             self.faults.struck,
-            self.paths,
+            dict(self.paths),
             accepted=len(ledger.accepted),
             delivered=sum(len(found) for found in ledger.got.values()),
             copies=copies,
