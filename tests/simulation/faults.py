@@ -146,7 +146,7 @@ class Faults:
             await asyncio.sleep(fault.lasts)
 
     async def _isolate(self, fault: Fault) -> None:
-        """No network: neither broker nor API."""
+        """No broker, and no requests to a door. A consumer still reaches the API: the worse case for the lease."""
         process = self._process(fault)
         if process is None:
             return

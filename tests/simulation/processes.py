@@ -148,7 +148,7 @@ class WorldProcess:
 
     Attributes:
         version: grows with each upgrade.
-        is_isolated: it has no network.
+        is_isolated: no request reaches it.
     """
 
     def __init__(self, world: Surroundings, host: Host, name: str) -> None:

@@ -37,7 +37,7 @@ class Outcome(msgspec.Struct):
     """What became of a world.
 
     Attributes:
-        struck: the kinds of faults that struck, with the lines of the trace at which they did.
+        struck: the kinds of faults that struck.
         paths: the kinds of lines of the trace, and how many.
     """
 
